@@ -1,0 +1,1 @@
+"""The vendors' ways in: one file each, pull and webhook decoding alike."""

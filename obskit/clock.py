@@ -1,0 +1,46 @@
+"""The only file that reads the time or sleeps. Everything else takes `now` or a Clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+class Clock(Protocol):
+    """Wall time for stamps, monotonic time for waiting: a wall clock may jump, a deadline must not."""
+
+    def now_ns(self) -> int:
+        """Unix time in nanoseconds."""
+        ...
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary point, never going back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds` (at once, but yielding, when not positive)."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def now_ms(self) -> int:
+        return time.time_ns() // NS_PER_MS
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))

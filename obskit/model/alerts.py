@@ -1,0 +1,93 @@
+"""Alerts: what the rules decide about, and the Transition they hand to routing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from obskit.model.labels import Labels
+
+
+class AlertState(StrEnum):
+    """The states of one alert (prometheus rules/alerting.go)."""
+
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    FIRING = "firing"
+
+
+class ResolveReason(StrEnum):
+    """Why an alert stopped firing: each with the words a person reads."""
+
+    RECOVERED = "recovered"
+    NO_DATA = "no data"
+    RULE_CHANGED = "rule changed"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveAlert:
+    """One alert of one rule: its labels, where it stands, and since when (all times Unix milliseconds).
+
+    `labels` are final (rule labels and `alertname` included). An inactive one is kept for a while after
+    `resolved_ms` so that its end is told even across a restart.
+    """
+
+    labels: Labels
+    annotations: Mapping[str, str]
+    state: AlertState
+    value: float
+    active_ms: int
+    fired_ms: int | None = None
+    resolved_ms: int | None = None
+    keep_firing_since_ms: int | None = None
+    resolve_reason: ResolveReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert as routing and receivers know it, whoever decided it (a rule, or a POST to the Alertmanager API).
+
+    `ends_ms` is None while it fires. Times are Unix milliseconds. `source` is the rule as a person finds it
+    (`queues.yaml:QueueBacklog`), `generator_url` a link to its expression.
+    """
+
+    labels: Labels
+    annotations: Mapping[str, str]
+    starts_ms: int
+    ends_ms: int | None = None
+    value: float = float("nan")
+    generator_url: str = ""
+    source: str = ""
+    resolve_reason: ResolveReason | None = None
+    fingerprint: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", self.labels.fingerprint())
+
+    @property
+    def firing(self) -> bool:
+        """Whether the alert is on."""
+        return self.ends_ms is None
+
+    @property
+    def name(self) -> str:
+        """The alert's name."""
+        return self.labels.get("alertname")
+
+
+class TransitionKind(StrEnum):
+    """What happened to an alert."""
+
+    FIRED = "fired"
+    CHANGED = "changed"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An alert began to fire, fires on with other annotations or another value, or stopped."""
+
+    kind: TransitionKind
+    alert: Alert

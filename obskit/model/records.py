@@ -1,0 +1,26 @@
+"""Records: one log line or one business event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from obskit.model.labels import Labels
+
+NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of one stream. `t_ns` is Unix time in nanoseconds.
+
+    `stream` holds the few labels that name the source (`app`, `source`, `region`); `metadata` what varies by line
+    (`trace_id`, `level`). A business event is a record of stream `{source="event"}` with its name in `metadata`.
+    """
+
+    stream: Labels
+    t_ns: int
+    line: str
+    metadata: Mapping[str, str] = NO_METADATA

@@ -1,0 +1,1 @@
+"""What came in and what was decided, in one folder of SQLite files."""

@@ -1,0 +1,148 @@
+"""The only view of the store for everybody else: Intake to write, MetricReader and LogReader to read.
+
+The embedded store implements all three; a remote back end the readers. The engines do not know which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obskit.model.labels import Labels
+from obskit.model.matchers import Matcher
+from obskit.model.records import Record
+from obskit.model.samples import MetricMeta, Sample
+
+
+@dataclass(slots=True)
+class Samples:
+    """Samples as three columns of one length: the form in which they are appended.
+
+    Reuse Labels objects between batches: the store finds a series it knows by identity first.
+    """
+
+    labels: list[Labels] = field(default_factory=list)
+    times_ms: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def add(self, labels: Labels, t_ms: int, value: float) -> None:
+        """Append one sample."""
+        self.labels.append(labels)
+        self.times_ms.append(t_ms)
+        self.values.append(value)
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> Self:
+        """The columns of some samples."""
+        columns = cls()
+        for sample in samples:
+            columns.add(sample.labels, sample.t_ms, sample.value)
+        return columns
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (Sample(*row) for row in zip(self.labels, self.times_ms, self.values, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a collector has read: `value` is its own text (JSON), `owner` its name and target."""
+
+    owner: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is appended in one transaction: samples, records, what is known of the metrics, and the cursor behind it."""
+
+    samples: Samples = field(default_factory=Samples)
+    records: Sequence[Record] = ()
+    metadata: Mapping[str, MetricMeta] = field(default_factory=dict)
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What an append touched: it wakes the rules whose selectors may match. `newest_ms` is its newest time."""
+
+    metrics: frozenset[str]
+    streams: frozenset[Labels]
+    newest_ms: int
+
+
+class Intake(Protocol):
+    """Where collectors and receivers put what they found."""
+
+    async def append(self, batch: Batch) -> None:
+        """Store the batch and its cursor in one transaction; returning is the acknowledgement.
+
+        Raises StoreFull when there is no room: nothing of the batch was kept, come back later with the same batch.
+        """
+        ...
+
+    async def cursor(self, owner: str) -> str | None:
+        """The value last stored for this owner, or None at its first start."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesWindow:
+    """Some series over a time range, as one flat block: series `i` owns rows `starts[i]:starts[i + 1]`.
+
+    `times_ms` ascends within a series. Stale markers are among the values (by their bits). A series without a sample
+    in the range is left out. The order of series is stable: the order in which the store first saw them.
+    """
+
+    labels: Sequence[Labels]
+    starts: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class MetricReader(Protocol):
+    """Reads samples. Synchronous: called from a worker thread or with little to read."""
+
+    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
+        """Samples with `start_ms < t <= end_ms` of every series that satisfies all matchers."""
+        ...
+
+    def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
+        """The series that `select` would return, without their samples."""
+        ...
+
+    def metadata(self) -> Mapping[str, MetricMeta]:
+        """What is known of each metric family, by name."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads records. Synchronous, as MetricReader."""
+
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        containing: Sequence[str] = (),
+        newest_first: bool = False,
+    ) -> Iterator[Record]:
+        """Records with `start_ns <= t < end_ns` of every stream that satisfies all matchers, in order of time.
+
+        `containing` is a hint: lines without all of these substrings may be left out (they need not be).
+        """
+        ...
+
+    def streams(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[Labels]:
+        """The streams that have a record in the range."""
+        ...

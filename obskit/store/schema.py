@@ -1,0 +1,73 @@
+"""The tables of main.db, as the ordered list of migrations that made them.
+
+A migration that has landed is never edited: the next change is a new entry. `PRAGMA user_version` counts them.
+Times are Unix milliseconds in `_ms` columns and nanoseconds in `_ns` columns; labels are JSON objects with sorted keys.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    # 1: the spine
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+    -- Samples: an appended batch is one row of metric_head; fold moves old rows into one chunk per series.
+    CREATE TABLE series (id INTEGER PRIMARY KEY, labels TEXT NOT NULL UNIQUE);
+    CREATE TABLE metric_head (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, t0_ms INTEGER NOT NULL, t1_ms INTEGER NOT NULL,
+        n INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE TABLE metric_chunk (
+        series_id INTEGER NOT NULL, t0_ms INTEGER NOT NULL, t1_ms INTEGER NOT NULL,
+        n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (series_id, t0_ms)) WITHOUT ROWID;
+    CREATE INDEX metric_chunk_end ON metric_chunk (t1_ms);
+    CREATE TABLE metric_meta (
+        name TEXT PRIMARY KEY, type TEXT NOT NULL, help TEXT NOT NULL, unit TEXT NOT NULL) WITHOUT ROWID;
+
+    -- Records: an appended batch is one row of log_head.
+    CREATE TABLE stream (id INTEGER PRIMARY KEY, labels TEXT NOT NULL UNIQUE);
+    CREATE TABLE log_head (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, t0_ns INTEGER NOT NULL, t1_ns INTEGER NOT NULL,
+        n INTEGER NOT NULL, raw_bytes INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX log_head_time ON log_head (t1_ns, t0_ns);
+
+    CREATE TABLE cursor (owner TEXT PRIMARY KEY, value TEXT NOT NULL, updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+
+    -- Rules: one row per pending, firing or lately resolved alert, written in the transaction of its evaluation.
+    CREATE TABLE alert_state (
+        rule TEXT NOT NULL, fingerprint TEXT NOT NULL, labels TEXT NOT NULL, annotations TEXT NOT NULL,
+        state TEXT NOT NULL, value REAL, active_ms INTEGER NOT NULL, fired_ms INTEGER, resolved_ms INTEGER,
+        keep_firing_since_ms INTEGER, resolve_reason TEXT, PRIMARY KEY (rule, fingerprint)) WITHOUT ROWID;
+    CREATE TABLE rule_group (
+        name TEXT PRIMARY KEY, last_slot_ms INTEGER NOT NULL, series TEXT NOT NULL DEFAULT '[]') WITHOUT ROWID;
+
+    -- Routing: the alerts it knows, the groups that wait for a flush, and what each receiver was last told.
+    CREATE TABLE alert (
+        fingerprint TEXT PRIMARY KEY, labels TEXT NOT NULL, annotations TEXT NOT NULL, starts_ms INTEGER NOT NULL,
+        ends_ms INTEGER, value REAL, generator_url TEXT NOT NULL, source TEXT NOT NULL, resolve_reason TEXT,
+        updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE alert_group (
+        group_key TEXT PRIMARY KEY, labels TEXT NOT NULL, incident TEXT NOT NULL, created_ms INTEGER NOT NULL,
+        next_flush_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE notification (
+        group_key TEXT NOT NULL, destination TEXT NOT NULL, incident TEXT NOT NULL, firing TEXT NOT NULL,
+        resolved TEXT NOT NULL, content TEXT NOT NULL DEFAULT '', t_ms INTEGER NOT NULL,
+        PRIMARY KEY (group_key, destination)) WITHOUT ROWID;
+
+    -- Outbox: what was decided and is not yet known to have arrived; done rows are kept for a while as receipts.
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, destination TEXT NOT NULL, lane TEXT NOT NULL,
+        step TEXT NOT NULL, payload TEXT NOT NULL, coalesce TEXT, handle_key TEXT,
+        state TEXT NOT NULL DEFAULT 'waiting', created_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, leased_until_ms INTEGER NOT NULL DEFAULT 0,
+        degraded INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
+        done_ms INTEGER);
+    CREATE INDEX outbox_waiting ON outbox (due_ms) WHERE state = 'waiting';
+    CREATE INDEX outbox_lane ON outbox (destination, lane, id) WHERE state = 'waiting';
+    CREATE INDEX outbox_done ON outbox (done_ms) WHERE state <> 'waiting';
+    CREATE TABLE handle (
+        destination TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, updated_ms INTEGER NOT NULL,
+        PRIMARY KEY (destination, key)) WITHOUT ROWID;
+    """,
+)
