@@ -1,0 +1,94 @@
+"""Real servers from Debian packages, each on a free loopback port, for tests that need one.
+
+A test that is marked `@pytest.mark.server("redis-server")` skips with its reason where the program is missing;
+`.ci/run` installs them all and fails on such a skip.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGES = {
+    "redis-server": "redis-server",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+}
+
+
+@pytest.fixture(autouse=True)
+def _needs_its_server(request: pytest.FixtureRequest) -> None:
+    marker = request.node.get_closest_marker("server")
+    if marker and not shutil.which(marker.args[0]):
+        pytest.skip(f"needs {marker.args[0]}: apt-get install {PACKAGES.get(marker.args[0], marker.args[0])}")
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 10) -> None:
+    """Return when something listens on the port; fail when the process ended or time ran out."""
+    for _ in range(int(seconds / 0.02)):
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args} ended with {process.returncode}")
+        with socket.socket() as probe:
+            probe.settimeout(0.02)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+class RedisServer:
+    """A redis-server of our own: `url`, `command(…)` through redis-cli, `stop()` and `start()`."""
+
+    def __init__(self, folder: Path, password: str | None = None) -> None:
+        self.port = free_port()
+        self.password = password
+        self._folder = folder
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """`redis://…` as a person would write it."""
+        auth = f":{self.password}@" if self.password else ""
+        return f"redis://{auth}127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
+        if self.password:
+            command += ["--requirepass", self.password]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(self.port, self.process)
+
+    def stop(self) -> None:
+        """Stop it, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def command(self, *words: str) -> str:
+        """What redis-cli prints for a command."""
+        auth = ["--no-auth-warning", "-a", self.password] if self.password else []
+        run = ["redis-cli", "-p", str(self.port), *auth, *words]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A real Redis; mark the test with `@pytest.mark.server("redis-server")`."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
