@@ -1,0 +1,312 @@
+"""YAML files that people write, with the place of every value: YAML 1.2 scalars over libyaml's parser.
+
+A scalar is its text: `22:30`, `on`, `0777` and `2024-01-01` stay what was written, and the field that reads them
+decides what they mean. Only a plain `null`, `~` or nothing is None. Everything wrong is collected, not raised.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+from obskit.model.problems import Place, Problem, Severity
+from obskit.model.yaml_nodes import Node, ScalarAlignment, line_starts
+
+Path = tuple[str | int, ...]
+MAX_DEPTH: Final = 64
+MAX_NODES: Final = 200_000
+MAX_BYTES: Final = 8 * 1024 * 1024
+_VARIABLE: Final = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
+
+
+class Document:
+    """One parsed file. `data` is what it says; `problems` everything that is wrong with it as YAML."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.file = file
+        self.text = text.removeprefix("\ufeff")
+        self.lines = self.text.splitlines()
+        self.problems: list[Problem] = []
+        self.root: Node | None = None
+        self.data: Any = None
+
+    def place(self, path: Path) -> Place:
+        """Where the value at `path` stands; its nearest ancestor's place when it is not there."""
+        return self._place_of(self._walk(path)[1])
+
+    def key_place(self, path: Path) -> Place:
+        """Where the key of the last step of `path` stands; as `place` when that step is no key."""
+        key, value = self._walk(path)
+        return self._place_of(key or value)
+
+    def offset_place(self, path: Path, offset: int, length: int = 1) -> Place:
+        """Where character `offset` of the scalar at `path` stands in the file, whatever way it was quoted or folded."""
+        node = self._walk(path)[1]
+        if node is None or node.text is None:
+            return self.place(path)
+        starts = line_starts(self.text)
+        index = ScalarAlignment(self.text, starts, node).source_index(offset)
+        line = bisect_right(starts, index)
+        room = len(self.source_line(line)) - (index - starts[line - 1])
+        return Place(self.file, line, index - starts[line - 1] + 1, max(1, min(length, room)))
+
+    def source_line(self, line: int) -> str:
+        """The text of a one-based line, or nothing."""
+        return self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+
+    def problem(
+        self, path: Path, id: str, message: str, *, severity: Severity = Severity.ERROR, at_key: bool = False
+    ) -> Problem:
+        """A problem at the value (or the key) of `path`, with its source line."""
+        return self.problem_at(self.key_place(path) if at_key else self.place(path), id, message, severity=severity)
+
+    def problem_at(self, place: Place, id: str, message: str, *, severity: Severity = Severity.ERROR) -> Problem:
+        """A problem at a place of this file, with its source line."""
+        return Problem(place, id, message, severity, self.source_line(place.line))
+
+    def _walk(self, path: Path) -> tuple[Node | None, Node | None]:
+        """The key node (if any) and the value node of `path`, or of its nearest ancestor that exists."""
+        key, node = None, self.root
+        for step in path:
+            if node is None:
+                break
+            if node.entries is not None and str(step) in node.entries:
+                key, node = node.entries[str(step)]
+            elif node.items is not None and isinstance(step, int) and step < len(node.items):
+                key, node = None, node.items[step]
+            else:
+                break
+        return key, node
+
+    def _place_of(self, node: Node | None) -> Place:
+        if node is None:
+            return Place(self.file)
+        line, column = node.start
+        end = node.end[1] if node.end[0] == line else len(self.source_line(line + 1))
+        return Place(self.file, line + 1, column + 1, max(1, end - column))
+
+
+def parse_document(text: str, file: str, *, environment: Mapping[str, str] | None = None) -> Document:
+    """Parse one YAML file. With an `environment`, `${NAME}`, `${NAME:-default}` and `$$` in values are replaced.
+
+    Refused with a problem each: bad YAML, duplicate keys, a second document, tags, aliases that multiply, nesting
+    deeper than 64. `data` is None when nothing could be read.
+    """
+    document = Document(text, file)
+    if len(text) > MAX_BYTES:
+        document.problems.append(
+            Problem(Place(file), "yaml-too-large", f"the file is larger than {MAX_BYTES >> 20} MB")
+        )
+        return document
+    try:
+        document.root = _Composer(document).compose()
+    except yaml.MarkedYAMLError as error:
+        document.problems.append(_syntax_problem(document, error))
+    except yaml.reader.ReaderError as error:
+        document.problems.append(_character_problem(document, error))
+    except _TooMuchError as error:
+        document.problems.append(document.problem_at(error.place, "yaml-too-large", str(error)))
+    else:
+        _Builder(document, environment).build()
+    return document
+
+
+class _TooMuchError(Exception):
+    def __init__(self, place: Place, message: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+def _syntax_problem(document: Document, error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark
+    if error.context_mark and (mark is None or not document.source_line(mark.line + 1).strip()):
+        mark = error.context_mark  # the text ended too early: show what was left open, not the empty end
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    message = ": ".join(part for part in (error.context, error.problem) if part)
+    if "\t" in document.source_line(line)[: column + 1]:
+        message += " (YAML is indented with spaces, never with tabs)"
+    return document.problem_at(Place(document.file, line, column), "yaml-syntax", message)
+
+
+def _character_problem(document: Document, error: yaml.reader.ReaderError) -> Problem:
+    before = document.text[: error.position]
+    line = before.count("\n") + 1
+    column = error.position - (before.rfind("\n") + 1) + 1
+    character = error.character if isinstance(error.character, int) else ord(str(error.character)[:1] or "?")
+    message = f"character U+{character:04X} is not allowed in YAML"
+    return document.problem_at(Place(document.file, line, column), "yaml-syntax", message)
+
+
+@dataclass(slots=True)
+class _Open:
+    node: Node
+    key: Node | None = None
+
+
+@dataclass(slots=True)
+class _Composer:
+    """Events to nodes, without recursion: a hostile file costs a list, not the stack."""
+
+    document: Document
+    stack: list[_Open] = field(default_factory=list)
+    anchors: dict[str, Node] = field(default_factory=dict)
+    root: Node | None = None
+
+    def compose(self) -> Node | None:
+        for event in self._events():
+            if isinstance(event, yaml.AliasEvent):
+                self._alias(event)
+            elif isinstance(event, yaml.ScalarEvent):
+                style = None if event.style in (None, "") else event.style
+                self._add(event, Node(*_span(event), text=event.value, style=style))
+            elif isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
+                sequence = isinstance(event, yaml.SequenceStartEvent)
+                node = Node(*_span(event), items=[] if sequence else None, entries=None if sequence else {})
+                self._add(event, node)
+                self.stack.append(_Open(node))
+                if len(self.stack) > MAX_DEPTH:
+                    raise _TooMuchError(self._place(event), f"nested deeper than {MAX_DEPTH} levels")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                self.stack.pop().node.end = _span(event)[1]
+        return self.root
+
+    def _events(self) -> Iterator[Any]:
+        documents = 0
+        for event in yaml.parse(self.document.text, Loader=yaml.CSafeLoader):
+            documents += isinstance(event, yaml.DocumentStartEvent)
+            if documents > 1:
+                message = "one document per file: a second one begins here"
+                self.document.problems.append(self.document.problem_at(self._place(event), "yaml-syntax", message))
+                return
+            yield event
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        target = self.anchors.get(event.anchor or "")
+        if target is None or any(entry.node is target for entry in self.stack):
+            message = f"alias *{event.anchor} names no anchor before it"
+            self.document.problems.append(self.document.problem_at(self._place(event), "yaml-alias", message))
+            target = Node(*_span(event), text="")
+        self._attach(target)
+
+    def _add(self, event: Any, node: Node) -> None:
+        if event.anchor:
+            self.anchors[event.anchor] = node
+        if event.tag and event.tag not in ("!", "tag:yaml.org,2002:str"):
+            message = f"tags are not used here: {event.tag.replace('tag:yaml.org,2002:', '!!')}"
+            self.document.problems.append(self.document.problem_at(self._place(event), "yaml-tag", message))
+        self._attach(node)
+
+    def _attach(self, node: Node) -> None:
+        if not self.stack:
+            self.root = node
+            return
+        parent = self.stack[-1]
+        if parent.node.items is not None:
+            parent.node.items.append(node)
+        elif parent.key is None:
+            parent.key = node
+        else:
+            self._enter(parent.node, parent.key, node)
+            parent.key = None
+
+    def _enter(self, mapping: Node, key: Node, value: Node) -> None:
+        entries = mapping.entries
+        if entries is None or key.text is None:
+            self._complain(key, "yaml-key", "a key must be text")
+        elif key.text in entries and key.text != "<<":
+            first = entries[key.text][0].start[0] + 1
+            self._complain(key, "duplicate-key", f'"{key.text}" is already given in line {first}')
+        else:
+            entries[key.text] = (key, value)
+
+    def _complain(self, node: Node, id: str, message: str) -> None:
+        line, column = node.start
+        place = Place(self.document.file, line + 1, column + 1, len(node.text or " "))
+        self.document.problems.append(self.document.problem_at(place, id, message))
+
+    def _place(self, event: Any) -> Place:
+        return Place(self.document.file, event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def _span(event: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (event.start_mark.line, event.start_mark.column), (event.end_mark.line, event.end_mark.column)
+
+
+class _Builder:
+    """Nodes to plain data: merge keys applied, variables replaced, aliases counted so that they cannot multiply."""
+
+    def __init__(self, document: Document, environment: Mapping[str, str] | None) -> None:
+        self._document = document
+        self._environment = environment
+        self._built = 0
+
+    def build(self) -> None:
+        document = self._document
+        if document.root is None:
+            return
+        try:
+            document.data = self._value(document.root, 0)
+        except _TooMuchError as error:
+            document.problems.append(document.problem_at(error.place, "yaml-too-large", str(error)))
+
+    def _value(self, node: Node, depth: int) -> Any:
+        self._built += 1
+        if self._built > MAX_NODES or depth > MAX_DEPTH:
+            line, column = node.start
+            place = Place(self._document.file, line + 1, column + 1)
+            raise _TooMuchError(place, f"aliases make this more than {MAX_NODES} values")
+        if node.items is not None:
+            return [self._value(item, depth + 1) for item in node.items]
+        if node.entries is not None:
+            self._merge(node)
+            return {key: self._value(value, depth + 1) for key, (_, value) in node.entries.items()}
+        return None if node.is_null else self._expand(node)
+
+    def _merge(self, node: Node) -> None:
+        """`<<: *base` or `<<: [*a, *b]`: the mapping's own keys win, then the first of the list (YAML merge keys)."""
+        entries = node.entries
+        if entries is None or "<<" not in entries:
+            return
+        key, merged = entries.pop("<<")
+        for source in merged.items if merged.items is not None else [merged]:
+            if source.entries is None:
+                place = Place(self._document.file, key.start[0] + 1, key.start[1] + 1, 2)
+                self._document.problems.append(
+                    self._document.problem_at(place, "yaml-merge", "<< merges a mapping or a list of mappings")
+                )
+                continue
+            self._merge(source)
+            for name, entry in source.entries.items():
+                entries.setdefault(name, entry)
+
+    def _expand(self, node: Node) -> str:
+        text = node.text or ""
+        if self._environment is None or "$" not in text:
+            return text
+        return _VARIABLE.sub(self._replacement(node, self._environment), text)
+
+    def _replacement(self, node: Node, environment: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
+        def replace(match: re.Match[str]) -> str:
+            name, default = match.groups()
+            if name is None:
+                return "$"
+            # As in a shell, `:-` also covers a variable that is set but empty.
+            value = environment.get(name) or default
+            if value is not None:
+                return value
+            if name in environment:
+                return ""
+            self._unset(node, name)
+            return ""
+
+        return replace
+
+    def _unset(self, node: Node, name: str) -> None:
+        place = self._document._place_of(node)  # noqa: SLF001 - the builder is the document's other half
+        message = f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}"
+        self._document.problems.append(self._document.problem_at(place, "unset-variable", message))
