@@ -6,6 +6,7 @@ A test that is marked `@pytest.mark.server("redis-server")` skips with its reaso
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -25,7 +26,10 @@ PACKAGES = {
 def _needs_its_server(request: pytest.FixtureRequest) -> None:
     marker = request.node.get_closest_marker("server")
     if marker and not shutil.which(marker.args[0]):
-        pytest.skip(f"needs {marker.args[0]}: apt-get install {PACKAGES.get(marker.args[0], marker.args[0])}")
+        reason = f"needs {marker.args[0]}: apt-get install {PACKAGES.get(marker.args[0], marker.args[0])}"
+        if os.environ.get("OBSKIT_SERVERS_REQUIRED"):
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 def free_port() -> int:
