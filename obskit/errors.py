@@ -79,10 +79,10 @@ class CollectorError(ObskitError):
     """A source could not be read.
 
     `reason` is one of a closed list, because it is a metric label: timeout, network, auth, rate_limited, server,
-    bad_data, config. `retry_after` is in seconds, when the source named one.
+    bad_data, config, crash (a defect in the collector). `retry_after` is in seconds, when the source named one.
     """
 
-    REASONS = ("timeout", "network", "auth", "rate_limited", "server", "bad_data", "config")
+    REASONS = ("timeout", "network", "auth", "rate_limited", "server", "bad_data", "config", "crash")
 
     def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
         super().__init__(message)
