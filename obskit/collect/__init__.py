@@ -1,0 +1,33 @@
+"""Collectors: what one is, how it is found, and who keeps it running. What a vendor needs is all importable from here.
+
+A collector is one module with one `KIND`: its settings, its factory and its doctor. Its loop pushes Batches into the
+Feed it is given and tells the feed's Book of each read; everything else (restarts, a full store, own metrics) is ours.
+"""
+
+from obskit.collect.books import Book, TargetStatus
+from obskit.collect.contract import Check, Collector, Kind, Source, failed, ok
+from obskit.collect.feed import Feed
+from obskit.collect.once import Captured, run_once
+from obskit.collect.polling import poll, within
+from obskit.collect.supervisor import Supervisor
+from obskit.collect.table import BUILT_IN, find_kind, kind_names
+
+__all__ = [
+    "BUILT_IN",
+    "Book",
+    "Captured",
+    "Check",
+    "Collector",
+    "Feed",
+    "Kind",
+    "Source",
+    "Supervisor",
+    "TargetStatus",
+    "failed",
+    "find_kind",
+    "kind_names",
+    "ok",
+    "poll",
+    "run_once",
+    "within",
+]

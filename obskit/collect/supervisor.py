@@ -1,0 +1,117 @@
+"""Supervisor: keeps every configured collector running. It decides about restarts and reloads, not about reads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from obskit.clock import Clock
+from obskit.collect.books import Book, TargetStatus
+from obskit.collect.contract import Collector, Kind, Source
+from obskit.collect.feed import Feed
+from obskit.collect.table import find_kind
+from obskit.errors import CollectorError
+from obskit.model.telemetry import REGISTRY, Counter
+from obskit.store.interface import Intake
+
+log = logging.getLogger(__name__)
+
+RESTARTS: Final = Counter(
+    "obskit_collector_restarts_total",
+    "Times a collector ended and was started again.",
+    ("collector",),
+    registry=REGISTRY,
+)
+RESTART_WAIT_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
+STEADY_S: Final = 300.0
+"""A collector that ran this long before it crashed starts again with the shortest pause."""
+
+
+@dataclass(slots=True)
+class _Running:
+    source: Source
+    feed: Feed
+    task: asyncio.Task[None]
+
+
+class Supervisor:
+    """Runs collectors as tasks of the current event loop.
+
+    `await reload(sources)` starts and changes the set, `await stop()` ends it. A collector that crashes is started again
+    with backoff; it never takes another one with it.
+    """
+
+    def __init__(self, intake: Intake, clock: Clock, *, find: Callable[[str], Kind[Any]] = find_kind) -> None:
+        self._intake = intake
+        self._clock = clock
+        self._find = find
+        self._running: list[_Running] = []
+
+    async def reload(self, sources: Sequence[Source]) -> None:
+        """Make the running set equal to `sources`. Equal ones go on undisturbed, with their state.
+
+        Everything new is built first: an error (CollectorError) leaves the old set as it was.
+        """
+        leaving, wanted = list(self._running), []
+        staying: list[_Running] = []
+        for source in sources:
+            same = next((running for running in leaving if running.source == source), None)
+            if same is None:
+                wanted.append((source, self._find(source.kind).build(source.settings)))
+            else:
+                leaving.remove(same)
+                staying.append(same)
+        await self._end(leaving)
+        self._running = staying + [self._start(source, collector) for source, collector in wanted]
+
+    async def stop(self) -> None:
+        """End every collector and wait until each has let go of its connections."""
+        leaving, self._running = self._running, []
+        await self._end(leaving)
+
+    def status(self) -> list[TargetStatus]:
+        """A row for each target of each collector; a collector without a target yet has one empty row."""
+        rows: list[TargetStatus] = []
+        for running in self._running:
+            rows += running.feed.status() or [Book(running.feed.collector, "", self._clock).status()]
+        return rows
+
+    def _start(self, source: Source, collector: Collector) -> _Running:
+        feed = Feed(collector.name, self._intake, self._clock)
+        task = asyncio.create_task(self._keep_running(collector, feed), name=f"collector {collector.name}")
+        return _Running(source, feed, task)
+
+    async def _end(self, leaving: Sequence[_Running]) -> None:
+        for running in leaving:
+            running.task.cancel()
+        await asyncio.gather(*(running.task for running in leaving), return_exceptions=True)
+        for running in leaving:
+            running.feed.close()
+
+    async def _keep_running(self, collector: Collector, feed: Feed) -> None:
+        crashes = 0
+        while True:
+            started = self._clock.monotonic()
+            pause_s = await self._run(collector, feed)
+            if self._clock.monotonic() - started > STEADY_S:
+                crashes = 0
+            RESTARTS.labels(collector.name).inc()
+            await self._clock.sleep(max(pause_s, RESTART_WAIT_S[min(crashes, len(RESTART_WAIT_S) - 1)]))
+            crashes += 1
+
+    async def _run(self, collector: Collector, feed: Feed) -> float:
+        """Run the collector until it ends; the pause, in seconds, that it asks for."""
+        try:
+            await collector.run(feed)
+        except CollectorError as error:
+            feed.down(error)
+            return error.retry_after or 0.0
+        except Exception as error:  # the loop: one bad collector must not take the others with it
+            log.exception("collector crashed: collector=%s", collector.name)
+            feed.down(CollectorError(f"crashed: {type(error).__name__}", reason="crash"))
+        else:
+            log.warning("collector ended by itself: collector=%s", collector.name)
+        return 0.0

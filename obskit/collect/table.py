@@ -1,0 +1,46 @@
+"""The table of built-in collectors. Others are found as entry points of the group `obskit.collectors`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from obskit.collect.contract import Kind
+from obskit.errors import CollectorError
+from obskit.model.problems import did_you_mean
+
+GROUP: Final = "obskit.collectors"
+BUILT_IN: Final = {
+    "file": "obskit_collectors.file:KIND",
+    "host": "obskit_collectors.host:KIND",
+    "obskit": "obskit.collect.own:KIND",
+    "prometheus": "obskit_collectors.prometheus:KIND",
+    "redis": "obskit_collectors.redis:KIND",
+}
+"""Kind → module:attribute, imported when it is configured."""
+
+
+def find_kind(name: str) -> Kind[Any]:
+    """The kind of this name; CollectorError (reason config) when there is none, or it cannot be imported."""
+    if name in BUILT_IN:
+        return _load(name, BUILT_IN[name])
+    for point in entry_points(group=GROUP, name=name):
+        return _load(name, point.value)
+    raise CollectorError(f'no collector "{name}"{did_you_mean(name, BUILT_IN)}', reason="config")
+
+
+def kind_names() -> list[str]:
+    """Every kind that can be configured here, built in or installed."""
+    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
+
+
+def _load(name: str, address: str) -> Kind[Any]:
+    module, _, attribute = address.partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise CollectorError(f"collector {name} needs a package that is missing: {error}", reason="config") from error
+    if not isinstance(kind, Kind):
+        raise CollectorError(f"collector {name}: {address} is not a Kind", reason="config")
+    return kind
