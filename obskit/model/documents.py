@@ -123,10 +123,12 @@ class _TooMuchError(Exception):
 
 
 def _syntax_problem(document: Document, error: yaml.MarkedYAMLError) -> Problem:
-    mark = error.problem_mark
-    if error.context_mark and (mark is None or not document.source_line(mark.line + 1).strip()):
-        mark = error.context_mark  # the text ended too early: show what was left open, not the empty end
+    mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    while line > 1 and not document.source_line(line).strip():
+        # The text ended too early: show its last words, not the emptiness behind them.
+        line -= 1
+        column = max(1, len(document.source_line(line)))
     message = ": ".join(part for part in (error.context, error.problem) if part)
     if "\t" in document.source_line(line)[: column + 1]:
         message += " (YAML is indented with spaces, never with tabs)"
