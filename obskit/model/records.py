@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -23,4 +23,5 @@ class Record:
     stream: Labels
     t_ns: int
     line: str
-    metadata: Mapping[str, str] = NO_METADATA
+    # a factory, because a mappingproxy cannot be hashed before Python 3.12 and dataclasses refuse it as a default
+    metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
