@@ -1,0 +1,58 @@
+"""What several commands take: where the config is, and how errors are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from obskit.model.problems import Problem, Severity
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_CONFIGS: Final = ("obskit.yaml", "/etc/obskit/obskit.yaml")
+
+
+def config_option(command: F) -> F:
+    """`-c/--config`: the file, else $OBSKIT_CONFIG, else ./obskit.yaml, else /etc/obskit/obskit.yaml."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        callback=_find_config,
+        help="Config file [default: $OBSKIT_CONFIG, ./obskit.yaml, /etc/obskit/obskit.yaml].",
+    )(command)
+
+
+def _find_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
+    if value is not None:
+        return value
+    candidates = [os.environ["OBSKIT_CONFIG"]] if os.environ.get("OBSKIT_CONFIG") else list(DEFAULT_CONFIGS)
+    for candidate in candidates:
+        if Path(candidate).is_file():
+            return Path(candidate)
+    raise click.UsageError(f"no config found ({', '.join(candidates)}): name it with --config FILE", ctx)
+
+
+def show_problems(problems: Iterable[Problem], *, stream: Any = None) -> None:
+    """Each problem with its frame, as `obskit check` prints them."""
+    out = stream or sys.stderr
+    color = out.isatty() and not os.environ.get("NO_COLOR")
+    for problem in problems:
+        paint = "red" if problem.severity is Severity.ERROR else "yellow"
+        word = click.style(problem.severity.value, fg=paint, bold=True) if color else problem.severity.value
+        place = click.style(str(problem.place), bold=True) if color else str(problem.place)
+        print(f"{place}  {word}  {problem.id}  {problem.message}", file=out)
+        if frame := problem.frame():
+            print(frame, file=out)
+
+
+def stop(message: str, *, code: int = 1) -> NoReturn:
+    """End the command with one clear line on stderr."""
+    click.echo(f"obskit: {message}", err=True)
+    raise SystemExit(code)
