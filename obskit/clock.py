@@ -44,3 +44,19 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
+
+
+class SteadyTime:
+    """Unix milliseconds for stored deadlines: the wall clock's time at the start, the monotonic one's pace from then on.
+
+    A wall clock that is set back or forward neither delays nor hurries what waits for such a deadline.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._start_ms = clock.now_ms()
+        self._start_s = clock.monotonic()
+
+    def now_ms(self) -> int:
+        """Never goes back."""
+        return self._start_ms + int((self._clock.monotonic() - self._start_s) * 1000)

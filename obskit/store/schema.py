@@ -70,4 +70,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         destination TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, updated_ms INTEGER NOT NULL,
         PRIMARY KEY (destination, key)) WITHOUT ROWID;
     """,
+    # 2: the outbox finds what is due per destination, and knows how fresh a coalesced row is
+    """
+    ALTER TABLE outbox ADD COLUMN renewed_ms INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX outbox_due ON outbox (destination, due_ms) WHERE state = 'waiting';
+    DROP INDEX outbox_waiting;
+    """,
 )
