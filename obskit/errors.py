@@ -5,6 +5,7 @@
     ├── QueryError       a PromQL or LogQL expression is wrong, or cannot be evaluated
     │   └── QuerySyntaxError   ... and we know where
     ├── PatternError     a regular expression is not RE2
+    ├── TemplateError    a template of a label or annotation is wrong, or cannot be expanded
     ├── StoreError       the store cannot take or give data
     │   ├── StoreFull        no space left: what is in memory stays, nothing is acknowledged
     │   └── StoreLocked      another process writes this store
@@ -61,6 +62,15 @@ class QuerySyntaxError(QueryError):
 
 class PatternError(ObskitError):
     """A regular expression that RE2 does not accept."""
+
+
+class TemplateError(ObskitError):
+    """A template is wrong, or cannot be expanded with this data: `start` is a character offset into its text."""
+
+    def __init__(self, message: str, start: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.start = start
 
 
 class StoreError(ObskitError):
