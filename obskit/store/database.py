@@ -12,8 +12,9 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -26,6 +27,7 @@ Transaction = sqlite3.Connection
 
 FILE: Final = "main.db"
 RESERVE_BYTES: Final = 8 * 1024 * 1024
+_SIZE_PRAGMAS: Final = ("page_size", "page_count", "freelist_count")
 _FULL_CODES: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
@@ -44,6 +46,7 @@ class Database:
         self._reserve = folder / "reserve"
         self._reserve_bytes = reserve_bytes
         self._read_lock = threading.Lock()
+        self._scan_lock = threading.Lock()
         self._lock_file: int | None = None
         if not readonly:
             self._claim()
@@ -54,6 +57,7 @@ class Database:
         elif not self.path.exists():
             raise StoreError(f"no store in {folder}: is `obskit watch` running with this store.path?")
         self._reader = self._connect("ro", check_same_thread=False)
+        self._scanner = self._connect("ro", check_same_thread=False)
 
     @classmethod
     def open(cls, folder: Path | str, *, reserve_bytes: int = RESERVE_BYTES) -> Self:
@@ -70,17 +74,44 @@ class Database:
         """A reader beside a running daemon; StoreError when there is no store."""
         return cls(Path(folder), readonly=True)
 
-    async def write(self, work: Callable[[Transaction], T], *, essential: bool = False) -> T:
+    async def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        essential: bool = False,
+        committed: Callable[[T], object] | None = None,
+    ) -> T:
         """Run `work` in the writer thread in one transaction, and return its result after COMMIT.
 
-        An exception from `work` rolls back and is raised. StoreFull when there is no room.
+        An exception from `work` rolls back and is raised. StoreFull when there is no room. `committed` gets the result
+        in the writer thread after COMMIT and before the next transaction begins: for what is kept in memory as well.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, essential)
+        return await self.call(lambda: self._transact(work, essential, committed))
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Run `work` in the writer thread between two transactions."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query, seen at one committed state."""
         with self._read_lock:
             return self._reader.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection for several queries on one committed state, or for large ones: it does not hold up `read`."""
+        with self._scan_lock:
+            self._scanner.execute("BEGIN")
+            try:
+                yield self._scanner
+            finally:
+                self._scanner.execute("ROLLBACK")
+
+    def size_bytes(self) -> int:
+        """Bytes of main.db that hold data, and its write-ahead log; free pages, which are used again, not counted."""
+        page_size, pages, free = (self.read(f"PRAGMA {name}")[0][0] for name in _SIZE_PRAGMAS)
+        wal = self.path.with_name(f"{FILE}-wal")
+        return int((pages - free) * page_size) + (wal.stat().st_size if wal.exists() else 0)
 
     @property
     def low_space(self) -> bool:
@@ -92,13 +123,22 @@ class Database:
         if not self.readonly:
             await asyncio.to_thread(self._thread.shutdown)
             self._writer.close()
-        with self._read_lock:
+        with self._read_lock, self._scan_lock:
             self._reader.close()
+            self._scanner.close()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
 
-    def _transact(self, work: Callable[[Transaction], T], essential: bool) -> T:
+    def _transact(
+        self, work: Callable[[Transaction], T], essential: bool, committed: Callable[[T], object] | None
+    ) -> T:
+        result = self._commit(work, essential)
+        if committed is not None:
+            committed(result)
+        return result
+
+    def _commit(self, work: Callable[[Transaction], T], essential: bool) -> T:
         if self.low_space and not self._lay_reserve() and not essential:
             raise StoreFull(f"no space left for {self.folder}: data is refused until there is room")
         try:
@@ -170,6 +210,8 @@ class Database:
                 check_same_thread=check_same_thread,
             )
             if mode == "rwc":
+                # Takes effect in a new file only, and before anything else is written to it.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute("PRAGMA journal_size_limit = 16777216")

@@ -76,4 +76,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX outbox_due ON outbox (destination, due_ms) WHERE state = 'waiting';
     DROP INDEX outbox_waiting;
     """,
+    # 3: series are found by metric name, and forgotten when nothing of them is left
+    """
+    ALTER TABLE series ADD COLUMN name TEXT NOT NULL DEFAULT '';
+    ALTER TABLE series ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX series_name ON series (name);
+    """,
 )

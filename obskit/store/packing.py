@@ -1,0 +1,156 @@
+"""How samples lie on disk: a batch of many series (head row), and many samples of one series (chunk).
+
+Both are columns, split into their byte planes (bytes of equal weight side by side) and compressed by zstd: planes of
+slowly changing numbers are almost constant. Values keep every bit, stale markers included. Little-endian throughout.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+Ids = NDArray[np.int32]
+Times = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+_FAST: Final = zstd.ZstdCompressor(1)
+_DENSE: Final = zstd.ZstdCompressor(3)
+_FLUSH: Final = zstd.ZstdCompressor.FLUSH_FRAME
+_HEAD: Final = struct.Struct("<BBIii")
+"""Version, flags, count, lowest and highest series id: enough to skip a row without decompressing it."""
+_CHUNK: Final = struct.Struct("<BB")
+_VERSION: Final = 1
+_WIDE_TIMES: Final = 1
+_COMPRESSED: Final = 2
+_WHOLE_NUMBERS: Final = 4
+_WHOLE_LIMIT: Final = 2.0**53
+"""Below it every whole float64 is an exact int64 and so is the difference of two."""
+
+
+class Packed(NamedTuple):
+    """Columns of samples of several series, in the order in which they were appended."""
+
+    ids: Ids
+    times_ms: Times
+    values: Values
+
+
+def compress(data: bytes) -> bytes:
+    """One zstd frame, quickly. The compressor is reused: making one costs more than a small batch."""
+    return bytes(_FAST.compress(data, _FLUSH))
+
+
+def decompress(data: bytes | memoryview) -> bytes:
+    """What `compress` took."""
+    return bytes(zstd.decompress(data))
+
+
+def pack_samples(samples: Packed, t0_ms: int) -> bytes:
+    """A head row's blob; `t0_ms` is the earliest time, kept in a column of its own."""
+    ids, times_ms, values = samples
+    offsets = times_ms - t0_ms
+    flags = 0
+    if offsets.max(initial=0) >= 2**31:
+        flags |= _WIDE_TIMES
+    else:
+        offsets = offsets.astype(np.int32)
+    steps = np.diff(ids, prepend=np.int32(0)).astype(np.int32)
+    payload = _planes(steps) + _planes(offsets) + _planes(values)
+    small = compress(payload)
+    if len(small) < len(payload):
+        flags |= _COMPRESSED
+        payload = small
+    return _HEAD.pack(_VERSION, flags, len(ids), ids.min(initial=2**31 - 1), ids.max(initial=0)) + payload
+
+
+def id_range(data: bytes) -> tuple[int, int]:
+    """Lowest and highest series id of a head row's blob."""
+    _, _, _, low, high = _HEAD.unpack_from(data)
+    return low, high
+
+
+def unpack_samples(data: bytes, t0_ms: int) -> Packed:
+    """What `pack_samples` took."""
+    version, flags, count, _, _ = _HEAD.unpack_from(data)
+    _check(version)
+    payload: bytes | memoryview = memoryview(data)[_HEAD.size :]
+    if flags & _COMPRESSED:
+        payload = decompress(payload)
+    time_type = np.dtype(np.int64 if flags & _WIDE_TIMES else np.int32)
+    ids_end = 4 * count
+    times_end = ids_end + time_type.itemsize * count
+    ids = np.cumsum(_columns(payload[:ids_end], np.dtype(np.int32)), dtype=np.int32)
+    times_ms = _columns(payload[ids_end:times_end], time_type).astype(np.int64) + t0_ms
+    return Packed(ids, times_ms, _columns(payload[times_end:], np.dtype(np.float64)))
+
+
+def pack_chunk(times_ms: Times, values: Values) -> bytes:
+    """A chunk's blob of one series in order of time; its first time and its count have columns of their own.
+
+    Times as the difference of differences (zero for a steady interval). Values as differences where all are whole
+    numbers (counters), else XORed with their predecessor (unchanged bits become zero).
+    """
+    steps = np.diff(times_ms, prepend=times_ms[:1])
+    bends = np.diff(steps, prepend=np.int64(0))
+    flags = 0
+    if np.abs(bends).max(initial=0) >= 2**31:
+        flags |= _WIDE_TIMES
+    else:
+        bends = bends.astype(np.int32)
+    whole = _whole(values)
+    if whole is not None:
+        flags |= _WHOLE_NUMBERS
+        column = np.diff(whole, prepend=np.int64(0))
+    else:
+        bits = values.view(np.int64)
+        column = bits.copy()
+        column[1:] ^= bits[:-1]
+    return _CHUNK.pack(_VERSION, flags) + bytes(_DENSE.compress(_planes(bends) + _planes(column), _FLUSH))
+
+
+def unpack_chunk(data: bytes, t0_ms: int, count: int) -> tuple[Times, Values]:
+    """What `pack_chunk` took."""
+    version, flags = _CHUNK.unpack_from(data)
+    _check(version)
+    payload = decompress(memoryview(data)[_CHUNK.size :])
+    time_type = np.dtype(np.int64 if flags & _WIDE_TIMES else np.int32)
+    times_end = time_type.itemsize * count
+    steps = np.cumsum(_columns(payload[:times_end], time_type), dtype=np.int64)
+    column = _columns(payload[times_end:], np.dtype(np.int64))
+    if flags & _WHOLE_NUMBERS:
+        values = np.cumsum(column).astype(np.float64)
+    else:
+        values = np.bitwise_xor.accumulate(column).view(np.float64)
+    return np.cumsum(steps) + t0_ms, values
+
+
+def _whole(values: Values) -> NDArray[np.int64] | None:
+    """The values as integers when nothing is lost (a negative zero or any NaN would be)."""
+    if not bool((np.abs(values) < _WHOLE_LIMIT).all()):
+        return None
+    whole = values.astype(np.int64)
+    exact = np.array_equal(whole.astype(np.float64).view(np.int64), values.view(np.int64))
+    return whole if exact else None
+
+
+def _planes(column: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(column).view(np.uint8).reshape(-1, column.itemsize).T.tobytes()
+
+
+def _columns(planes: bytes | memoryview, dtype: np.dtype[Any]) -> NDArray[Any]:
+    bytes_by_plane = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, -1)
+    return np.ascontiguousarray(bytes_by_plane.T).view(dtype).ravel()
+
+
+def _check(version: int) -> None:
+    if version != _VERSION:
+        raise ValueError(f"samples were packed by a newer obskit (form {version})")
