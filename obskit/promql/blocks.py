@@ -1,0 +1,107 @@
+"""Values of a query at all its steps at once: blocks of [rows, steps] numbers with a mask of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obskit.errors import QueryError
+from obskit.promql.labelsets import Groups, Ints, LabelSets
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+SAME_LABELSET = "vector cannot contain metrics with the same labelset"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An instant vector at every step. A value counts only where `present`; a NaN may well be present."""
+
+    sets: LabelSets
+    values: Floats
+    present: Bools
+
+    @property
+    def steps(self) -> int:
+        """How many steps."""
+        return self.values.shape[1]
+
+    def with_values(self, values: Floats) -> Block:
+        """Other values for the same rows."""
+        return Block(self.sets, values, self.present)
+
+    def take(self, rows: Ints) -> Block:
+        """Some rows, in the given order."""
+        return Block(self.sets.take(rows), self.values[rows], self.present[rows])
+
+    def alive(self) -> Ints:
+        """The rows that have a value at any step."""
+        if self.steps == 1:
+            return np.flatnonzero(self.present[:, 0])
+        return np.flatnonzero(self.present.any(axis=1))
+
+
+Value = Block | Floats | str
+"""What an expression gives: a vector, a scalar per step, or a string."""
+
+
+def empty(steps: int) -> Block:
+    """No rows."""
+    return Block(NO_SETS, np.empty((0, steps)), np.empty((0, steps), bool))
+
+
+NO_SETS = LabelSets.of((), distinct=True)
+
+
+def single(sets: LabelSets, values: Floats, present: Bools | None = None) -> Block:
+    """One row."""
+    return Block(sets, values[None, :], np.ones((1, len(values)), bool) if present is None else present[None, :])
+
+
+def broadcast(block: Block, steps: int) -> Block:
+    """A block of one step at many steps."""
+    shape = (len(block.sets), steps)
+    return Block(block.sets, np.broadcast_to(block.values, shape), np.broadcast_to(block.present, shape))
+
+
+def nameless(block: Block, *, delayed: bool) -> Block:
+    """The block without metric names: at once (rows that become equal are joined or refused), or marked for the end."""
+    if delayed:
+        return Block(block.sets.marked(), block.values, block.present)
+    return joined(Block(block.sets.nameless(), block.values, block.present))
+
+
+def joined(block: Block) -> Block:
+    """Rows with equal labels made one; QueryError where two of them have a value at the same step."""
+    groups = block.sets.duplicates()
+    if groups is None:
+        return block
+    present = block.present[groups.order]
+    if (np.add.reduceat(present, groups.starts, axis=0, dtype=np.int64) > 1).any():
+        raise QueryError(SAME_LABELSET)
+    values = np.where(present, block.values[groups.order], 0.0)
+    return Block(
+        groups.sets,
+        np.add.reduceat(values, groups.starts, axis=0),
+        np.logical_or.reduceat(present, groups.starts, axis=0),
+    )
+
+
+def reduce_groups(ufunc: np.ufunc, rows: NDArray[np.generic], groups: Groups) -> NDArray[np.generic]:
+    """`ufunc` over the rows of each group, per step. `rows` stand in the groups' order."""
+    if rows.shape[1] == 1:
+        # One step is the common case (a rule): reduceat is several times faster on one axis.
+        reduced: NDArray[np.generic] = ufunc.reduceat(rows[:, 0], groups.starts)[:, None]
+        return reduced
+    result: NDArray[np.generic] = ufunc.reduceat(rows, groups.starts, axis=0)
+    return result
+
+
+def per_value(change: Callable[[Floats], Floats], values: Floats) -> Floats:
+    """A numpy function with the warnings off that IEEE arithmetic does not have."""
+    with np.errstate(all="ignore"):
+        return change(values)

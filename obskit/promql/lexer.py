@@ -1,0 +1,216 @@
+"""PromQL text to tokens with exact positions. Knows characters, not grammar.
+
+A wrong character becomes an ERROR token instead of an exception: the parser reports it only when it gets there, so
+that the first error in the text is the one a person sees, as in Prometheus.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from obskit.promql.literals import parse_number, unquote
+
+
+class Kind(StrEnum):
+    """What a token is. OPERATOR covers everything that is written with punctuation."""
+
+    NUMBER = "number"
+    STRING = "string"
+    NAME = "identifier"
+    OPERATOR = "operator"
+    ERROR = "error"
+    END = "end of input"
+
+
+AGGREGATIONS: Final = frozenset(
+    "sum avg min max count stddev stdvar group topk bottomk quantile count_values limitk limit_ratio".split()
+)
+KEYWORDS: Final = frozenset("by without on ignoring group_left group_right bool offset".split())
+WORD_OPERATORS: Final = frozenset("and or unless atan2".split())
+
+_PUNCTUATION: Final = {
+    "(": "left parenthesis",
+    ")": "right parenthesis",
+    "{": "left brace",
+    "}": "right brace",
+    "[": "left bracket",
+    "]": "right bracket",
+    ",": "comma",
+    ":": "colon",
+    "=": "assignment",
+    "@": "at",
+}
+_SPACE: Final = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)+")
+_NUMBER: Final = re.compile(
+    r"0[xX][0-9a-zA-Z_]*|(?=\.?\d)[0-9a-zA-Z_.]+(?:(?<=[0-9.][eE])[+-][0-9a-zA-Z_.]*)?", re.ASCII
+)
+_NUMBER_FORM: Final = re.compile(
+    r"0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*"
+    r"|(?:\d+(?:ms|[ywdhms]))+"
+    r"|(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:[eE][+-]?\d+(?:_\d+)*)?",
+    re.ASCII,
+)
+_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
+_NAME_IN_BRACES: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+_STRING: Final = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`", re.DOTALL)
+_OPERATOR: Final = re.compile(r"=~|!~|!=|==|>=|<=|</|>/|[-+*/%^=<>(){}\[\],:@]")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token. `text` is as written; an ERROR's `text` is the message."""
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+    value: float | str = ""
+
+    @property
+    def word(self) -> str:
+        """The text of a name in lower case (keywords do not mind case); empty for other kinds."""
+        return self.text.lower() if self.kind is Kind.NAME else ""
+
+    def describe(self) -> str:
+        """How Prometheus names the token in its messages."""
+        if self.kind is Kind.END:
+            return "end of input"
+        if self.kind is Kind.OPERATOR:
+            return _quoted(self.text) if self.text in _PUNCTUATION else f"<op:{self.text}>"
+        if self.kind is Kind.NAME:
+            return self._describe_name()
+        shown = self.text if len(self.text) <= 10 else f"{self.text[:10]}..."
+        return f"{self.kind.value} {shown if self.kind is Kind.STRING else _quoted(shown)}"
+
+    def _describe_name(self) -> str:
+        if self.word in KEYWORDS:
+            return f"<{self.text}>"
+        if self.word in WORD_OPERATORS:
+            return f"<op:{self.text}>"
+        if self.word in AGGREGATIONS:
+            return f"<aggr:{self.text}>"
+        return f'{"metric identifier" if ":" in self.text else "identifier"} "{self.text}"'
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def tokens(text: str) -> list[Token]:
+    """All tokens of the text; the last one is END or the first ERROR."""
+    return _Lexer(text).run()
+
+
+class _Lexer:
+    """Walks the text. Brackets are tracked because names hold no colon inside them."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        self.braces = False
+        self.brackets = False
+        self.parentheses = 0
+        self.out: list[Token] = []
+
+    def run(self) -> list[Token]:
+        text = self.text
+        while True:
+            space = _SPACE.match(text, self.position)
+            if space:
+                self.position = space.end()
+            if self.position >= len(text):
+                self._end()
+                return self.out
+            self._next()
+            if self.out[-1].kind is Kind.ERROR:
+                return self.out
+
+    def _add(self, kind: Kind, text: str, length: int, value: float | str = "") -> None:
+        self.out.append(Token(kind, text, self.position, self.position + length, value))
+        self.position += length
+
+    def _fail(self, message: str, length: int = 1) -> None:
+        self._add(Kind.ERROR, message, length)
+
+    def _next(self) -> None:
+        text, position = self.text, self.position
+        char = text[position]
+        if char in "\"'`":
+            self._string(char)
+        elif match := _NUMBER.match(text, position):
+            self._number(match.group())
+        elif match := (_NAME_IN_BRACES if self.braces or self.brackets else _NAME).match(text, position):
+            self._name(match.group())
+        elif match := _OPERATOR.match(text, position):
+            self._operator(match.group())
+        else:
+            self._unknown(char)
+
+    def _end(self) -> None:
+        if self.braces:
+            self._fail("unexpected end of input inside braces")
+        elif self.brackets:
+            self._fail("unclosed left bracket")
+        elif self.parentheses:
+            self._fail("unclosed left parenthesis")
+        else:
+            self._add(Kind.END, "", 0)
+
+    def _unknown(self, char: str) -> None:
+        if char == "!":
+            following = self.text[self.position + 1 : self.position + 2]
+            self._fail(f"unexpected character after '!': {following!r}" if following else "unexpected end of input")
+        else:
+            where = " inside braces" if self.braces else " in duration expression" if self.brackets else ""
+            self._fail(f"unexpected character{where}: {char!r}")
+
+    def _string(self, quote: str) -> None:
+        match = _STRING.match(self.text, self.position)
+        if match is None:
+            kind = "raw" if quote == "`" else "quoted"
+            self._fail(f"unterminated {kind} string", len(self.text) - self.position)
+            return
+        try:
+            value = unquote(match.group())
+        except ValueError as error:
+            self._fail(str(error), len(match.group()))
+            return
+        self._add(Kind.STRING, match.group(), len(match.group()), value)
+
+    def _number(self, word: str) -> None:
+        try:
+            if self.braces:
+                raise ValueError  # noqa: TRY301 - a label name cannot start with a digit; same exit as a bad number
+            if _NUMBER_FORM.fullmatch(word) is None:
+                raise ValueError  # noqa: TRY301
+            self._add(Kind.NUMBER, word, len(word), parse_number(word))
+        except ValueError:
+            message = f"unexpected character inside braces: {word[0]!r}"
+            self._fail(message if self.braces else f'bad number or duration syntax: "{word}"', len(word))
+
+    def _name(self, word: str) -> None:
+        if word.lower() in ("inf", "nan") and not self.braces:
+            self._add(Kind.NUMBER, word, len(word), parse_number(word))
+        else:
+            self._add(Kind.NAME, word, len(word))
+
+    def _operator(self, text: str) -> None:
+        if text in "{}" and self.braces is (text == "{"):
+            self._fail(f"unexpected {_PUNCTUATION[text]} {text!r}" if text == "{" else f"unexpected character: {text!r}")
+            return
+        if text in "[]" and self.brackets is (text == "["):
+            self._fail(f"unexpected {_PUNCTUATION[text]} {text!r}")
+            return
+        if text in "()":
+            self.parentheses += 1 if text == "(" else -1
+            if self.parentheses < 0:
+                self._fail("unexpected right parenthesis ')'")
+                return
+        if text in "{}":
+            self.braces = text == "{"
+        elif text in "[]":
+            self.brackets = text == "["
+        self._add(Kind.OPERATOR, text, len(text))

@@ -1,0 +1,169 @@
+"""Range vectors: which samples of a flat block lie in which window, and folding them without a loop per sample.
+
+Samples stay where the reader put them (series after series); a window is a pair of positions into them. Windows of
+neighbouring steps overlap, and numpy's reduceat takes overlapping pairs as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obskit.model.samples import STALE_NAN_BITS
+from obskit.promql.blocks import Block, Bools, Floats
+from obskit.promql.labelsets import Ints, LabelSets
+
+CHUNK: Final = 1 << 20
+"""Samples laid out at once by `fold_segments`: 8 MB per column."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleColumns:
+    """Samples of some series, flat: row `i` owns `starts[i]:starts[i + 1]`. No stale markers."""
+
+    sets: LabelSets
+    starts: Ints
+    times_ms: Ints
+    values: Floats
+
+    def without_stale(self) -> SampleColumns:
+        """The samples that are no stale markers; series that keep none stay as empty rows."""
+        stale = self.values.view(np.int64) == STALE_NAN_BITS
+        if not stale.any():
+            return self
+        keep = ~stale
+        kept = np.concatenate(([0], np.cumsum(keep)))
+        return SampleColumns(self.sets, kept[self.starts], self.times_ms[keep], self.values[keep])
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows over samples: row `r` at step `s` holds the samples `first[r, s]:last[r, s]`.
+
+    `ends_ms[s]` is the right border at a step (after offset and `@`), `at_ms[s]` the step's own time.
+    """
+
+    samples: SampleColumns
+    first: Ints
+    last: Ints
+    ends_ms: Ints
+    at_ms: Ints
+    span_ms: int
+
+    @property
+    def sets(self) -> LabelSets:
+        """The label sets of the rows."""
+        return self.samples.sets
+
+    @property
+    def counts(self) -> Ints:
+        """How many samples each window holds."""
+        return self.last - self.first
+
+    def block(self, values: Floats, present: Bools) -> Block:
+        """The windows' rows with these values."""
+        return Block(self.sets, values, present)
+
+    def nth(self, column: NDArray[np.generic], position: Ints) -> NDArray[np.generic]:
+        """The column at these positions; anything where a window is empty."""
+        if not len(column):
+            return np.zeros(position.shape, column.dtype)
+        return column.take(position, mode="clip")
+
+    def reduce(self, ufunc: np.ufunc, column: NDArray[np.generic], *, skip: int = 0) -> Floats:
+        """`ufunc` over the column in each window, less its first `skip` samples; anything where nothing is left."""
+        if not len(column):
+            return np.zeros(self.first.shape)
+        pairs = np.empty((*self.first.shape, 2), np.int64)
+        pairs[..., 0] = np.minimum(self.first + skip, self.last)
+        pairs[..., 1] = self.last
+        # The last window ends behind the last sample, where reduceat wants something to stand.
+        padded = np.append(column, column[-1:])
+        result: Floats = ufunc.reduceat(padded, pairs.reshape(-1))[::2].reshape(self.first.shape)
+        return result
+
+    def fold_segments(self, fold: Callable[[Segments], Floats]) -> Floats:
+        """`fold` over all windows with samples, laid out one behind the other in pieces of bounded size."""
+        out = np.full(self.first.shape, np.nan)
+        flat = out.reshape(-1)
+        filled = np.flatnonzero(self.counts)
+        first, counts = self.first.reshape(-1)[filled], self.counts.reshape(-1)[filled]
+        piece = np.cumsum(counts) // CHUNK
+        for chosen in np.split(np.arange(len(filled)), np.flatnonzero(np.diff(piece)) + 1):
+            if len(chosen):
+                windows = filled[chosen]
+                flat[windows] = fold(self._segments(first[chosen], counts[chosen], windows))
+        return out
+
+    def _segments(self, first: Ints, counts: Ints, windows: Ints) -> Segments:
+        starts = np.cumsum(counts) - counts
+        index = np.repeat(first - starts, counts) + np.arange(int(counts.sum()))
+        return Segments(
+            self.samples.values[index],
+            self.samples.times_ms[index],
+            starts,
+            counts,
+            self.at_ms[windows % len(self.at_ms)],
+            windows % len(self.at_ms),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Windows laid out one behind the other, none of them empty; `at_ms` and `steps` tell each window's step."""
+
+    values: Floats
+    times_ms: Ints
+    starts: Ints
+    counts: Ints
+    at_ms: Ints
+    steps: Ints
+
+    def sum(self, column: Floats) -> Floats:
+        """The sum of a column per window."""
+        result: Floats = np.add.reduceat(column, self.starts)
+        return result
+
+    def spread(self, per_window: NDArray[np.generic]) -> NDArray[np.generic]:
+        """A value per window, repeated for each of its samples."""
+        return np.repeat(per_window, self.counts)
+
+    @property
+    def owners(self) -> Ints:
+        """The window of each sample."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+
+def cut(samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, exact: bool) -> Windows:
+    """The windows `(end - span, end]`. `exact` says that the samples are those of the only window already."""
+    rows = len(samples.starts) - 1
+    if exact and len(ends_ms) == 1:
+        first, last = samples.starts[:-1, None], samples.starts[1:, None]
+        return Windows(samples, first, last, ends_ms, at_ms, span_ms)
+    first = search(samples, ends_ms - span_ms)
+    last = search(samples, ends_ms)
+    if len(ends_ms) != len(at_ms):
+        shape = (rows, len(at_ms))
+        first, last = np.broadcast_to(first, shape), np.broadcast_to(last, shape)
+        ends_ms = np.broadcast_to(ends_ms, len(at_ms))
+    return Windows(samples, first, last, ends_ms, at_ms, span_ms)
+
+
+def search(samples: SampleColumns, borders_ms: Ints) -> Ints:
+    """For each row and border the position behind the row's last sample with `t <= border`.
+
+    One binary search over all rows: times are shifted by row so that the whole column ascends.
+    """
+    rows = len(samples.starts) - 1
+    if not len(samples.times_ms):
+        return np.zeros((rows, len(borders_ms)), np.int64)
+    low = min(int(samples.times_ms.min()), int(borders_ms.min()))
+    width = max(int(samples.times_ms.max()), int(borders_ms.max())) - low + 1
+    shift = np.arange(rows) * width - low
+    keys = samples.times_ms + np.repeat(shift, np.diff(samples.starts))
+    wanted = borders_ms[None, :] + shift[:, None]
+    return np.searchsorted(keys, wanted.reshape(-1), side="right").reshape(wanted.shape)
