@@ -1,0 +1,96 @@
+"""slack_sdk as a Transport: one call of its synchronous client in a thread, no retries, its answers as Responses.
+
+The synchronous client costs 2 MB; the asynchronous one would bring aiohttp. Retrying is the outbox's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import URLError
+
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.client import WebClient
+from slack_sdk.web.slack_response import SlackResponse
+from slack_sdk.webhook.client import WebhookClient
+
+from obskit.model.actions import OutcomeReason
+from obskit.model.settings import Secret
+from obskit.notify.base import NoAnswerError, Request, Response
+
+# The SDK logs URLs and bodies at DEBUG and each failure at ERROR: the first would leak, the second repeats the outbox.
+_SILENT: Final = logging.getLogger("obskit.notify.slack_sdk")
+_SILENT.setLevel(logging.CRITICAL)
+
+
+class SlackTransport:
+    """The Web API. The last part of a request's URL is the method."""
+
+    def __init__(self, token: Secret, base_url: str, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._client = WebClient(
+            token=token.reveal(), base_url=base_url, timeout=_whole(timeout_s), retry_handlers=[], logger=_SILENT
+        )
+
+    async def send(self, request: Request) -> Response:
+        """The answer, ok or not; NoAnswerError without one."""
+        return await _in_thread(lambda: self._call(request), self._timeout_s)
+
+    def _call(self, request: Request) -> Response:
+        method = request.url.rpartition("/")[2]
+        try:
+            return _response(self._client.api_call(method, json=json.loads(request.body or b"{}")))
+        except SlackApiError as error:
+            return _response(error.response)
+
+
+class SlackWebhookTransport:
+    """Incoming webhooks."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    async def send(self, request: Request) -> Response:
+        """The answer, ok or not; NoAnswerError without one."""
+        return await _in_thread(lambda: self._call(request), self._timeout_s)
+
+    def _call(self, request: Request) -> Response:
+        client = WebhookClient(request.url, timeout=_whole(self._timeout_s), retry_handlers=[], logger=_SILENT)
+        answer = client.send_dict(json.loads(request.body or b"{}"))
+        return Response(answer.status_code, _lower(answer.headers), answer.body.encode())
+
+
+async def _in_thread(call: Callable[[], Response], timeout_s: float) -> Response:
+    try:
+        # The socket has a time-out of its own; this one ends an answer that comes byte by byte.
+        async with asyncio.timeout(timeout_s + 1):
+            return await asyncio.to_thread(call)
+    except TimeoutError:
+        raise NoAnswerError(OutcomeReason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
+    except URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise NoAnswerError(OutcomeReason.TIMEOUT, f"no connection within {timeout_s:g} s") from None
+        raise NoAnswerError(OutcomeReason.NETWORK, f"cannot connect: {type(error.reason).__name__}") from None
+    except (OSError, HTTPException) as error:
+        raise NoAnswerError(OutcomeReason.NETWORK, f"connection lost: {type(error).__name__}") from None
+    except (ValueError, AttributeError, TypeError) as error:
+        # The SDK takes any body for an object of its own shape, in the encoding the headers claim.
+        raise NoAnswerError(OutcomeReason.SERVER, f"unreadable answer: {type(error).__name__}") from None
+
+
+def _response(answer: SlackResponse) -> Response:
+    data: Any = answer.data
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return Response(answer.status_code, _lower(answer.headers), body)
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in dict(headers).items()}
+
+
+def _whole(timeout_s: float) -> int:
+    return max(1, round(timeout_s))

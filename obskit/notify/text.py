@@ -1,0 +1,318 @@
+"""What a person is told of a notice, the same for every receiver: a Card of facts, and its plain lines.
+
+Chooses words, order and what to leave out; a fact without data is an empty string, and its line vanishes. How a
+channel draws it (markup, colours, local time, length limits) is the notifier's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final
+
+from obskit.model.actions import Notice, NoticeReason
+from obskit.model.alerts import Alert, ResolveReason
+
+MEMBERS_SHOWN: Final = 3
+_NAMES_SHOWN: Final = 3
+_SCOPE_SHOWN: Final = 4
+_MEMBER_LENGTH: Final = 200
+
+_RANKS: Final = {"emergency": 4, "critical": 4, "page": 4, "error": 3, "high": 3, "warning": 2, "warn": 2, "info": 1}
+_UNKNOWN_RANK: Final = 2
+# What tells a person where to look, in this order; the rest of the labels stays behind the link.
+_PLACES: Final = (
+    "app", "service", "queue", "job", "collector", "region", "environment", "env", "cluster", "namespace",
+    "machine", "host", "instance",
+)  # fmt: skip
+_LINKS: Final = (("Runbook", "runbook_url"), ("Logs", "logs_url"), ("Dashboard", "dashboard_url"))
+_UNITS_S: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+class Tone(StrEnum):
+    """How a message looks: the state of the group, and while it fires how bad it is."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+    RESOLVED = "resolved"
+    ENDED = "ended"
+
+
+ICONS: Final = {Tone.CRITICAL: "🔴", Tone.WARNING: "🟠", Tone.INFO: "🔵", Tone.RESOLVED: "✅", Tone.ENDED: "⚪"}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Something to open: an absolute http(s) URL."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The facts of one notice. `until_ms` is None while it fires; `ended` says why it is over when not by recovery."""
+
+    tone: Tone
+    word: str
+    title: str
+    title_url: str
+    severity: str
+    summary: str
+    detail: str
+    members: tuple[str, ...]
+    more_members: int
+    scope: str
+    counts: str
+    source: str
+    action: str
+    links: tuple[Link, ...]
+    since_ms: int
+    until_ms: int | None
+    lasted_ms: int
+    ended: str
+
+
+def card(notice: Notice) -> Card:
+    """The facts of `notice`, worst alert first."""
+    alerts = sorted(notice.firing or notice.resolved, key=lambda alert: (-rank(alert), alert.starts_ms, alert.labels))
+    severity = alerts[0].labels.get("severity")
+    ended = "" if notice.firing else _ended(alerts)
+    since_ms, until_ms = _span(notice, alerts)
+    members = _members(notice, alerts)
+    # Over: what was true last must not read as if it were now, and there is nothing left to do first.
+    summary = _summary(alerts) if notice.firing else _was(_summary(alerts))
+    return Card(
+        tone=_tone(notice, alerts[0], ended),
+        word=_word(notice, ended),
+        title=_title(alerts),
+        title_url=_web(alerts[0].generator_url),
+        severity=severity,
+        summary=summary,
+        detail=_detail(alerts, summary) if notice.firing else "",
+        members=tuple(members[:MEMBERS_SHOWN]),
+        more_members=max(0, len(members) - MEMBERS_SHOWN),
+        scope=_scope(notice),
+        counts=_counts(notice),
+        source=_shared(alerts, lambda alert: alert.source),
+        action=" ".join(_annotation(alerts, "action").split()) if notice.firing else "",
+        links=_links(alerts),
+        since_ms=since_ms,
+        until_ms=until_ms,
+        lasted_ms=max(0, (until_ms or notice.decided_ms) - since_ms),
+        ended=ended,
+    )
+
+
+def rank(alert: Alert) -> int:
+    """How bad an alert is by its `severity` label: 4 is the worst; an unknown word ranks as a warning."""
+    severity = alert.labels.get("severity").lower()
+    return _RANKS.get(severity, _UNKNOWN_RANK)
+
+
+def headline(shown: Card) -> str:
+    """One plain line, as a phone's lock screen shows it: state, severity, name, value and limit, how long."""
+    kind = f"{shown.word} {shown.severity}".rstrip()
+    time = f"after {lasted(shown.lasted_ms)}" if shown.until_ms is not None else f"for {lasted(shown.lasted_ms)}"
+    extent = ", ".join(part for part in (time, shown.counts) if part)
+    return f"{kind}: {' - '.join(part for part in (shown.title, shown.summary) if part)} ({extent})"
+
+
+def lines(shown: Card, stamp: Callable[[int], str]) -> list[str]:
+    """The whole message in plain lines; `stamp` prints a time."""
+    return [
+        headline(shown),
+        *([shown.detail] if shown.detail else []),
+        *(f"- {member}" for member in shown.members),
+        *([f"+{shown.more_members} more"] if shown.more_members else []),
+        facts(shown, stamp),
+        *([f"Do first: {shown.action}"] if shown.action else []),
+        *(f"{link.text}: {link.url}" for link in shown.links),
+    ]
+
+
+def facts(shown: Card, stamp: Callable[[int], str]) -> str:
+    """Where, since when, how many, by which rule: one line."""
+    if shown.until_ms is None:
+        time = f"since {stamp(shown.since_ms)} ({lasted(shown.lasted_ms)})"
+    else:
+        time = f"{stamp(shown.since_ms)} to {stamp(shown.until_ms)} ({lasted(shown.lasted_ms)})"
+    rule = f"rule {shown.source}" if shown.source else ""
+    return " · ".join(part for part in (shown.scope, time, shown.counts, rule) if part)
+
+
+def news(notice: Notice) -> str:
+    """What changed since the receiver last heard of the group, in one line; empty when that is not worth a line."""
+    fresh = [alert for alert in notice.firing if alert.fingerprint in notice.changed]
+    over = [alert for alert in notice.resolved if alert.fingerprint in notice.changed]
+    shown = card(notice)
+    if notice.reason is NoticeReason.REPEAT:
+        return f"Still firing after {lasted(shown.lasted_ms)}: {shown.summary or shown.title}"
+    if not notice.firing:
+        return f"{shown.word.capitalize()} after {lasted(shown.lasted_ms)}"
+    parts = []
+    if fresh:
+        parts.append(f"+{len(fresh)} new: {_listed(_who(notice, fresh))}")
+    if over:
+        parts.append(f"{len(over)} of {len(notice.alerts)} resolved: {_listed(_who(notice, over))}")
+    return "; ".join(parts)
+
+
+def became_worse(notice: Notice) -> bool:
+    """Whether an alert that is new to the receiver is worse than everything it already knew to fire."""
+    known = [rank(alert) for alert in notice.firing if alert.fingerprint not in notice.changed]
+    fresh = [rank(alert) for alert in notice.firing if alert.fingerprint in notice.changed]
+    return bool(known and fresh) and max(fresh) > max(known)
+
+
+def lasted(ms: int) -> str:
+    """A span for a person: its two largest units (`45 s`, `6 min`, `1 h 5 min`)."""
+    seconds = max(0, round(ms / 1000))
+    for (name, size), (next_name, next_size) in pairwise(_UNITS_S):
+        if seconds >= size:
+            rest = seconds % size // next_size
+            # Seconds beside minutes are noise in a message that a person reads.
+            return (
+                f"{seconds // size} {name} {rest} {next_name}"
+                if rest and name != "min"
+                else f"{seconds // size} {name}"
+            )
+    return f"{seconds} s"
+
+
+def utc_stamp(ms: int) -> str:
+    """`12:06 UTC`: for channels that cannot show a reader's own time."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M UTC")
+
+
+def rfc3339(ms: int) -> str:
+    """Go's RFC3339Nano in UTC: a fraction without trailing zeros, none when whole."""
+    seconds, rest = divmod(ms, 1000)
+    fraction = f".{rest:03d}".rstrip("0") if rest else ""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def clip(text: str, limit: int) -> str:
+    """`text` on one line, cut to `limit` characters with an ellipsis."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def _tone(notice: Notice, worst: Alert, ended: str) -> Tone:
+    if not notice.firing:
+        return Tone.ENDED if ended else Tone.RESOLVED
+    level = rank(worst)
+    return Tone.CRITICAL if level >= 3 else Tone.WARNING if level == 2 else Tone.INFO
+
+
+def _word(notice: Notice, ended: str) -> str:
+    if notice.reason is NoticeReason.TEST:
+        return "TEST"
+    return "FIRING" if notice.firing else f"ENDED ({ended})" if ended else "RESOLVED"
+
+
+def _ended(alerts: Iterable[Alert]) -> str:
+    # Alerts from outside (the Alertmanager API) name no reason: they recovered, as far as anybody knows.
+    reasons = {alert.resolve_reason for alert in alerts} - {None, ResolveReason.RECOVERED}
+    return ", ".join(sorted(reason.value for reason in reasons if reason))
+
+
+def _title(alerts: Sequence[Alert]) -> str:
+    names = list(dict.fromkeys(alert.name or "alert" for alert in alerts))
+    more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _summary(alerts: Sequence[Alert]) -> str:
+    worst = alerts[0]
+    said = worst.annotations.get("summary") or worst.annotations.get("description")
+    if said:
+        return " ".join(said.split())
+    return f"value {worst.value:.6g}" if math.isfinite(worst.value) else ""
+
+
+def _was(summary: str) -> str:
+    return f"was: {summary}" if summary else ""
+
+
+def _detail(alerts: Sequence[Alert], summary: str) -> str:
+    said = " ".join(_annotation(alerts, "description").split())
+    return "" if said == summary else said
+
+
+def _span(notice: Notice, alerts: Sequence[Alert]) -> tuple[int, int | None]:
+    since = min(alert.starts_ms for alert in alerts)
+    if notice.firing:
+        return since, None
+    return since, max(alert.ends_ms or notice.decided_ms for alert in alerts)
+
+
+def _members(notice: Notice, alerts: Sequence[Alert]) -> list[str]:
+    """One line per firing alert of several: what sets it apart, and what it says unless the message has just said it."""
+    if len(alerts) < 2 or not notice.firing:
+        return []
+    said = [_summary([alert]) for alert in alerts]
+    told = [f": {clip(text, _MEMBER_LENGTH)}" if text and text != said[0] else "" for text in said]
+    return [who + more for who, more in zip(_who(notice, alerts), told, strict=True)]
+
+
+def _who(notice: Notice, alerts: Iterable[Alert]) -> list[str]:
+    """Each alert by its labels that are not common to the group (`machine b`), or by its name."""
+    common = set(notice.common_labels)
+    names = []
+    for alert in alerts:
+        apart = [(name, value) for name, value in alert.labels.items() if name not in common and name != "severity"]
+        apart.sort(key=lambda pair: (pair[0] != "alertname", _place(pair[0])))
+        names.append(" ".join(value if name == "alertname" else f"{name} {value}" for name, value in apart[:3]))
+    return [name or alert.name for name, alert in zip(names, alerts, strict=True)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" +{len(names) - MEMBERS_SHOWN} more" if len(names) > MEMBERS_SHOWN else ""
+    return ", ".join(names[:MEMBERS_SHOWN]) + more
+
+
+def _place(label: str) -> tuple[int, str]:
+    return (_PLACES.index(label) if label in _PLACES else len(_PLACES), label)
+
+
+def _scope(notice: Notice) -> str:
+    """Where it is: what the group is grouped by, then the known places that all its alerts share."""
+    common = notice.common_labels
+    grouped = [name for name in notice.group_labels if name not in ("alertname", "severity")]
+    places = [name for name in _PLACES if name in common and name not in grouped]
+    chosen = sorted(grouped, key=_place) + places
+    shown = [f"{name} {notice.group_labels.get(name) or common.get(name)}" for name in chosen[:_SCOPE_SHOWN]]
+    return " · ".join(shown)
+
+
+def _counts(notice: Notice) -> str:
+    if len(notice.alerts) < 2:
+        return ""
+    firing, resolved = len(notice.firing), len(notice.resolved)
+    parts = [f"{firing} firing" if firing else "", f"{resolved} resolved" if resolved else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _shared(alerts: Sequence[Alert], fact: Callable[[Alert], str]) -> str:
+    """A fact that all alerts of the group agree on, or that of the worst when only some have one."""
+    found = {fact(alert) for alert in alerts} - {""}
+    return found.pop() if len(found) == 1 else fact(alerts[0])
+
+
+def _links(alerts: Sequence[Alert]) -> tuple[Link, ...]:
+    found = (Link(text, _web(_annotation(alerts, key))) for text, key in _LINKS)
+    return tuple(link for link in found if link.url)
+
+
+def _annotation(alerts: Sequence[Alert], key: str) -> str:
+    return _shared(alerts, lambda alert: alert.annotations.get(key, ""))
+
+
+def _web(url: str) -> str:
+    return url if url.startswith(("http://", "https://")) and " " not in url else ""
