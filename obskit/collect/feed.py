@@ -22,6 +22,8 @@ class Feed:
     def __init__(self, collector: str, intake: Intake, clock: Clock) -> None:
         self.collector = collector
         self.clock = clock
+        self.retired = False
+        """Set before the collector is cancelled because nothing of its name is configured any more: its series end."""
         self._intake = intake
         self._books: dict[str, Book] = {}
         self._full = False

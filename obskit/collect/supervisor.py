@@ -64,6 +64,9 @@ class Supervisor:
             else:
                 leaving.remove(same)
                 staying.append(same)
+        names = {running.feed.collector for running in staying} | {collector.name for _, collector in wanted}
+        for running in leaving:
+            running.feed.retired = running.feed.collector not in names
         await self._end(leaving)
         self._running = staying + [self._start(source, collector) for source, collector in wanted]
 

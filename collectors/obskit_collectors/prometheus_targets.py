@@ -1,0 +1,200 @@
+"""One item of `scrape_configs` as settings, and the targets that it makes of discovered groups. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from pydantic import Field, model_validator
+
+from obskit.errors import CollectorError
+from obskit.model.durations import format_duration, parse_duration
+from obskit.model.labels import Labels
+from obskit.model.settings import Duration, Settings, Size
+from obskit_collectors.prometheus_discovery import (
+    DnsSettings,
+    FileSettings,
+    HttpSettings,
+    StaticSettings,
+    TargetGroup,
+)
+from obskit_collectors.prometheus_http import Access, AuthorizationSettings, BasicAuthSettings, TlsSettings
+from obskit_collectors.prometheus_relabel import RelabelRule, relabel
+from obskit_collectors.prometheus_series import PageRules
+
+MEDIA_TYPES: Final = {
+    "PrometheusText0.0.4": "text/plain;version=0.0.4",
+    "PrometheusText1.0.0": "text/plain;version=1.0.0",
+    "OpenMetricsText0.0.1": "application/openmetrics-text;version=0.0.1",
+    "OpenMetricsText1.0.0": "application/openmetrics-text;version=1.0.0",
+}
+"""Prometheus' names of scrape protocols."""
+_UNSUPPORTED: Final = (
+    *("proxy_url", "proxy_from_environment", "proxy_connect_header", "no_proxy", "oauth2", "http_headers"),
+    *("enable_http2", "scrape_protocols", "keep_dropped_targets", "scrape_failure_log_file", "extra_scrape_metrics"),
+    *("scrape_classic_histograms", "always_scrape_classic_histograms", "convert_classic_histograms_to_nhcb"),
+    *("scrape_native_histograms", "native_histogram_bucket_limit", "native_histogram_min_bucket_factor"),
+    *("metric_name_validation_scheme", "metric_name_escaping_scheme"),
+)
+_DEFAULT_TIMEOUT_MS: Final = 10_000
+
+
+class ScrapeSettings(Settings):
+    """One item of `scrape_configs`, with Prometheus' keys and meanings.
+
+    Two defaults differ: `scrape_interval` is 15 s, and `body_size_limit` is 64 MB instead of none.
+    """
+
+    job_name: str = Field(min_length=1)
+    scrape_interval: Duration = Field(default=15_000, gt=0)
+    scrape_timeout: Duration = Field(default=0, ge=0)
+    metrics_path: str = "/metrics"
+    scheme: str = Field(default="http", pattern="^https?$")
+    params: dict[str, tuple[str, ...]] = {}
+    honor_labels: bool = False
+    honor_timestamps: bool = True
+    track_timestamps_staleness: bool = False
+    authorization: AuthorizationSettings | None = None
+    basic_auth: BasicAuthSettings | None = None
+    tls_config: TlsSettings = TlsSettings()
+    follow_redirects: bool = True
+    enable_compression: bool = True
+    fallback_scrape_protocol: str = ""
+    body_size_limit: Size = 64_000_000
+    sample_limit: int = Field(default=0, ge=0)
+    label_limit: int = Field(default=0, ge=0)
+    label_name_length_limit: int = Field(default=0, ge=0)
+    label_value_length_limit: int = Field(default=0, ge=0)
+    target_limit: int = Field(default=0, ge=0)
+    static_configs: tuple[StaticSettings, ...] = ()
+    file_sd_configs: tuple[FileSettings, ...] = ()
+    http_sd_configs: tuple[HttpSettings, ...] = ()
+    dns_sd_configs: tuple[DnsSettings, ...] = ()
+    relabel_configs: tuple[RelabelRule, ...] = ()
+    metric_relabel_configs: tuple[RelabelRule, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _supported(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key in _UNSUPPORTED or (key.endswith("_sd_configs") and key not in cls.model_fields):
+                raise ValueError(f"obskit does not know {key}: remove it (Prometheus does, we do not)")
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.scrape_timeout > self.scrape_interval:
+            raise ValueError("scrape_timeout is longer than scrape_interval")
+        if self.authorization and self.basic_auth:
+            raise ValueError("give either authorization or basic_auth, not both")
+        if self.fallback_scrape_protocol and self.fallback_scrape_protocol not in MEDIA_TYPES:
+            raise ValueError(f"fallback_scrape_protocol is one of {', '.join(MEDIA_TYPES)}")
+        if not self.relabel_configs:  # with rules an address may become something else, as for the blackbox exporter
+            for address in (target for group in self.static_configs for target in group.targets):
+                _check_address(address)
+        return self
+
+    @property
+    def timeout_ms(self) -> int:
+        """The limit of one scrape: 10 s, or the interval when that is shorter, unless it is set."""
+        return self.scrape_timeout or min(_DEFAULT_TIMEOUT_MS, self.scrape_interval)
+
+    def access(self) -> Access:
+        """How the job's URLs are reached."""
+        return Access(
+            self.authorization, self.basic_auth, self.tls_config, self.follow_redirects, self.enable_compression
+        )
+
+    def page_rules(self) -> PageRules:
+        """What the job says about pages."""
+        return PageRules(
+            honor_labels=self.honor_labels,
+            honor_timestamps=self.honor_timestamps,
+            track_timestamps_staleness=self.track_timestamps_staleness,
+            metric_relabel=self.metric_relabel_configs,
+            sample_limit=self.sample_limit,
+            label_limit=self.label_limit,
+            label_name_length_limit=self.label_name_length_limit,
+            label_value_length_limit=self.label_value_length_limit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to scrape, how often, and the labels that all of it carries."""
+
+    labels: Labels
+    url: str
+    params: tuple[tuple[str, str], ...]
+    interval_ms: int
+    timeout_ms: int
+
+    @property
+    def title(self) -> str:
+        """The URL without query or user: safe to show."""
+        scheme, _, rest = self.url.partition("://")
+        address, slash, path = rest.partition("/")
+        return f"{scheme}://{address.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
+def targets_of(settings: ScrapeSettings, groups: Iterable[TargetGroup]) -> list[Target]:
+    """The targets of some groups after relabelling, each once. CollectorError (config) when one is not usable."""
+    found: dict[Target, None] = {}
+    for group in groups:
+        for address in group.targets:
+            target = _target(settings, {**_defaults(settings), **group.labels, "__address__": address})
+            if target is not None:
+                found[target] = None
+    if 0 < settings.target_limit < len(found):
+        raise CollectorError(f"{len(found)} targets, more than target_limit ({settings.target_limit})", reason="config")
+    return list(found)
+
+
+def _defaults(settings: ScrapeSettings) -> dict[str, str]:
+    return {
+        "job": settings.job_name,
+        "__scheme__": settings.scheme,
+        "__metrics_path__": settings.metrics_path,
+        "__scrape_interval__": format_duration(settings.scrape_interval),
+        "__scrape_timeout__": format_duration(settings.timeout_ms),
+        **{f"__param_{name}": values[0] for name, values in settings.params.items() if values},
+    }
+
+
+def _target(settings: ScrapeSettings, labels: dict[str, str]) -> Target | None:
+    final = relabel(labels, settings.relabel_configs)
+    if final is None or not final.get("__address__"):
+        return None
+    address = final["__address__"]
+    path = final.get("__metrics_path__", "")
+    try:
+        _check_address(address)
+        interval_ms = parse_duration(final.get("__scrape_interval__", ""))
+        timeout_ms = parse_duration(final.get("__scrape_timeout__", ""))
+        if not 0 < timeout_ms <= interval_ms:
+            raise ValueError("__scrape_timeout__ must be more than 0 and at most __scrape_interval__")
+    except ValueError as error:
+        raise CollectorError(f"target {address}: {error}", reason="config") from None
+    shown = {name: value for name, value in final.items() if not name.startswith("__")}
+    return Target(
+        labels=Labels({"instance": address, **shown}),
+        url=f"{final.get('__scheme__', 'http')}://{address}{path if path.startswith('/') else f'/{path}'}",
+        params=_params(settings.params, final),
+        interval_ms=interval_ms,
+        timeout_ms=timeout_ms,
+    )
+
+
+def _params(configured: Mapping[str, tuple[str, ...]], labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The query: a `__param_x` label replaces the first value of `x`."""
+    values = {name: list(given) for name, given in configured.items()}
+    for label, value in labels.items():
+        if label.startswith("__param_"):
+            values[label.removeprefix("__param_")] = [value, *values.get(label.removeprefix("__param_"), [])[1:]]
+    return tuple((name, value) for name in sorted(values) for value in values[name])
+
+
+def _check_address(address: str) -> None:
+    if "/" in address:
+        raise ValueError(f'"{address}" is not host:port (scheme and metrics_path are settings of their own)')
