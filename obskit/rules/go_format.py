@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from obskit.model.labels import Labels
 from obskit.model.results import Element
-from obskit.rules.go_values import Instant, Span, type_name
+from obskit.rules.go_values import Instant, Span, Struct, type_name
 
 MAX_WIDTH: Final = 4096
 """Go stops at a million; nobody pads an alert that far."""
 
+_UINT64: Final = (1 << 64) - 1
 _VERB: Final = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d*))?(.)?", re.DOTALL)
 _ESCAPES: Final = {
     "\a": "\\a",
@@ -47,6 +48,8 @@ def format_value(value: Any) -> str:
             return value
         case Element():
             return f"{{{format_value(value.labels)} {format_float(value.value)}}}"
+        case Struct():
+            return "{" + " ".join(format_value(field) for field in value.values()) + "}"
         case Labels() | Mapping():
             return "map[" + " ".join(f"{key}:{format_value(value[key])}" for key in sorted(value)) + "]"
         case list():
@@ -217,7 +220,7 @@ def _formatted_int(value: int, spec: _Spec) -> str | None:
         case "c" | "q" | "U":
             char = chr(value) if 0 <= value <= sys.maxunicode and not 0xD800 <= value < 0xE000 else "\ufffd"
             quoted = "'" + (_quoted(char) if char not in "'\"" else {"'": "\\'"}.get(char, char)) + "'"
-            return spec.pad({"c": char, "q": quoted, "U": f"U+{value:04X}"}[spec.verb])
+            return spec.pad({"c": char, "q": quoted, "U": f"U+{value & _UINT64:04X}"}[spec.verb])
     return None
 
 

@@ -130,6 +130,10 @@ class Instant:
         return self._time.timetuple().tm_yday
 
 
+class Struct(dict[str, Any]):
+    """Named fields. Other than in a map, a field that is not there is an error."""
+
+
 def _add(instant: Instant, span: Any) -> Instant:
     if not isinstance(span, Span):
         raise ValueProblem(f"Add wants a duration, not {type_name(span)}")
@@ -175,10 +179,14 @@ def member(value: Any, name: str, arguments: list[Any]) -> Any:
     if name in methods:
         wanted, call = methods[name]
         if len(arguments) != wanted:
-            raise ValueProblem(f"{name} takes {wanted} arguments, not {len(arguments)}")
+            raise ValueProblem(
+                f"{name} wants {wanted} {'argument' if wanted == 1 else 'arguments'}, not {len(arguments)}"
+            )
         return call(value, *arguments)
     if arguments:
         raise ValueProblem(f"{name} is not a method but has arguments")
+    if isinstance(value, Struct) and name not in value:
+        raise ValueProblem(f"there is no .{name} (there are .{', .'.join(value)})")
     if isinstance(value, Mapping):
         return value.get(name)
     if isinstance(value, Element) and name in ("Labels", "Value"):
@@ -196,6 +204,7 @@ def type_name(value: Any) -> str:
         (float, "float64"),
         (str, "string"),
         (Labels, "map[string]string"),
+        (Struct, "struct"),
         (Mapping, "map[string]interface {}"),
         (list, "template.queryResult"),
         (Element, "*template.sample"),

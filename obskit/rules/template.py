@@ -13,7 +13,7 @@ from typing import Any, Final
 from obskit.errors import TemplateError
 from obskit.model.labels import Labels
 from obskit.rules.go_format import format_value
-from obskit.rules.go_values import ValueProblem, is_true, member, type_name
+from obskit.rules.go_values import Struct, ValueProblem, is_true, member, type_name
 from obskit.rules.template_functions import FUNCTIONS, MAX_TEXT, TemplateData, call_function
 from obskit.rules.template_nodes import (
     Block,
@@ -90,12 +90,12 @@ class _Expansion:
         self._text = text
         self._tree = tree
         self._data = data
-        self._root = {
-            "Labels": _as_labels(data.labels),
-            "Value": float(data.value),
-            "ExternalLabels": _as_labels(data.external_labels),
-            "ExternalURL": data.external_url,
-        }
+        self._root = Struct(
+            Labels=_as_labels(data.labels),
+            ExternalLabels=_as_labels(data.external_labels),
+            ExternalURL=data.external_url,
+            Value=float(data.value),
+        )
         self._variables: list[tuple[str, Any]] = [
             ("", self._root),
             ("labels", self._root["Labels"]),

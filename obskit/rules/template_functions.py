@@ -72,9 +72,9 @@ def call_function(name: str, arguments: Sequence[Any], data: TemplateData) -> An
     if function.parameters.endswith("*"):
         letters = letters[:-1] + letters[-1] * (len(arguments) - len(letters) + 1)
         if len(arguments) < len(letters):
-            raise ValueProblem(f"{name} wants at least {len(letters)} arguments, not {len(arguments)}")
+            raise ValueProblem(f"{name} wants at least {_count(letters)}, not {len(arguments)}")
     if len(arguments) != len(letters):
-        raise ValueProblem(f"{name} wants {len(letters)} arguments, not {len(arguments)}")
+        raise ValueProblem(f"{name} wants {_count(letters)}, not {len(arguments)}")
     try:
         checked = [_CHECKS[letter](argument) for letter, argument in zip(letters, arguments, strict=True)]
         result = function.call(data, *checked) if function.asks else function.call(*checked)
@@ -83,6 +83,10 @@ def call_function(name: str, arguments: Sequence[Any], data: TemplateData) -> An
     if isinstance(result, str) and len(result) > MAX_TEXT:
         raise ValueProblem(f"{name}: the text is longer than {MAX_TEXT} characters")
     return result
+
+
+def _count(letters: str) -> str:
+    return "1 argument" if len(letters) == 1 else f"{len(letters)} arguments"
 
 
 def _a(*kinds: type, what: str) -> Callable[[Any], Any]:
@@ -124,6 +128,8 @@ def _re_replace_all(pattern: str, replacement: str, text: str) -> str:
     """Go's ReplaceAllString: `$1`, `$name`, `${name}` and `$$` in the replacement. Never longer than MAX_TEXT."""
     compiled, parts, at, size = compile_pattern(pattern), [], 0, 0
     for match in compiled.finditer(text):
+        if parts and match.start() == match.end() == at:
+            continue  # Go allows no empty match right behind another one
         piece = text[at : match.start()] + _GROUP.sub(partial(_group, match), replacement)
         parts.append(piece)
         at, size = match.end(), size + len(piece)
@@ -170,7 +176,7 @@ def _strip_domain(host_port: str) -> str:
 
 
 def _title(text: str) -> str:
-    return re.sub(r"(?<![\w'])\w", lambda first: first.group().title(), text)
+    return re.sub(r"(?<!\w)\w", lambda first: first.group().title(), text)
 
 
 def _seconds(duration: str) -> float:

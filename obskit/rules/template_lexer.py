@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import Final
 
 from obskit.errors import TemplateError
@@ -40,7 +40,7 @@ class Kind(Enum):
     COMMA = ","
     DECLARE = ":="
     ASSIGN = "="
-    END = auto()
+    END = "the end of the text"
 
 
 @dataclass(frozen=True, slots=True)

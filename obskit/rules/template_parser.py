@@ -42,6 +42,7 @@ GIVEN_VARIABLES: Final = ("", "labels", "externalLabels", "externalURL", "value"
 
 _CONSTANTS: Final[Mapping[str, bool | None]] = {"true": True, "false": False, "nil": None}
 _CONTROLS: Final[Mapping[str, type[If | With | Range]]] = {"if": If, "with": With, "range": Range}
+_ENDS: Final = (Kind.CLOSE, Kind.RIGHT)
 _WORDS: Final = ("block", "break", "continue", "define", "else", "end", "template", *_CONTROLS)
 
 
@@ -268,6 +269,8 @@ class _Parser:
         start = self._peek()
         while self._peek().kind not in (end, Kind.PIPE):
             token = self._peek()
+            if token.kind in _ENDS:
+                self._fail(f"unexpected {token.text!r}", token)
             if operands and not token.spaced:
                 self._fail(f"a space is missing before {token.text!r}", token)
             operands.append(self._operand())
@@ -319,6 +322,8 @@ class _Parser:
         return variable
 
     def _call(self, token: Token) -> Call:
+        if token.text in _WORDS:
+            self._fail(f"{token.text} wants braces of its own: {{{{ {token.text} }}}}", token)
         if token.text not in self._functions:
             near = get_close_matches(token.text, self._functions, 1)
             self._fail(f"there is no function {token.text}" + (f" (did you mean {near[0]}?)" if near else ""), token)
