@@ -21,6 +21,7 @@ MEMBERS_SHOWN: Final = 3
 _NAMES_SHOWN: Final = 3
 _SCOPE_SHOWN: Final = 4
 _MEMBER_LENGTH: Final = 200
+_NOW_MS: Final = 1_000
 
 _RANKS: Final = {"emergency": 4, "critical": 4, "page": 4, "error": 3, "high": 3, "warning": 2, "warn": 2, "info": 1}
 _UNKNOWN_RANK: Final = 2
@@ -116,11 +117,11 @@ def rank(alert: Alert) -> int:
 
 
 def headline(shown: Card) -> str:
-    """One plain line, as a phone's lock screen shows it: state, severity, name, value and limit, how long."""
+    """One plain line, as a phone's lock screen shows it: state, severity, name, value and limit, how long, where."""
     kind = f"{shown.word} {shown.severity}".rstrip()
-    time = f"after {lasted(shown.lasted_ms)}" if shown.until_ms is not None else f"for {lasted(shown.lasted_ms)}"
-    extent = ", ".join(part for part in (time, shown.counts) if part)
-    return f"{kind}: {' - '.join(part for part in (shown.title, shown.summary) if part)} ({extent})"
+    said = " - ".join(part for part in (shown.title, shown.summary) if part)
+    extent = ", ".join(part for part in (_how_long(shown), shown.counts) if part)
+    return " - ".join(part for part in (f"{kind}: {said} ({extent})", shown.scope) if part)
 
 
 def lines(shown: Card, stamp: Callable[[int], str]) -> list[str]:
@@ -138,12 +139,10 @@ def lines(shown: Card, stamp: Callable[[int], str]) -> list[str]:
 
 def facts(shown: Card, stamp: Callable[[int], str]) -> str:
     """Where, since when, how many, by which rule: one line."""
-    if shown.until_ms is None:
-        time = f"since {stamp(shown.since_ms)} ({lasted(shown.lasted_ms)})"
-    else:
-        time = f"{stamp(shown.since_ms)} to {stamp(shown.until_ms)} ({lasted(shown.lasted_ms)})"
+    span = f"{stamp(shown.since_ms)} to {stamp(shown.until_ms)}" if shown.until_ms else f"since {stamp(shown.since_ms)}"
+    length = f" ({lasted(shown.lasted_ms)})" if shown.lasted_ms >= _NOW_MS else ""
     rule = f"rule {shown.source}" if shown.source else ""
-    return " · ".join(part for part in (shown.scope, time, shown.counts, rule) if part)
+    return " · ".join(part for part in (shown.scope, span + length, shown.counts, rule) if part)
 
 
 def news(notice: Notice) -> str:
@@ -201,6 +200,12 @@ def clip(text: str, limit: int) -> str:
     """`text` on one line, cut to `limit` characters with an ellipsis."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def _how_long(shown: Card) -> str:
+    if shown.until_ms is None and shown.lasted_ms < _NOW_MS:
+        return "just now"
+    return f"{'for' if shown.until_ms is None else 'after'} {lasted(shown.lasted_ms)}"
 
 
 def _tone(notice: Notice, worst: Alert, ended: str) -> Tone:
