@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -12,11 +12,11 @@ from prometheus_client.metrics_core import Metric
 from obskit.clock import Clock
 from obskit.collect.contract import Check, Collector, Kind, ok
 from obskit.collect.polling import poll
-from obskit.model.labels import NAME, Labels
-from obskit.model.samples import STALE_NAN, MetricMeta, MetricType
+from obskit.collect.snapshots import Snapshots
+from obskit.model.samples import MetricMeta, MetricType
 from obskit.model.settings import Duration, Settings
 from obskit.model.telemetry import REGISTRY
-from obskit.store.interface import Batch, Samples
+from obskit.store.interface import Batch
 
 _TYPES: Final = {kind.value: kind for kind in MetricType}
 
@@ -28,46 +28,26 @@ class OwnSettings(Settings):
     instance: str = ""
 
 
-class Snapshots:
-    """Turns a registry into batches. A series that is gone since the last snapshot gets a stale marker."""
+class Registry:
+    """A prometheus_client registry, read as batches."""
 
-    def __init__(self, registry: CollectorRegistry, target_labels: dict[str, str]) -> None:
+    def __init__(self, registry: CollectorRegistry, target_labels: Mapping[str, str]) -> None:
         self._registry = registry
-        self._target_labels = target_labels
-        self._known: dict[tuple[str, ...], Labels] = {}
+        self._snapshots = Snapshots(target_labels)
         self._metadata: dict[str, MetricMeta] = {}
-        self._before: dict[Labels, None] = {}
 
-    def take(self, now_ms: int) -> Batch:
-        """Every series of the registry, stamped `now_ms`."""
+    def read(self, now_ms: int) -> Batch:
+        """Every series there is, stamped `now_ms`."""
         families = list(self._registry.collect())
         if len(families) != len(self._metadata):
             self._metadata = {_family_name(family): _meta(family) for family in families}
-        labels, values = self._columns(families)
-        now = dict.fromkeys(labels)
-        vanished = self._before.keys() - now.keys()
-        if vanished:
-            self._known = {key: known for key, known in self._known.items() if known not in vanished}
-            labels += vanished
-            values += [STALE_NAN] * len(vanished)
-        self._before = now
-        return Batch(Samples(labels, [now_ms] * len(labels), values), metadata=self._metadata)
-
-    def _columns(self, families: Iterable[Metric]) -> tuple[list[Labels], list[float]]:
-        labels: list[Labels] = []
-        values: list[float] = []
-        for family in families:
-            for sample in family.samples:
-                if sample.name.endswith("_created"):
-                    continue
-                key = (sample.name, *sample.labels.values())
-                known = self._known.get(key)
-                if known is None:
-                    known = Labels({NAME: sample.name, **sample.labels, **self._target_labels})
-                    self._known[key] = known
-                labels.append(known)
-                values.append(float(sample.value))
-        return labels, values
+        readings = (
+            (sample.name, sample.labels, sample.value)
+            for family in families
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        )
+        return Batch(self._snapshots.take(readings, now_ms), metadata=self._metadata)
 
 
 def _family_name(family: Metric) -> str:
@@ -81,10 +61,10 @@ def _meta(family: Metric) -> MetricMeta:
 def build(settings: OwnSettings) -> Collector:
     """The collector of REGISTRY."""
     instance = settings.instance or socket.gethostname()
-    snapshots = Snapshots(REGISTRY, {"job": "obskit", "instance": instance})
+    registry = Registry(REGISTRY, {"job": "obskit", "instance": instance})
 
     async def read(now_ms: int) -> Batch:
-        return snapshots.take(now_ms)
+        return registry.read(now_ms)
 
     return poll(read, name="obskit", target=instance, every_ms=settings.every)
 
