@@ -95,26 +95,23 @@ class Supervisor:
             running.feed.close()
 
     async def _keep_running(self, collector: Collector, feed: Feed) -> None:
-        crashes = 0
+        crashes, known = 0, ""
         while True:
             started = self._clock.monotonic()
-            pause_s = await self._run(collector, feed)
+            problem = CollectorError("ended by itself", reason="crash")
+            try:
+                await collector.run(feed)
+            except CollectorError as error:
+                problem = error
+            except Exception as error:  # the loop: one bad collector must not take the others with it
+                problem = CollectorError(f"crashed: {type(error).__name__}", reason="crash")
+                if str(problem) != known:
+                    log.exception("collector crashed: collector=%s", collector.name)
+            known = str(problem)
+            feed.down(problem)
+            RESTARTS.labels(collector.name).inc()
             if self._clock.monotonic() - started > STEADY_S:
                 crashes = 0
-            RESTARTS.labels(collector.name).inc()
-            await self._clock.sleep(max(pause_s, RESTART_WAIT_S[min(crashes, len(RESTART_WAIT_S) - 1)]))
+            pause_s = RESTART_WAIT_S[min(crashes, len(RESTART_WAIT_S) - 1)]
+            await self._clock.sleep(max(problem.retry_after or 0.0, pause_s))
             crashes += 1
-
-    async def _run(self, collector: Collector, feed: Feed) -> float:
-        """Run the collector until it ends; the pause, in seconds, that it asks for."""
-        try:
-            await collector.run(feed)
-        except CollectorError as error:
-            feed.down(error)
-            return error.retry_after or 0.0
-        except Exception as error:  # the loop: one bad collector must not take the others with it
-            log.exception("collector crashed: collector=%s", collector.name)
-            feed.down(CollectorError(f"crashed: {type(error).__name__}", reason="crash"))
-        else:
-            log.warning("collector ended by itself: collector=%s", collector.name)
-        return 0.0
