@@ -1,0 +1,241 @@
+"""The routing tree: which receivers hear of an alert, and how they want it grouped and timed; pure.
+
+Keys, checks and matching are Alertmanager's (config/config.go, dispatch/route.go), so its files can be pasted. When a
+group is told is left to dispatch.py, what it is told to flush.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator
+
+from obskit.errors import PatternError
+from obskit.model.labels import Labels, quote
+from obskit.model.matchers import Matcher, MatchOp, match_all, parse_matchers
+from obskit.model.problems import did_you_mean
+from obskit.model.settings import Duration, Settings
+
+GROUP_WAIT_MS: Final = 30_000
+GROUP_INTERVAL_MS: Final = 300_000
+REPEAT_INTERVAL_MS: Final = 4 * 3_600_000
+ALL_LABELS: Final = "..."
+
+_OPS: Final = (MatchOp.EQUAL, MatchOp.NOT_EQUAL, MatchOp.REGEX, MatchOp.NOT_REGEX)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A node of the tree with everything it inherited. Times are milliseconds.
+
+    `key` is Alertmanager's route key (`{}/{team="x"}`). `group_by` is None for "all labels".
+    """
+
+    receiver: str
+    key: str = "{}"
+    matchers: tuple[Matcher, ...] = ()
+    group_by: frozenset[str] | None = frozenset()
+    group_wait_ms: int = GROUP_WAIT_MS
+    group_interval_ms: int = GROUP_INTERVAL_MS
+    repeat_interval_ms: int = REPEAT_INTERVAL_MS
+    goes_on: bool = False
+    routes: tuple[Route, ...] = ()
+
+    def match(self, labels: Mapping[str, str]) -> list[Route]:
+        """The routes an alert takes: depth first, the first child that matches wins unless it says `continue`."""
+        if not match_all(self.matchers, labels):
+            return []
+        found: list[Route] = []
+        for child in self.routes:
+            taken = child.match(labels)
+            found += taken
+            if taken and not child.goes_on:
+                break
+        return found or [self]
+
+    def group_labels(self, labels: Labels) -> Labels:
+        """The labels that name the alert's group on this route."""
+        return labels if self.group_by is None else labels.only(*self.group_by)
+
+    def group_key(self, group_labels: Labels) -> str:
+        """Alertmanager's text for the group: `{}/{team="x"}:{alertname="y"}`."""
+        pairs = ", ".join(f"{_name(name)}={_go_quote(value)}" for name, value in group_labels.pairs)
+        return f"{self.key}:{{{pairs}}}"
+
+    def walk(self) -> Iterator[Route]:
+        """This route and all below it."""
+        yield self
+        for child in self.routes:
+            yield from child.walk()
+
+
+def _parse_line(value: Any) -> tuple[Matcher, ...]:
+    if not isinstance(value, str):
+        raise ValueError('must be text such as team="x"')
+    return parse_matchers(value)
+
+
+def _refuse_intervals(value: Any) -> None:
+    if value is not None:
+        raise ValueError("obskit does not know time intervals yet: this route would notify at all times")
+
+
+MatcherLine = Annotated[tuple[Matcher, ...], PlainValidator(_parse_line, json_schema_input_type=str)]
+NoIntervals = Annotated[None, BeforeValidator(_refuse_intervals)]
+
+
+class RouteSettings(Settings):
+    """A `route:` with Alertmanager's keys; what is not given is inherited, at the root defaulted."""
+
+    receiver: str | None = None
+    group_by: list[str] | None = None
+    matchers: list[MatcherLine] = []
+    match: dict[str, str] = {}
+    match_re: dict[str, str] = {}
+    goes_on: bool = Field(default=False, alias="continue")
+    routes: list[RouteSettings] = []
+    group_wait: Duration | None = None
+    group_interval: Duration | None = None
+    repeat_interval: Duration | None = None
+    mute_time_intervals: NoIntervals = None
+    active_time_intervals: NoIntervals = None
+
+    @field_validator("group_by")
+    @classmethod
+    def _check_group_by(cls, names: list[str] | None) -> list[str] | None:
+        for index, name in enumerate(names or ()):
+            if not name:
+                raise ValueError("a label of group_by is empty")
+            if name in (names or ())[:index]:
+                raise ValueError(f'duplicated label "{name}" in group_by')
+        if names and ALL_LABELS in names and len(names) > 1:
+            raise ValueError("cannot have wildcard group_by (`...`) and other labels at the same time")
+        return names
+
+    @field_validator("group_interval", "repeat_interval")
+    @classmethod
+    def _check_interval(cls, value_ms: int | None) -> int | None:
+        if value_ms == 0:
+            raise ValueError("must not be zero")
+        return value_ms
+
+    @field_validator("match_re")
+    @classmethod
+    def _check_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for name, pattern in patterns.items():
+            try:
+                Matcher(name, MatchOp.REGEX, pattern)
+            except PatternError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return patterns
+
+    def all_matchers(self) -> tuple[Matcher, ...]:
+        """`match`, `match_re` and `matchers` together, in Alertmanager's order: it is part of the route's key."""
+        found = [Matcher(name, MatchOp.EQUAL, value) for name, value in self.match.items()]
+        found += [Matcher(name, MatchOp.REGEX, value) for name, value in self.match_re.items()]
+        found += [matcher for line in self.matchers for matcher in line]
+        return tuple(sorted(found, key=lambda each: (each.name, each.value, _OPS.index(each.op))))
+
+
+@dataclass(frozen=True, slots=True)
+class RouteProblem:
+    """What is wrong with a tree as a whole. `path` leads from the root route to the key (`("routes", 0, "receiver")`)."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+def check_tree(root: RouteSettings, receivers: Collection[str]) -> list[RouteProblem]:
+    """Everything that only the whole file can tell: the root's duties, and receivers that are not defined."""
+    problems = []
+    if root.receiver is None:
+        problems.append(RouteProblem((), "the root route must name a default receiver"))
+    for key, given in (("matchers", root.matchers), ("match", root.match), ("match_re", root.match_re)):
+        if given:
+            problems.append(RouteProblem((key,), "the root route must not have any matchers: every alert takes it"))
+    if root.goes_on:
+        problems.append(RouteProblem(("continue",), "the root route cannot have `continue`"))
+    return problems + list(_undefined(root, receivers, ()))
+
+
+def _undefined(
+    settings: RouteSettings, receivers: Collection[str], path: tuple[str | int, ...]
+) -> Iterator[RouteProblem]:
+    if settings.receiver is not None and settings.receiver not in receivers:
+        hint = did_you_mean(settings.receiver, receivers)
+        yield RouteProblem((*path, "receiver"), f'undefined receiver "{settings.receiver}" used in route{hint}')
+    for index, child in enumerate(settings.routes):
+        yield from _undefined(child, receivers, (*path, "routes", index))
+
+
+def build_tree(root: RouteSettings) -> Route:
+    """The tree of settings that `check_tree` found nothing wrong with."""
+    assert root.receiver is not None
+    return _build(root, Route(root.receiver), "{}")
+
+
+def _build(settings: RouteSettings, parent: Route, key: str) -> Route:
+    inherited = Route(
+        receiver=settings.receiver or parent.receiver,
+        key=key,
+        matchers=settings.all_matchers(),
+        group_by=_group_by(settings, parent),
+        group_wait_ms=_given(settings.group_wait, parent.group_wait_ms),
+        group_interval_ms=_given(settings.group_interval, parent.group_interval_ms),
+        repeat_interval_ms=_given(settings.repeat_interval, parent.repeat_interval_ms),
+        goes_on=settings.goes_on,
+    )
+    children = [_build(child, inherited, f"{key}/{_matchers_key(child)}") for child in settings.routes]
+    return replace(inherited, routes=tuple(children))
+
+
+def _group_by(settings: RouteSettings, parent: Route) -> frozenset[str] | None:
+    if settings.group_by is None:
+        return parent.group_by
+    return None if settings.group_by == [ALL_LABELS] else frozenset(settings.group_by)
+
+
+def _given(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
+def _matchers_key(settings: RouteSettings) -> str:
+    texts = (f"{_name(each.name)}{each.op.value}{quote(each.value)}" for each in settings.all_matchers())
+    return "{" + ",".join(texts) + "}"
+
+
+def _name(name: str) -> str:
+    """Alertmanager quotes a name only where the characters of its own grammar are in it."""
+    reserved = any(char in "{}!=~,\\\"'`" or char.isspace() for char in name)
+    return _go_quote(name) if reserved else name
+
+
+_GO_ESCAPES: Final = {
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+    "\\": "\\\\",
+    '"': '\\"',
+}
+
+
+def _go_quote(text: str) -> str:
+    """Go's `%q`, in which Alertmanager prints a group's labels."""
+    return '"' + "".join(_go_char(char) for char in text) + '"'
+
+
+def _go_char(char: str) -> str:
+    if char in _GO_ESCAPES:
+        return _GO_ESCAPES[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
