@@ -1,0 +1,289 @@
+"""Prometheus rule files to Groups, with every problem of the file at once and the place of each.
+
+The format is Prometheus' own (model/rulefmt/rulefmt.go), plus a group's `type`. Expressions are left to the parsers
+of obskit.promql and obskit.logql, templates to template.py; what is right but unwise is left to lints.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from obskit.errors import PatternError, QuerySyntaxError
+from obskit.logql.nodes import LogQuery
+from obskit.logql.parser import parse as parse_logql
+from obskit.model.documents import Document, parse_document
+from obskit.model.durations import parse_duration
+from obskit.model.labels import NAME
+from obskit.model.problems import Problem, Severity, did_you_mean
+from obskit.promql.nodes import ValueType
+from obskit.promql.parser import parse as parse_promql
+from obskit.rules.groups import AlertRule, Group, GroupType, RecordingRule, Rule, rule_key
+from obskit.rules.lints import lint_rule
+from obskit.rules.template import Template, TemplateError, compile_template
+
+Path = tuple[str | int, ...]
+
+GROUP_KEYS: Final = ("name", "interval", "query_offset", "limit", "labels", "rules", "type")
+RULE_KEYS: Final = ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
+ALERT_ONLY: Final = ("for", "keep_firing_for", "annotations")
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """What was read. With an error among the problems no group of the file may be used, as in Prometheus."""
+
+    file: str
+    groups: tuple[Group, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing in the file is wrong; warnings do not count."""
+        return all(problem.severity is not Severity.ERROR for problem in self.problems)
+
+    @property
+    def portable(self) -> bool:
+        """Whether a Prometheus would load the file too: no group has a type of ours."""
+        return all(group.type is GroupType.PROMETHEUS for group in self.groups)
+
+
+def load_rules(text: str, file: str, *, default_interval_ms: int = 60_000) -> RuleFile:
+    """Read one rule file. `file` names it in places and keys; a group without `interval` takes the default."""
+    document = parse_document(text, file)
+    fields = _Fields(document)
+    root = fields.mapping((), document.data, ("groups",)) or {}
+    groups: list[Group] = []
+    names: set[str] = set()
+    for index, data in enumerate(fields.sequence(("groups",), root.get("groups"))):
+        group = _GroupReader(fields, ("groups", index), file).read(data, default_interval_ms)
+        if group is None:
+            continue
+        if group.name in names:
+            message = f'the group name "{group.name}" is already used in this file'
+            fields.error(("groups", index, "name"), "duplicate-group", message)
+        names.add(group.name)
+        groups.append(group)
+    problems = sorted(document.problems, key=lambda problem: (problem.place.line, problem.place.column))
+    return RuleFile(file, tuple(groups), tuple(problems))
+
+
+@dataclass(slots=True)
+class _Fields:
+    """Reads one value after the other out of a document; what is wrong is added to the document's problems."""
+
+    document: Document
+
+    def error(self, path: Path, id: str, message: str, *, at_key: bool = False) -> None:
+        self.document.problems.append(self.document.problem(path, id, message, at_key=at_key))
+
+    def error_at(self, path: Path, offset: int, length: int, *, id: str, message: str) -> None:
+        """An error at a character of a scalar's text."""
+        place = self.document.offset_place(path, offset, length)
+        self.document.problems.append(self.document.problem_at(place, id, message))
+
+    def mapping(self, path: Path, value: Any, known: Sequence[str]) -> dict[str, Any] | None:
+        """The mapping at `path`; None when it is something else. Keys that nobody knows are errors."""
+        if not isinstance(value, dict):
+            if value is not None:
+                self.error(path, "wrong-type", "a mapping (key: value) belongs here")
+            return None
+        for key in value:
+            if key not in known:
+                self.error((*path, key), "unknown-key", f'unknown key "{key}"{did_you_mean(key, known)}', at_key=True)
+        return value
+
+    def sequence(self, path: Path, value: Any) -> list[Any]:
+        if value is None or isinstance(value, list):
+            return value or []
+        self.error(path, "wrong-type", "a list belongs here")
+        return []
+
+    def text(self, path: Path, value: Any) -> str:
+        if value is None or isinstance(value, str):
+            return value or ""
+        self.error(path, "wrong-type", "text belongs here")
+        return ""
+
+    def duration(self, path: Path, value: Any, default_ms: int) -> int:
+        text = self.text(path, value)
+        if not text:
+            return default_ms
+        try:
+            return parse_duration(text)
+        except ValueError as error:
+            self.error(path, "bad-duration", str(error))
+            return default_ms
+
+    def integer(self, path: Path, value: Any) -> int:
+        text = self.text(path, value)
+        if not text:
+            return 0
+        if not text.isascii() or not text.isdigit():
+            self.error(path, "bad-number", f"not a whole number of 0 or more: {text!r}")
+            return 0
+        return int(text)
+
+    def texts(self, path: Path, value: Any, what: str) -> dict[str, str]:
+        """Labels or annotations: names to texts. Any UTF-8 name is allowed, as in Prometheus 3, except `__name__`."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.error(path, "wrong-type", f"a mapping of {what} names to texts belongs here")
+            return {}
+        for name in value:
+            if not name or (name == NAME and what == "label"):
+                self.error((*path, name), "bad-name", f"not a {what} name: {name!r}", at_key=True)
+        return {name: self.text((*path, name), text) for name, text in value.items()}
+
+
+@dataclass(slots=True)
+class _GroupReader:
+    """Reads one group. `seen` counts its rules by name and labels, so that equal ones get keys of their own."""
+
+    fields: _Fields
+    path: Path
+    file: str
+    name: str = ""
+    type: GroupType = GroupType.PROMETHEUS
+    labels: dict[str, str] = field(default_factory=dict)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def read(self, data: Any, default_interval_ms: int) -> Group | None:
+        fields, path = self.fields, self.path
+        if data is None:
+            fields.error(path, "wrong-type", "a group (name, rules) belongs here")
+        group = fields.mapping(path, data, GROUP_KEYS)
+        if group is None:
+            return None
+        self.name = fields.text((*path, "name"), group.get("name"))
+        if not group.get("name"):
+            fields.error((*path, "name"), "missing-key", "a group needs a name")
+        self.type = self._type(group.get("type"))
+        self.labels = fields.texts((*path, "labels"), group.get("labels"), "label")
+        interval_ms = fields.duration((*path, "interval"), group.get("interval"), 0)
+        rules = fields.sequence((*path, "rules"), group.get("rules"))
+        return Group(
+            file=self.file,
+            name=self.name,
+            type=self.type,
+            interval_ms=interval_ms or default_interval_ms,
+            query_offset_ms=fields.duration((*path, "query_offset"), group.get("query_offset"), 0),
+            limit=fields.integer((*path, "limit"), group.get("limit")),
+            rules=tuple(self._rules(rules)),
+        )
+
+    def _type(self, value: Any) -> GroupType:
+        path = (*self.path, "type")
+        text = self.fields.text(path, value) or GroupType.PROMETHEUS.value
+        try:
+            return GroupType(text)
+        except ValueError:
+            known = [kind.value for kind in GroupType]
+            message = f'unknown group type "{text}"{did_you_mean(text, known)}: one of {", ".join(known)}'
+            self.fields.error(path, "unknown-type", message)
+            return GroupType.PROMETHEUS
+
+    def _rules(self, rules: Iterable[Any]) -> Iterable[Rule]:
+        for index, data in enumerate(rules):
+            path = (*self.path, "rules", index)
+            if data is None:
+                self.fields.error(path, "wrong-type", "a rule (alert or record, expr) belongs here")
+            rule = self.fields.mapping(path, data, RULE_KEYS)
+            if rule is not None:
+                yield from self._rule(path, rule)
+
+    def _rule(self, path: Path, data: dict[str, Any]) -> Iterable[Rule]:
+        """One rule, or none when it could not be named or its expression not be read."""
+        fields = self.fields
+        alert = fields.text((*path, "alert"), data.get("alert"))
+        record = fields.text((*path, "record"), data.get("record"))
+        if bool(alert) == bool(record):
+            message = "a rule has either `alert` or `record`, not both" if alert else "a rule needs `alert` or `record`"
+            fields.error(path, "alert-or-record", message)
+            return
+        own = fields.texts((*path, "labels"), data.get("labels"), "label")
+        labels = {**self.labels, **own}
+        query = self._query((*path, "expr"), data.get("expr"))
+        name = alert or record
+        identity = rule_key((self.file, self.name), name, labels, 0)
+        key = rule_key((self.file, self.name), name, labels, self.seen[identity])
+        self.seen[identity] += 1
+        place = fields.document.place((*path, "alert" if alert else "record"))
+        base = {"key": key, "name": name, "expr": str(data.get("expr") or "").strip(), "query": query}
+        rule: Rule
+        if alert:
+            rule = self._alert(path, data, AlertRule(**base, labels=labels, place=place))
+        else:
+            self._check_record(path, data, record)
+            rule = RecordingRule(**base, labels=labels, place=place)
+        fields.document.problems.extend(lint_rule(fields.document, path, rule, repeated=self.seen[identity] > 1))
+        if query is not None:
+            yield rule
+
+    def _alert(self, path: Path, data: Mapping[str, Any], base: AlertRule) -> AlertRule:
+        fields = self.fields
+        annotations = fields.texts((*path, "annotations"), data.get("annotations"), "annotation")
+        templates: dict[str, Template] = {}
+        for section, texts in (("labels", base.labels), ("annotations", annotations)):
+            for name, text in texts.items():
+                inherited = section == "labels" and name not in (data.get("labels") or {})
+                place = (*self.path, "labels", name) if inherited else (*path, section, name)
+                self._compile(place, text, templates)
+        return replace(
+            base,
+            for_ms=fields.duration((*path, "for"), data.get("for"), 0),
+            keep_firing_for_ms=fields.duration((*path, "keep_firing_for"), data.get("keep_firing_for"), 0),
+            annotations=annotations,
+            templates=templates,
+        )
+
+    def _check_record(self, path: Path, data: Mapping[str, Any], name: str) -> None:
+        for key in ALERT_ONLY:
+            if data.get(key):
+                message = f"`{key}` belongs to alerts, not to a recording rule"
+                self.fields.error((*path, key), "alert-only", message, at_key=True)
+        if "{" in name or "}" in name:
+            message = f"braces in the name of a recording rule: {name!r} (labels go under `labels`)"
+            self.fields.error((*path, "record"), "bad-name", message)
+
+    def _query(self, path: Path, value: Any) -> Any:
+        text = self.fields.text(path, value)
+        if not text.strip():
+            if value is None or isinstance(value, str):
+                self.fields.error(path, "missing-key", "a rule needs an `expr`")
+            return None
+        language = "logql" if self.type.reads_logs else "promql"
+        try:
+            query = parse_logql(text) if self.type.reads_logs else parse_promql(text)
+        except QuerySyntaxError as error:
+            # The parsers say where in the expression the pattern stands, and keep the reason as the context.
+            slug = "bad-regex" if isinstance(error.__context__, PatternError) else f"{language}-syntax"
+            self.fields.error_at(path, error.start, error.end - error.start, id=slug, message=error.message)
+        except PatternError as error:
+            self.fields.error(path, "bad-regex", str(error))
+        else:
+            if self._numbers(path, query):
+                return query
+        return None
+
+    def _numbers(self, path: Path, query: Any) -> bool:
+        """Whether the expression gives numbers; Prometheus would find out at the first evaluation only."""
+        if isinstance(query, LogQuery):
+            message = "a rule needs numbers, and this gives lines: count them, as in count_over_time({...}[5m]) > 0"
+        elif not self.type.reads_logs and query.type in (ValueType.MATRIX, ValueType.STRING):
+            message = f"a rule needs an instant vector or a scalar, and this is a {query.type}"
+        else:
+            return True
+        self.fields.error(path, "wrong-result", message)
+        return False
+
+    def _compile(self, path: Path, text: str, templates: dict[str, Template]) -> None:
+        if "{{" not in text or text in templates:
+            return
+        try:
+            templates[text] = compile_template(text)
+        except TemplateError as error:
+            self.fields.error_at(path, error.start, 1, id="template-syntax", message=error.message)
