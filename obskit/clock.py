@@ -60,3 +60,16 @@ class SteadyTime:
     def now_ms(self) -> int:
         """Never goes back."""
         return self._start_ms + int((self._clock.monotonic() - self._start_s) * 1000)
+
+
+async def wait_for(clock: Clock, event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set or the clock has moved on by `seconds`, whichever is first."""
+    if event.is_set():
+        return
+    waiter = asyncio.ensure_future(event.wait())
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((waiter, timer), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        timer.cancel()

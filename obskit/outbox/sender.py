@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from obskit.clock import Clock, SteadyTime
+from obskit.clock import Clock, SteadyTime, wait_for
 from obskit.errors import StoreError
 from obskit.model.actions import Outcome, OutcomeReason, OutcomeStatus
 from obskit.outbox import measure, rows
@@ -130,7 +130,7 @@ class Outbox:
         """
         self._draining = True
         self.wake()
-        await self._wait(self._ended, seconds)
+        await wait_for(self._clock, self._ended, seconds)
         if self._serving is not None:
             self._serving.cancel()
         await self._ended.wait()
@@ -174,11 +174,11 @@ class Outbox:
                     return
                 began = await self._begin(plan, attempts)
                 if began is None:
-                    await self._wait(self._woken, STORE_RETRY_S)
+                    await wait_for(self._clock, self._woken, STORE_RETRY_S)
                 elif began:
                     await self._clock.sleep(0)  # the attempts go first
                 else:
-                    await self._wait(self._woken, await self._idle_s(plan))
+                    await wait_for(self._clock, self._woken, await self._idle_s(plan))
 
     def _plan(self) -> _Plan:
         now_ms, plan = self._time.now_ms(), _Plan()
@@ -364,15 +364,3 @@ class Outbox:
 
     def _receiver(self, destination: str) -> _Receiver:
         return self._receivers.setdefault(destination, _Receiver())
-
-    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Until the event or so many seconds of our clock, whichever is first."""
-        if event.is_set():
-            return
-        waiter = asyncio.ensure_future(event.wait())
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait((waiter, timer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiter.cancel()
-            timer.cancel()
