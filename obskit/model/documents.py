@@ -49,6 +49,8 @@ class Document:
         node = self._walk(path)[1]
         if node is None or node.text is None:
             return self.place(path)
+        # What is missing at the end is shown at the last character, not behind a block scalar's newline.
+        offset = min(offset, max(0, len(node.text.rstrip()) - 1))
         starts = line_starts(self.text)
         index = ScalarAlignment(self.text, starts, node).source_index(offset)
         line = bisect_right(starts, index)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, WithJsonSchema, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from obskit.model.durations import parse_duration
@@ -89,9 +89,9 @@ def _size(value: Any) -> int:
     return int(float(number) * base ** _POWERS[unit.lower().rstrip("b").rstrip("i")])
 
 
-Duration = Annotated[int, BeforeValidator(_duration, json_schema_input_type=str)]
+Duration = Annotated[int, BeforeValidator(_duration), WithJsonSchema({"type": "string", "format": "duration"})]
 """A Prometheus duration, in milliseconds once read."""
-Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": "string", "format": "size"})]
 """A size such as `500MB` (powers of 1000) or `2GiB` (of 1024), in bytes once read."""
 
 

@@ -1,0 +1,255 @@
+"""Puts the sections together: reads, validates, and checks what no single section can see.
+
+What a section may say is decided by the model beside its component; here is only the assembly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from obskit.collect import Source, find_kind, kind_names
+from obskit.config.files import GLOB, ConfigTree, expand, read_document, read_tree
+from obskit.config.sections import GlobalSettings, RootKeys, WebSettings
+from obskit.config.validation import validate
+from obskit.errors import CollectorError, ConfigError
+from obskit.model.problems import Place, Problem, Severity, did_you_mean
+from obskit.notify import ReceiverSettings
+from obskit.routing.tree import RouteSettings, check_tree
+from obskit.rules.files import load_rules
+from obskit.rules.groups import Group
+from obskit.shipped import rule_packs
+from obskit.store.settings import StoreSettings
+
+DEFAULT_RECEIVER: Final = "console"
+_DEFAULT_ROUTE: Final = {"receiver": DEFAULT_RECEIVER, "group_wait": "0s"}
+_DEFAULT_RECEIVERS: Final = [{"name": DEFAULT_RECEIVER, "console_configs": [{}]}]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a daemon is built from. `files` are watched for changes; `warnings` did not keep it from loading."""
+
+    path: Path
+    general: GlobalSettings
+    store: StoreSettings
+    web: WebSettings
+    sources: tuple[Source, ...]
+    groups: tuple[Group, ...]
+    route: RouteSettings
+    receivers: tuple[ReceiverSettings, ...]
+    files: tuple[Path, ...]
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def rule_count(self) -> int:
+        """How many rules there are in all groups."""
+        return sum(len(group.rules) for group in self.groups)
+
+
+def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """The config in `path`; ConfigError with every problem of it and its rule files when there is an error."""
+    loaded = _load(path, os.environ if environment is None else environment)
+    if loaded.config is None:
+        raise ConfigError([problem for problem in loaded.problems if problem.severity is Severity.ERROR])
+    return loaded.config
+
+
+@dataclass(slots=True)
+class Checked:
+    """What `obskit check` saw: how many files and rules, and everything it found."""
+
+    files: list[Path] = field(default_factory=list)
+    rules: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check_files(paths: Sequence[Path], environment: Mapping[str, str] | None = None) -> Checked:
+    """Check config files (with all they name) and rule files; a file with `groups:` is one of rules."""
+    checked = Checked()
+    for path in paths:
+        document = read_document(path)
+        if isinstance(document.data, dict) and "groups" in document.data:
+            found = _read_rules([path], GlobalSettings(), checked.problems)
+            checked.rules += sum(len(group.rules) for group in found)
+            checked.files.append(path)
+            continue
+        loaded = _load(path, os.environ if environment is None else environment)
+        checked.problems += loaded.problems
+        checked.files += loaded.files
+        checked.rules += loaded.rules
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What became of a config file: `config` is None when one of the problems is an error."""
+
+    config: Config | None
+    problems: list[Problem]
+    files: tuple[Path, ...]
+    rules: int
+
+
+def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
+    tree = read_tree(path, environment)
+    _check_keys(tree)
+    general: GlobalSettings = _section(tree, "global", GlobalSettings) or GlobalSettings()
+    store: StoreSettings | None = _section(tree, "store", StoreSettings)
+    web: WebSettings | None = _section(tree, "web", WebSettings)
+    sources = [*_collectors(tree), *_scrapes(tree, general)]
+    receivers, route = _receivers(tree), _route(tree)
+    if route is not None:
+        for wrong in check_tree(route, [receiver.name for receiver in receivers]):
+            tree.problems.append(tree.problem(("route", *wrong.path), "bad-route", wrong.message))
+    rule_files = _rule_files(tree)
+    groups = _read_rules(rule_files, general, tree.problems)
+    shipped = set(rule_packs().values())
+    files = (*tree.files, *(file for file in rule_files if file not in shipped))
+    order = {str(file): number for number, file in enumerate(files)}
+    problems = sorted(
+        tree.problems, key=lambda each: (order.get(each.place.file, -1), each.place.line, each.place.column)
+    )
+    rules = sum(len(group.rules) for group in groups)
+    if route is None or any(problem.severity is Severity.ERROR for problem in problems):
+        return _Loaded(None, problems, files, rules)
+    config = Config(
+        path=path,
+        general=general,
+        store=store or StoreSettings(),
+        web=web or WebSettings(),
+        sources=tuple(sources),
+        groups=tuple(groups),
+        route=route,
+        receivers=tuple(receivers),
+        files=files,
+        warnings=tuple(problems),
+    )
+    return _Loaded(config, problems, files, rules)
+
+
+def _section(tree: ConfigTree, name: str, model: Any) -> Any:
+    data = tree.data.get(name)
+    return None if data is None else validate(model, data, tree, (name,))
+
+
+def _check_keys(tree: ConfigTree) -> None:
+    known = [field.alias or name for name, field in RootKeys.model_fields.items()]
+    for key in tree.data:
+        if key in known:
+            continue
+        message = f'"{key}" is not a section of obskit.yaml{did_you_mean(key, known)}'
+        tree.problems.append(tree.problem((key,), "unknown-key", message, at_key=True))
+
+
+def _list(tree: ConfigTree, name: str) -> list[Any]:
+    data = tree.data.get(name)
+    if data is None:
+        return []
+    if not isinstance(data, list):
+        tree.problems.append(tree.problem((name,), "bad-value", f"{name} must be a list (- item)"))
+        return []
+    return data
+
+
+def _collectors(tree: ConfigTree) -> Iterable[Source]:
+    """`- redis: {…}`, or `- host` where nothing needs to be said."""
+    for index, item in enumerate(_list(tree, "collectors")):
+        entry = {item: {}} if isinstance(item, str) else item
+        if not isinstance(entry, dict) or len(entry) != 1:
+            message = f"collectors[{index}]: write one collector per item, as in `- redis: {{...}}`"
+            tree.problems.append(tree.problem(("collectors", index), "bad-value", message))
+            continue
+        ((name, data),) = entry.items()
+        yield from _source(tree, name, data or {}, ("collectors", index, name))
+
+
+def _scrapes(tree: ConfigTree, general: GlobalSettings) -> Iterable[Source]:
+    """Prometheus' own section: its items are targets of the prometheus collector."""
+    for index, item in enumerate(_list(tree, "scrape_configs")):
+        data = item
+        if isinstance(item, dict):
+            data = {"scrape_interval": general.scrape_interval, "scrape_timeout": general.scrape_timeout, **item}
+        yield from _source(tree, "prometheus", data, ("scrape_configs", index))
+
+
+def _source(tree: ConfigTree, name: str, data: Any, path: tuple[str | int, ...]) -> Iterable[Source]:
+    try:
+        kind = find_kind(name)
+    except CollectorError as error:
+        known = "" if "(did you mean" in str(error) else f" (there are: {', '.join(kind_names())})"
+        tree.problems.append(tree.problem(path, "unknown-collector", f"{error}{known}", at_key=True))
+        return
+    settings: Any = validate(kind.settings, data, tree, path)
+    if settings is not None:
+        yield Source(name, settings)
+
+
+def _receivers(tree: ConfigTree) -> list[ReceiverSettings]:
+    data = _list(tree, "receivers")
+    if not data:
+        return [ReceiverSettings.model_validate(item) for item in _DEFAULT_RECEIVERS]
+    receivers: list[ReceiverSettings] = []
+    names: set[str] = set()
+    for index, item in enumerate(data):
+        receiver: ReceiverSettings | None = validate(ReceiverSettings, item, tree, ("receivers", index))
+        if receiver is None:
+            continue
+        if receiver.name in names:
+            message = f'receivers[{index}]: the name "{receiver.name}" is taken'
+            tree.problems.append(tree.problem(("receivers", index, "name"), "duplicate-name", message))
+        names.add(receiver.name)
+        receivers.append(receiver)
+    return receivers
+
+
+def _route(tree: ConfigTree) -> RouteSettings | None:
+    """The routing tree. Without one, everything goes to the only receiver there is."""
+    data = tree.data.get("route")
+    if data is None:
+        names = [str(item.get("name")) for item in _list(tree, "receivers") if isinstance(item, dict)]
+        if len(names) > 1:
+            message = "several receivers need a route: add `route: {receiver: NAME}`"
+            tree.problems.append(tree.problem(("receivers",), "missing-key", message, at_key=True))
+        return RouteSettings.model_validate({**_DEFAULT_ROUTE, "receiver": names[0] if names else DEFAULT_RECEIVER})
+    return validate(RouteSettings, data, tree, ("route",))
+
+
+def _rule_files(tree: ConfigTree) -> list[Path]:
+    packs = rule_packs()
+    chosen = tree.data.get("rule_packs")
+    found: list[Path] = []
+    for index, name in enumerate(packs if chosen is None else _list(tree, "rule_packs")):
+        if name in packs:
+            found.append(packs[name])
+            continue
+        message = f'there is no rule pack "{name}"{did_you_mean(str(name), packs)}: there are {", ".join(packs)}'
+        tree.problems.append(tree.problem(("rule_packs", index), "unknown-rule-pack", message))
+    for index, pattern in enumerate(_list(tree, "rule_files")):
+        path = ("rule_files", index)
+        files = expand(tree.folder(path), str(pattern))
+        if not files:
+            severity = Severity.WARNING if any(character in str(pattern) for character in GLOB) else Severity.ERROR
+            tree.problems.append(tree.problem(path, "file-missing", f"no file matches {pattern}", severity=severity))
+        found.extend(file for file in files if file not in found)
+    return found
+
+
+def _read_rules(paths: Iterable[Path], general: GlobalSettings, problems: list[Problem]) -> list[Group]:
+    groups: list[Group] = []
+    packs = {path: f"obskit/{path.name}" for path in rule_packs().values()}
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            problems.append(Problem(Place(str(path)), "file-missing", f"cannot read it: {reason}"))
+            continue
+        # A shipped pack is named alike wherever it is installed: its alerts keep their state over an upgrade.
+        read = load_rules(text, packs.get(path, str(path)), default_interval_ms=general.evaluation_interval)
+        problems.extend(read.problems)
+        groups.extend(read.groups)
+    return groups

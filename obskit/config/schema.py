@@ -1,0 +1,87 @@
+"""The JSON Schema of obskit.yaml, put together from every room's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from obskit.collect import find_kind, kind_names
+from obskit.config.sections import GlobalSettings, WebSettings
+from obskit.errors import CollectorError
+from obskit.model.durations import format_duration
+from obskit.notify import ReceiverSettings
+from obskit.routing.tree import RouteSettings
+from obskit.shipped import rule_packs
+from obskit.store.settings import StoreSettings
+
+
+def json_schema() -> dict[str, Any]:
+    """Draft 2020-12. `${NAME}` may stand for any scalar, so every scalar may be a string too."""
+    definitions: dict[str, Any] = {}
+    sections = {
+        "global": _of(GlobalSettings, definitions),
+        "include": {"type": ["array", "string"], "description": "more files, as paths or globs"},
+        "store": _of(StoreSettings, definitions),
+        "web": _of(WebSettings, definitions),
+        "collectors": {"type": "array", "items": {"oneOf": [*_collectors(definitions)]}},
+        "scrape_configs": {"type": "array", "items": _of(find_kind("prometheus").settings, definitions)},
+        "rule_packs": {"type": "array", "items": {"enum": list(rule_packs())}},
+        "rule_files": {"type": "array", "items": {"type": "string"}},
+        "route": _of(RouteSettings, definitions),
+        "receivers": {"type": "array", "items": _of(ReceiverSettings, definitions)},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "obskit.yaml",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": sections,
+        "$defs": definitions,
+    }
+
+
+def _collectors(definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    choices: list[dict[str, Any]] = [{"enum": kind_names()}]
+    for name in kind_names():
+        try:
+            settings = _of(find_kind(name).settings, definitions)
+        except CollectorError:
+            continue  # its package is not installed here: it cannot be configured here either
+        choices.append(
+            {"type": "object", "properties": {name: settings}, "required": [name], "additionalProperties": False}
+        )
+    return choices
+
+
+def _of(type_: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = TypeAdapter(type_).json_schema(mode="validation", ref_template="#/$defs/{model}")
+    definitions.update(schema.pop("$defs", {}))
+    changed: dict[str, Any] = _also_text(schema)
+    return changed
+
+
+def _also_text(schema: Any) -> Any:
+    """Numbers and booleans may be written as `${NAME}`; defaults of durations and sizes are shown as one writes them."""
+    if isinstance(schema, list):
+        return [_also_text(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {key: _also_text(value) for key, value in schema.items()}
+    if changed.get("type") in ("integer", "number", "boolean"):
+        changed["type"] = [changed["type"], "string"]
+    default = changed.get("default")
+    if isinstance(default, int) and changed.get("format") in _WRITTEN:
+        changed["default"] = _WRITTEN[changed["format"]](default)
+    return changed
+
+
+def _format_size(size: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KiB", 1024), ("KB", 1000)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+_WRITTEN: Final[dict[str, Callable[[int], str]]] = {"duration": format_duration, "size": _format_size}

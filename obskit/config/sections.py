@@ -1,0 +1,78 @@
+"""The sections of obskit.yaml that belong to no room: global, web, self."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from obskit.model.labels import is_label_name
+from obskit.model.settings import Duration, Secret, Settings
+
+
+def _label_names(labels: dict[str, str]) -> dict[str, str]:
+    for name in labels:
+        if not is_label_name(name) or name == "__name__":
+            raise ValueError(f'"{name}" is not a label name')
+    return labels
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`127.0.0.1:9797`, `[::1]:9797` or `:9797` (all addresses) as host and port; ValueError otherwise."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be ADDRESS:PORT, such as 127.0.0.1:9797")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the address out
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class GlobalSettings(Settings):
+    """What everything else starts from; the keys are Prometheus' and Alertmanager's where they have them."""
+
+    evaluation_interval: Duration = Field(15_000, gt=0, description="how often rule groups without their own run")
+    scrape_interval: Duration = Field(15_000, gt=0, description="how often targets without their own are scraped")
+    scrape_timeout: Duration = Field(10_000, gt=0, description="when a scrape is given up")
+    query_offset: Duration = Field(0, ge=0, description="how far in the past rules look")
+    external_labels: Annotated[dict[str, str], AfterValidator(_label_names)] = Field(
+        default_factory=dict, description="what templates see as $externalLabels"
+    )
+    external_url: str = Field("", description="where people reach this obskit; links in messages start with it")
+
+
+class WebSettings(Settings):
+    """The HTTP server. It listens on loopback; any other address needs a token."""
+
+    listen: str = Field("127.0.0.1:9797", description="ADDRESS:PORT")
+    token: Secret | None = Field(None, description="asked for as `Authorization: Bearer …` on every path but /healthz")
+
+    @model_validator(mode="after")
+    def _guarded(self) -> WebSettings:
+        host, _ = parse_listen(self.listen)
+        if not is_loopback(host) and self.token is None:
+            raise ValueError(f"{self.listen} can be reached from outside: give a token, or listen on 127.0.0.1")
+        return self
+
+
+class RootKeys(Settings):
+    """The names of all sections, for messages and for the JSON Schema; each is validated by its own room."""
+
+    global_: GlobalSettings | None = Field(None, alias="global")
+    include: list[str] | str | None = None
+    store: Any = None
+    web: WebSettings | None = None
+    collectors: list[Any] | None = None
+    scrape_configs: list[Any] | None = None
+    rule_packs: list[str] | None = None
+    rule_files: list[str] | None = None
+    route: Any = None
+    receivers: list[Any] | None = None
