@@ -1,0 +1,55 @@
+"""`ip("...")`: addresses, CIDR blocks and `first-last` ranges, asked of a line or of a label value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+_CANDIDATE: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:]+(?:\.[0-9.]+)?")
+
+
+class AddressRange:
+    """The addresses from `first` to `last`, both included, of one family."""
+
+    def __init__(self, first: IPv4Address | IPv6Address, last: IPv4Address | IPv6Address) -> None:
+        if first.version != last.version or int(first) > int(last):
+            raise ValueError("the range does not run upwards within one family of addresses")
+        self._family, self._first, self._last = first.version, int(first), int(last)
+
+    def holds(self, address: str) -> bool:
+        """Whether the address is in the range; ValueError when it is no address."""
+        from ipaddress import ip_address  # noqa: PLC0415 - few queries need it
+
+        parsed = ip_address(address)
+        return parsed.version == self._family and self._first <= int(parsed) <= self._last
+
+    def occurs_in(self, line: str) -> bool:
+        """Whether an address of the range stands anywhere in the line."""
+        return any(_true(self.holds, found) for found in _CANDIDATE.findall(line))
+
+
+@lru_cache(maxsize=256)
+def parse_range(text: str) -> AddressRange:
+    """`10.0.0.0/8`, `192.168.0.1`, `10.0.0.1-10.0.0.9`, or the same with IPv6; ValueError otherwise."""
+    from ipaddress import ip_address, ip_network  # noqa: PLC0415 - few queries need it
+
+    try:
+        if "-" in text:
+            first, _, last = text.partition("-")
+            return AddressRange(ip_address(first.strip()), ip_address(last.strip()))
+        network = ip_network(text.strip(), strict=False)
+        return AddressRange(network[0], network[-1])
+    except ValueError as error:
+        raise ValueError(f"not an address or a range of addresses: {text!r} ({error})") from None
+
+
+def _true(holds: Callable[[str], bool], address: str) -> bool:
+    try:
+        return holds(address)
+    except ValueError:
+        return False

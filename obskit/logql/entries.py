@@ -1,0 +1,69 @@
+"""One log line on its way through the stages, with the labels it has gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeAlias
+
+from obskit.logql.nodes import ERROR_DETAILS_LABEL, ERROR_LABEL
+from obskit.model.labels import Labels
+
+EXTRACTED: Final = "_extracted"
+
+
+class Entry:
+    """A line that stages change in place.
+
+    `own` are the labels of stream and metadata: a parsed label of the same name becomes `<name>_extracted`.
+    """
+
+    __slots__ = ("labels", "line", "own", "parsed", "t_ns")
+
+    def __init__(self, t_ns: int, line: str, labels: dict[str, str], own: Collection[str]) -> None:
+        self.t_ns = t_ns
+        self.line = line
+        self.labels = labels
+        self.own = own
+        self.parsed: set[str] = set()
+
+    def add(self, name: str, value: str) -> None:
+        """A parsed label; of a name that was parsed before, the first value stays."""
+        if name in self.own:
+            name += EXTRACTED
+        if name and name not in self.parsed:
+            self.parsed.add(name)
+            self.labels[name] = value
+
+    def put(self, name: str, value: str) -> None:
+        """A label asked for by its name: it replaces what was parsed before."""
+        if name in self.own:
+            name += EXTRACTED
+        self.parsed.add(name)
+        self.labels[name] = value
+
+    def fail(self, error: str, details: str) -> None:
+        """Note that a stage could not do its work; the line goes on."""
+        self.labels[ERROR_LABEL] = error
+        self.labels[ERROR_DETAILS_LABEL] = details
+
+    @property
+    def failed(self) -> bool:
+        """Whether a stage before could not do its work."""
+        return ERROR_LABEL in self.labels
+
+
+Step: TypeAlias = Callable[[Entry], bool]
+"""What a stage does with an entry: change it, and say whether it is kept."""
+
+
+def own_labels(stream: Labels, metadata: Mapping[str, str]) -> tuple[dict[str, str], Collection[str]]:
+    """The labels a line starts with, and the names that parsed labels must not take.
+
+    The stream's label wins over metadata of the same name, which becomes `<name>_extracted`.
+    """
+    if not metadata:
+        return dict(stream), stream
+    labels = dict(stream)
+    for name, value in metadata.items():
+        labels[name + EXTRACTED if name in stream else name] = value
+    return labels, frozenset([*stream, *metadata])

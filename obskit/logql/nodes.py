@@ -1,0 +1,479 @@
+"""The syntax tree of LogQL. `str` of a node is its canonical text, which parses to an equal node.
+
+Two kinds of expressions: a LogQuery answers lines, everything else (`MetricExpr`) numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from obskit.logql.units import NS_PER_MS
+from obskit.model.durations import format_duration
+from obskit.model.labels import quote
+from obskit.model.matchers import Matcher
+
+ERROR_LABEL: Final = "__error__"
+ERROR_DETAILS_LABEL: Final = "__error_details__"
+
+
+class LineOp(StrEnum):
+    """What a line filter does with its operand."""
+
+    CONTAINS = "|="
+    CONTAINS_NOT = "!="
+    MATCHES = "|~"
+    MATCHES_NOT = "!~"
+    PATTERN = "|>"
+    PATTERN_NOT = "!>"
+
+    @property
+    def negative(self) -> bool:
+        """Whether the filter drops what it finds."""
+        return self.value[0] == "!"
+
+
+class CompareOp(StrEnum):
+    """Comparison, of label values and of samples."""
+
+    EQUAL = "=="
+    NOT_EQUAL = "!="
+    GREATER = ">"
+    GREATER_EQUAL = ">="
+    LESS = "<"
+    LESS_EQUAL = "<="
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A line filter's operand: text to find, or the source of a pattern."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return quote(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class IpRange:
+    """`ip("10.0.0.0/8")`: an address, a CIDR block, or `first-last`."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"ip({quote(self.text)})"
+
+
+@dataclass(frozen=True, slots=True)
+class LineFilter:
+    """Keep or drop lines by their text; any operand will do."""
+
+    op: LineOp
+    operands: tuple[Text | IpRange, ...]
+
+    def __str__(self) -> str:
+        return f"{self.op.value} " + " or ".join(str(operand) for operand in self.operands)
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """`label="path"` of json and logfmt."""
+
+    label: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.label}={quote(self.path)}"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonStage:
+    """`| json`: all fields, or only the named ones."""
+
+    extractions: tuple[Extraction, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(["| json", *_list(self.extractions)])
+
+
+@dataclass(frozen=True, slots=True)
+class LogfmtStage:
+    """`| logfmt`."""
+
+    extractions: tuple[Extraction, ...] = ()
+    strict: bool = False
+    keep_empty: bool = False
+
+    def __str__(self) -> str:
+        flags = ["--strict"] * self.strict + ["--keep-empty"] * self.keep_empty
+        return " ".join(["| logfmt", *flags, *_list(self.extractions)])
+
+
+@dataclass(frozen=True, slots=True)
+class RegexpStage:
+    """`| regexp "(?P<name>...)"`."""
+
+    pattern: str
+
+    def __str__(self) -> str:
+        return f"| regexp {quote(self.pattern)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PatternStage:
+    """`| pattern "<ip> - <_>"`."""
+
+    pattern: str
+
+    def __str__(self) -> str:
+        return f"| pattern {quote(self.pattern)}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackStage:
+    """`| unpack`: the labels and the line that promtail's pack stage put into JSON."""
+
+    def __str__(self) -> str:
+        return "| unpack"
+
+
+@dataclass(frozen=True, slots=True)
+class DecolorizeStage:
+    """`| decolorize`: without ANSI colour codes."""
+
+    def __str__(self) -> str:
+        return "| decolorize"
+
+
+@dataclass(frozen=True, slots=True)
+class DropStage:
+    """`| drop a, b="x"`: without these labels."""
+
+    names: tuple[str | Matcher, ...]
+
+    def __str__(self) -> str:
+        return " ".join(["| drop", *_list(self.names)])
+
+
+@dataclass(frozen=True, slots=True)
+class KeepStage:
+    """`| keep a, b="x"`: only these labels, and the errors."""
+
+    names: tuple[str | Matcher, ...]
+
+    def __str__(self) -> str:
+        return " ".join(["| keep", *_list(self.names)])
+
+
+@dataclass(frozen=True, slots=True)
+class RenameStage:
+    """`| label_format new=old`: renames, in the order written."""
+
+    renames: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return " ".join(["| label_format", *_list(f"{new}={old}" for new, old in self.renames)])
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A label compared as a number, a duration (`limit` in seconds) or a size; `literal` is the limit as written."""
+
+    label: str
+    op: CompareOp
+    kind: str
+    limit: float
+    literal: str
+
+    def __str__(self) -> str:
+        return f"{self.label}{self.op.value}{self.literal}"
+
+
+@dataclass(frozen=True, slots=True)
+class CompareIp:
+    """A label that is an address in a range, or is not."""
+
+    label: str
+    negative: bool
+    range: IpRange
+
+    def __str__(self) -> str:
+        return f"{self.label}{'!=' if self.negative else '='}{self.range}"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """`a and b`: both sides are always asked, since asking may set `__error__`."""
+
+    left: Condition
+    right: Condition
+
+    def __str__(self) -> str:
+        return f"{_side(self.left)} and {_side(self.right)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """`a or b`: the right side is asked only when the left is false."""
+
+    left: Condition
+    right: Condition
+
+    def __str__(self) -> str:
+        return f"{_side(self.left)} or {_side(self.right)}"
+
+
+Condition: TypeAlias = Matcher | Compare | CompareIp | Both | Either
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """`| status>=500 and method="GET"`."""
+
+    condition: Condition
+
+    def __str__(self) -> str:
+        return f"| {self.condition}"
+
+
+Stage: TypeAlias = (
+    LineFilter
+    | JsonStage
+    | LogfmtStage
+    | RegexpStage
+    | PatternStage
+    | UnpackStage
+    | DecolorizeStage
+    | DropStage
+    | KeepStage
+    | RenameStage
+    | LabelFilter
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Lines: which streams, and what is done with each line."""
+
+    matchers: tuple[Matcher, ...]
+    stages: tuple[Stage, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(["{" + ", ".join(str(matcher) for matcher in self.matchers) + "}", *map(str, self.stages)])
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrap:
+    """`| unwrap duration(took) | __error__=""`: the label whose value is the sample; `conversion` may be empty."""
+
+    label: str
+    conversion: str = ""
+    filters: tuple[Condition, ...] = ()
+
+    def __str__(self) -> str:
+        source = f"{self.conversion}({self.label})" if self.conversion else self.label
+        return " ".join([f"| unwrap {source}", *(f"| {condition}" for condition in self.filters)])
+
+
+@dataclass(frozen=True, slots=True)
+class LogRange:
+    """Lines, or what is unwrapped from them, of the window `(t - range, t]`, moved back by the offset."""
+
+    query: LogQuery
+    range_ns: int
+    offset_ns: int = 0
+    unwrap: Unwrap | None = None
+
+    def __str__(self) -> str:
+        offset = f" offset {_duration(self.offset_ns)}" if self.offset_ns else ""
+        unwrap = f" {self.unwrap}" if self.unwrap else ""
+        return f"{self.query}{unwrap} [{_duration(self.range_ns)}]{offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """`by (a, b)` or `without (a, b)`."""
+
+    labels: tuple[str, ...]
+    without: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether all series fall into one group without labels."""
+        return not self.labels and not self.without
+
+    def __str__(self) -> str:
+        return f"{'without' if self.without else 'by'} ({', '.join(self.labels)})"
+
+
+@dataclass(frozen=True, slots=True)
+class RangeAggregation:
+    """`rate({...}[5m])`: one number per series and window."""
+
+    op: str
+    source: LogRange
+    parameter: float | None = None
+    grouping: Grouping | None = None
+
+    def __str__(self) -> str:
+        parameter = f"{format_number(self.parameter)}, " if self.parameter is not None else ""
+        grouping = f" {self.grouping}" if self.grouping else ""
+        return f"{self.op}({parameter}{self.source}){grouping}"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorAggregation:
+    """`sum by (app) (...)`: series of one time put together."""
+
+    op: str
+    operand: MetricExpr
+    parameter: int | None = None
+    grouping: Grouping | None = None
+
+    def __str__(self) -> str:
+        parameter = f"{self.parameter}, " if self.parameter is not None else ""
+        grouping = f" {self.grouping} " if self.grouping else ""
+        return f"{self.op}{grouping}({parameter}{self.operand})"
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Which series of the two sides belong together: `on (labels)` or `ignoring (labels)`, and who may be many."""
+
+    labels: tuple[str, ...] = ()
+    on: bool = False
+    group: str = ""
+    include: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{'on' if self.on else 'ignoring'} ({', '.join(self.labels)})"
+        return f"{text} {self.group} ({', '.join(self.include)})" if self.group else text
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`left op right`. A comparison filters, or with `bool` answers 0 or 1."""
+
+    op: str
+    left: MetricExpr
+    right: MetricExpr
+    returns_bool: bool = False
+    matching: Matching | None = None
+
+    def __str__(self) -> str:
+        words = [self.op] + ["bool"] * self.returns_bool + [str(self.matching)] * bool(self.matching)
+        return f"{_operand(self, self.left, right=False)} {' '.join(words)} {_operand(self, self.right, right=True)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as it stands in the query."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return format_number(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorOf:
+    """`vector(0)`: a series without labels."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return f"vector({format_number(self.value)})"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReplace:
+    """`label_replace(v, "dst", "$1", "src", "regex")`."""
+
+    operand: MetricExpr
+    target: str
+    replacement: str
+    source: str
+    pattern: str
+
+    def __str__(self) -> str:
+        texts = ", ".join(quote(text) for text in (self.target, self.replacement, self.source, self.pattern))
+        return f"label_replace({self.operand}, {texts})"
+
+
+MetricExpr: TypeAlias = RangeAggregation | VectorAggregation | Binary | Number | VectorOf | LabelReplace
+Expr: TypeAlias = LogQuery | MetricExpr
+
+PRECEDENCE: Final = {
+    "or": 1,
+    **dict.fromkeys(("and", "unless"), 2),
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), 3),
+    **dict.fromkeys("+-", 4),
+    **dict.fromkeys("*/%", 5),
+    "^": 6,
+}
+COMPARISONS: Final = frozenset(op.value for op in CompareOp)
+SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
+
+
+def is_scalar(expr: Expr) -> bool:
+    """Whether the expression is a number and not a vector."""
+    if isinstance(expr, Binary):
+        return is_scalar(expr.left) and is_scalar(expr.right)
+    return isinstance(expr, Number)
+
+
+def log_ranges(expr: Expr) -> Iterator[LogRange]:
+    """Every range the expression reads, from left to right."""
+    match expr:
+        case RangeAggregation():
+            yield expr.source
+        case VectorAggregation() | LabelReplace():
+            yield from log_ranges(expr.operand)
+        case Binary():
+            yield from log_ranges(expr.left)
+            yield from log_ranges(expr.right)
+        case _:
+            return
+
+
+def stream_selectors(expr: Expr) -> list[tuple[Matcher, ...]]:
+    """The stream matchers of every place where the expression reads lines, each once."""
+    if isinstance(expr, LogQuery):
+        return [expr.matchers]
+    return list(dict.fromkeys(source.query.matchers for source in log_ranges(expr)))
+
+
+def longest_range_ns(expr: Expr) -> int:
+    """How far back of its evaluation time the expression looks: the longest range with its offset; 0 for a LogQuery."""
+    return max((source.range_ns + max(source.offset_ns, 0) for source in log_ranges(expr)), default=0)
+
+
+def format_number(value: float) -> str:
+    """A number as LogQL reads it back."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def _duration(ns: int) -> str:
+    if ns % NS_PER_MS:
+        return f"{ns}ns"
+    return format_duration(ns // NS_PER_MS)
+
+
+def _list(items: Iterable[object]) -> list[str]:
+    text = ", ".join(str(item) for item in items)
+    return [text] if text else []
+
+
+def _side(condition: Condition) -> str:
+    return f"({condition})" if isinstance(condition, Both | Either) else str(condition)
+
+
+def _operand(parent: Binary, child: MetricExpr, *, right: bool) -> str:
+    """A side in parentheses where it would otherwise bind elsewhere. Only `^` binds to the right."""
+    if not isinstance(child, Binary):
+        return str(child)
+    mine, its = PRECEDENCE[parent.op], PRECEDENCE[child.op]
+    loose = its < mine or (its == mine and right != (parent.op == "^"))
+    return f"({child})" if loose else str(child)

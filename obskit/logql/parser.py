@@ -1,0 +1,245 @@
+"""Text to a checked syntax tree. What is wrong is refused here, with its place, so that evaluation meets only data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from obskit.errors import PatternError
+from obskit.logql.lexer import Kind, Token, Tokens
+from obskit.logql.log_parser import LogParser
+from obskit.logql.nodes import (
+    COMPARISONS,
+    PRECEDENCE,
+    SET_OPERATORS,
+    Binary,
+    Expr,
+    Grouping,
+    LabelReplace,
+    LogRange,
+    Matching,
+    MetricExpr,
+    Number,
+    RangeAggregation,
+    VectorAggregation,
+    VectorOf,
+    is_scalar,
+)
+from obskit.model.patterns import anchored
+
+_NEEDS_UNWRAP: Final = frozenset(
+    f"{op}_over_time" for op in ("avg", "sum", "min", "max", "stddev", "stdvar", "quantile", "first", "last")
+) | {"rate_counter"}
+_REFUSES_UNWRAP: Final = frozenset({"count_over_time", "bytes_over_time", "bytes_rate"})
+RANGE_OPERATIONS: Final = _NEEDS_UNWRAP | _REFUSES_UNWRAP | {"rate", "absent_over_time"}
+_RANGE_GROUPING: Final = _NEEDS_UNWRAP - {"sum_over_time", "rate_counter"}
+_RANKED: Final = frozenset({"topk", "bottomk", "approx_topk"})
+_UNGROUPED: Final = frozenset({"sort", "sort_desc", "approx_topk"})
+VECTOR_OPERATIONS: Final = frozenset({"sum", "avg", "min", "max", "count", "stddev", "stdvar"}) | _RANKED | _UNGROUPED
+_BINARY_SIGNS: Final = tuple(op for op in PRECEDENCE if not op.isalpha())
+_BINARY_WORDS: Final = tuple(op for op in PRECEDENCE if op.isalpha())
+_MAX_NESTING: Final = 200
+
+
+def parse(text: str) -> Expr:
+    """The tree of a LogQL query: a LogQuery, or a metric expression. QuerySyntaxError says what is wrong, and where."""
+    tokens = Tokens(text)
+    ahead = 0
+    while tokens.ahead(ahead).text == "(":
+        ahead += 1
+    expr = LogParser(tokens).query() if tokens.ahead(ahead).text == "{" else _MetricParser(tokens).expression()
+    if tokens.here.kind is not Kind.END:
+        tokens.unexpected("the end of the query")
+    return expr
+
+
+class _MetricParser:
+    """Reads the numbers half of the tree by precedence climbing."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._depth = 0
+
+    def expression(self, loosest: int = 1) -> MetricExpr:
+        self._depth += 1
+        if self._depth > _MAX_NESTING:
+            self._tokens.fail("the query is nested too deep", self._tokens.here)
+        left = self._operand()
+        while (op := self._operator()) and PRECEDENCE[op] >= loosest:
+            left = self._binary(left, op)
+        self._depth -= 1
+        return left
+
+    def _operator(self) -> str:
+        tokens = self._tokens
+        if tokens.at_sign(*_BINARY_SIGNS) or tokens.at_word(*_BINARY_WORDS):
+            return tokens.here.text.lower()
+        return ""
+
+    def _binary(self, left: MetricExpr, op: str) -> MetricExpr:
+        tokens = self._tokens
+        sign = tokens.take()
+        returns_bool = tokens.accept_word("bool")
+        if returns_bool and op not in COMPARISONS:
+            tokens.fail(f"unexpected bool: {op} is not a comparison", returns_bool)
+        matching = self._matching(op)
+        # Only ^ takes an operator of its own strength to its right.
+        right = self.expression(PRECEDENCE[op] + (op != "^"))
+        if op in SET_OPERATORS:
+            for side, name in ((left, "left"), (right, "right")):
+                if is_scalar(side):
+                    tokens.fail(
+                        f"unexpected literal for {name} leg of logical/set binary operation ({op}): {side}", sign
+                    )
+        return Binary(op, left, right, returns_bool is not None, matching)
+
+    def _matching(self, op: str) -> Matching | None:
+        tokens = self._tokens
+        word = tokens.accept_word("on", "ignoring")
+        if word is None:
+            return None
+        labels = self._labels()
+        group = tokens.accept_word("group_left", "group_right")
+        include = self._labels() if group and tokens.at_sign("(") else ()
+        on = word.text.lower() == "on"
+        if group and op in SET_OPERATORS:
+            tokens.fail(f"no grouping allowed for {op}: it works on sets", group)
+        twice = set(labels) & set(include) if on else set()
+        if twice and group:
+            tokens.fail(f"label {min(twice)} must not stand in both on and {group.text}", group)
+        return Matching(labels, on, group.text.lower() if group else "", include)
+
+    def _labels(self) -> tuple[str, ...]:
+        tokens = self._tokens
+        tokens.expect_sign("(", tokens.last.text)
+        labels: list[str] = []
+        while not tokens.at_sign(")"):
+            labels.append(tokens.expect(Kind.WORD, "a label name or )").text)
+            if not tokens.accept_sign(",") and not tokens.at_sign(")"):
+                tokens.unexpected(", or )")
+        tokens.take()
+        return tuple(labels)
+
+    def _operand(self) -> MetricExpr:
+        tokens = self._tokens
+        if tokens.accept_sign("("):
+            inner = self.expression()
+            tokens.expect_sign(")", "the expression")
+            return inner
+        if tokens.at_sign("+", "-") or tokens.here.kind is Kind.NUMBER:
+            return Number(self._number())
+        return self._function()
+
+    def _number(self) -> float:
+        tokens = self._tokens
+        sign = tokens.accept_sign("+", "-")
+        value = float(tokens.expect(Kind.NUMBER, "a number").value)
+        if abs(value) == float("inf"):
+            tokens.fail("the number is too large", tokens.last)
+        return -value if sign and sign.text == "-" else value
+
+    def _function(self) -> MetricExpr:
+        tokens = self._tokens
+        token = tokens.here
+        name = token.text.lower() if token.kind is Kind.WORD else ""
+        if name in RANGE_OPERATIONS:
+            return self._range_aggregation(name)
+        if name in VECTOR_OPERATIONS:
+            return self._vector_aggregation(name)
+        if name == "vector":
+            tokens.take()
+            tokens.expect_sign("(", name)
+            value = self._number()
+            tokens.expect_sign(")", "the number")
+            return VectorOf(value)
+        if name == "label_replace":
+            return self._label_replace()
+        if name and tokens.ahead().text == "(":
+            tokens.fail(f"there is no function {token.text!r} in LogQL", token)
+        return tokens.unexpected("a metric query such as count_over_time({...}[5m])")
+
+    def _range_aggregation(self, op: str) -> MetricExpr:
+        tokens = self._tokens
+        word = tokens.take()
+        tokens.expect_sign("(", op)
+        parameter = None
+        if tokens.here.kind is Kind.NUMBER or tokens.at_sign("+", "-"):
+            parameter = self._parameter_of_range(op)
+        elif op == "quantile_over_time":
+            tokens.unexpected("the quantile, as in quantile_over_time(0.99, ...)")
+        source = LogParser(tokens).range()
+        tokens.expect_sign(")", "the range")
+        grouping = self._grouping()
+        self._check_range(op, source, grouping, word)
+        return RangeAggregation(op, source, parameter, grouping)
+
+    def _parameter_of_range(self, op: str) -> float:
+        tokens = self._tokens
+        start = tokens.here
+        value = self._number()
+        if op != "quantile_over_time":
+            tokens.fail(f"parameter {value:g} not supported for operation {op}", start, tokens.last)
+        if value < 0:
+            tokens.fail("the quantile must not be negative", start, tokens.last)
+        tokens.expect_sign(",", "the quantile")
+        return value
+
+    def _check_range(self, op: str, source: LogRange, grouping: Grouping | None, word: Token) -> None:
+        end = self._tokens.last
+        if source.unwrap is None and op in _NEEDS_UNWRAP:
+            self._tokens.fail(f"invalid aggregation {op} without unwrap", word, end)
+        if source.unwrap is not None and op in _REFUSES_UNWRAP:
+            self._tokens.fail(f"invalid aggregation {op} with unwrap", word, end)
+        if grouping is not None and op not in _RANGE_GROUPING:
+            self._tokens.fail(f"grouping not allowed for {op} aggregation", word, end)
+
+    def _grouping(self) -> Grouping | None:
+        word = self._tokens.accept_word("by", "without")
+        return Grouping(self._labels(), word.text.lower() == "without") if word else None
+
+    def _vector_aggregation(self, op: str) -> MetricExpr:
+        tokens = self._tokens
+        word = tokens.take()
+        grouping = self._grouping()
+        tokens.expect_sign("(", op)
+        parameter = self._rank(op) if op in _RANKED else None
+        operand = self.expression()
+        if is_scalar(operand):
+            tokens.fail(f"{op} needs series, not a number", word, tokens.last)
+        tokens.expect_sign(")", "the expression")
+        if tokens.at_word("by", "without"):
+            if grouping is not None:
+                tokens.fail("the grouping is there twice", tokens.here)
+            grouping = self._grouping()
+        if grouping is not None and op in _UNGROUPED:
+            tokens.fail(f"grouping not allowed for {op} aggregation", word, tokens.last)
+        return VectorAggregation(op, operand, parameter, grouping)
+
+    def _rank(self, op: str) -> int:
+        tokens = self._tokens
+        token = tokens.here
+        if token.kind is not Kind.NUMBER:
+            tokens.unexpected(f"a number: parameter required for operation {op}")
+        value = self._number()
+        if value < 1 or value != int(value):
+            tokens.fail(f"invalid parameter {op}({token.text},: a whole number greater than 0 is needed", token)
+        tokens.expect_sign(",", "the number")
+        return int(value)
+
+    def _label_replace(self) -> MetricExpr:
+        tokens = self._tokens
+        word = tokens.take()
+        tokens.expect_sign("(", "label_replace")
+        operand = self.expression()
+        if is_scalar(operand):
+            tokens.fail("label_replace needs series, not a number", word, tokens.last)
+        texts: list[Token] = []
+        for _ in range(4):
+            tokens.expect_sign(",", tokens.last.text)
+            texts.append(tokens.expect(Kind.STRING, "a string"))
+        tokens.expect_sign(")", "the regular expression")
+        target, replacement, source, pattern = (str(token.value) for token in texts)
+        try:
+            anchored(pattern)
+        except PatternError as error:
+            tokens.fail(str(error), texts[3])
+        return LabelReplace(operand, target, replacement, source, pattern)
