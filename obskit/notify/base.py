@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
@@ -29,6 +30,8 @@ _BODY_LIMIT: Final = 65_536
 _DETAIL_LIMIT: Final = 300
 _LONGEST_WAIT_S: Final = 3_600.0
 _SHORTEST_SECRET: Final = 6
+_SHORTEST_TOKEN: Final = 12
+_URL_PARTS: Final = re.compile(r"[/?&=#]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +181,17 @@ class Integration:
 
 
 def _forms(settings: BaseModel) -> tuple[str, ...]:
-    """Every text that would give a secret of `settings` away: itself and, of a URL, its path. Longest first."""
+    """Every text that would give a secret of `settings` away, longest first: of a URL also what its path is made of."""
     forms: set[str] = set()
     for _, value in settings:
         if isinstance(value, BaseModel):
             forms.update(_forms(value))
         elif isinstance(value, Secret):
             text = value.reveal()
-            forms.update((text, text.partition("://")[2].partition("/")[2]) if "://" in text else (text,))
+            forms.add(text)
+            if "://" in text:
+                path = text.partition("://")[2].partition("/")[2]
+                forms.update((path, *(part for part in _URL_PARTS.split(path) if len(part) >= _SHORTEST_TOKEN)))
     return tuple(sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True))
 
 

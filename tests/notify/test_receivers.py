@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from obskit.notify import ReceiverSettings, preview_integrations
+from obskit.notify.receivers import KINDS, find_kind
+from obskit.notify.webhook import WebhookSettings
+
+HOOK = "https://hooks.example/x"
+
+
+def errors(**receiver: Any) -> dict[tuple[Any, ...], str]:
+    with pytest.raises(ValidationError) as caught:
+        ReceiverSettings.model_validate({"name": "ops", **receiver})
+    return {tuple(error["loc"]): error["msg"] for error in caught.value.errors()}
+
+
+def test_every_kind_of_the_table_exists() -> None:
+    for key in KINDS:
+        assert find_kind(key).name == key.removesuffix("_configs")
+
+
+def test_all_that_is_wrong_is_found_at_once_and_placed() -> None:
+    found = errors(
+        webhook_configs=[{"url": HOOK}, {"url": "ftp://x", "max_alerts": "-1"}],
+        slack_configs=[{"api_url": HOOK, "title": "{{ .x }}"}],
+        email_configs=[{"to": "a@b"}],
+    )
+    assert set(found) == {
+        ("webhook_configs", 1, "url"),
+        ("webhook_configs", 1, "max_alerts"),
+        ("slack_configs", 0, "title"),
+        ("email_configs",),
+    }
+    assert found[("email_configs",)] == "obskit does not send e-mail yet"
+    assert found[("slack_configs", 0, "title")].startswith("obskit builds the message itself")
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "place", "said"),
+    [
+        ("opsgenie_configs", {}, (), "obskit does not deliver to opsgenie yet"),
+        ("slack_configs", {"api_url": HOOK, "username": "x"}, ("username",), "does not use yet"),
+        ("slack_configs", {"api_url": HOOK, "nonsense": "x"}, ("nonsense",), "not permitted"),
+        ("slack_configs", {"api_url": HOOK, "update_message": "false"}, ("update_message",), "always edits"),
+        ("slack_configs", {"app_token": "xoxb-1"}, (), "needs a channel"),
+        ("slack_configs", {}, (), "give either app_token"),
+        ("slack_configs", {"api_url": HOOK, "app_token": "x", "channel": "c"}, (), "give either app_token"),
+        ("slack_configs", {"app_token": "x", "channel": "{{ .x }}"}, ("channel",), "templates are not evaluated"),
+        ("slack_configs", {"api_url": HOOK, "timeout": "0s"}, ("timeout",), "greater than 0"),
+        ("pagerduty_configs", {}, ("routing_key",), "required"),
+        ("pagerduty_configs", {"routing_key": "x", "service_key": "y"}, ("service_key",), "Events API v1"),
+        ("pagerduty_configs", {"routing_key": "x", "severity": "bad"}, ("severity",), "should be 'critical'"),
+        ("webhook_configs", {"url": HOOK, "payload": {}}, ("payload",), "version 4 body"),
+        ("webhook_configs", {"url": "http://169.254.169.254/latest"}, ("url",), "cloud metadata"),
+        ("webhook_configs", {"url": "http://metadata.google.internal/"}, ("url",), "cloud metadata"),
+        ("webhook_configs", {"url": "http://[fe80::1]/"}, ("url",), "cloud metadata"),
+        (
+            "webhook_configs",
+            {"url": HOOK, "http_config": {"tls_config": {}}},
+            ("http_config", "tls_config"),
+            "not use yet",
+        ),
+    ],
+)
+def test_what_we_do_not_have_is_refused_in_words(
+    key: str, settings: dict[str, Any], place: tuple[str, ...], said: str
+) -> None:
+    found = errors(**{key: [settings]})
+    assert any(said in message for message in found.values()), found
+    assert (key, 0, *place) in found or (key,) in found
+
+
+def test_errors_do_not_quote_secrets() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ReceiverSettings.model_validate({"name": "ops", "webhook_configs": [{"url": "nope://very-secret"}]})
+    assert "very-secret" not in str(caught.value)
+
+
+def test_alertmanagers_own_form_is_taken() -> None:
+    receiver = ReceiverSettings.model_validate(
+        {
+            "name": "ops",
+            "slack_configs": [
+                {
+                    "app_token": "xoxb-1",
+                    "app_url": "https://slack.com/api/chat.postMessage",
+                    "channel": "#ops",
+                    "update_message": "true",
+                    "timeout": "5s",
+                }
+            ],
+        }
+    )
+    (slack,) = receiver.slack_configs
+    assert slack.app_url == "https://slack.com/api/"  # type: ignore[attr-defined]
+    assert slack.timeout_s == 5
+
+
+def test_secrets_may_be_in_files(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"{HOOK}\n")
+    settings = WebhookSettings.model_validate({"url_file": str(tmp_path / "url")})
+    assert settings.url.reveal() == HOOK
+
+
+@pytest.mark.parametrize("key", KINDS)
+def test_the_end_is_told_unless_it_is_switched_off(key: str) -> None:
+    assert find_kind(key).settings.model_fields["send_resolved"].default is True
+
+
+def test_destinations_are_numbered_within_their_kind() -> None:
+    receiver = ReceiverSettings.model_validate(
+        {"name": "ops", "webhook_configs": [{"url": HOOK}, {"url": HOOK}], "console_configs": [{}]}
+    )
+    assert [one.id for one in preview_integrations(receiver)] == ["ops/webhook[0]", "ops/webhook[1]", "ops/console[0]"]
+
+
+def test_the_json_schema_knows_every_kind() -> None:
+    schema = ReceiverSettings.model_json_schema()
+    assert "routing_key" in json.dumps(schema)
+    assert schema["properties"]["email_configs"]["not"] == {}
+
+
+def test_a_kind_that_nobody_uses_is_not_loaded() -> None:
+    code = (
+        "import sys; from obskit.notify import ReceiverSettings;"
+        "ReceiverSettings.model_validate({'name': 'x', 'webhook_configs': [{'url': 'http://h/x'}]});"
+        "print([m for m in sys.modules if 'slack' in m or 'pagerduty' in m or m == 'rich'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
