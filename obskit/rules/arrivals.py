@@ -1,0 +1,134 @@
+"""Which alerting rules an append may concern, and which of them wait for their turn.
+
+Waking is a few set lookups: what a metric name or a stream wakes is worked out once. A rule that has been evaluated
+rests for a multiple of the time that took, so that costly rules under a flood of data cannot take the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from obskit.model.labels import NAME, Labels
+from obskit.model.matchers import Matcher, exact_name, match_all
+from obskit.rules.evaluation import metric_selectors
+from obskit.rules.groups import AlertRule, Group
+from obskit.store.interface import Touched
+
+K = TypeVar("K")
+
+REST: Final = 9
+"""A rule rests nine times as long as it took: arrivals cost one rule at most a tenth of a core."""
+_MEMORY: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """A rule whose turn it is, and the time of the newest data that woke it."""
+
+    group: str
+    rule: AlertRule
+    newest_ms: int
+    woken_s: float
+
+
+@dataclass(slots=True)
+class _Waiting:
+    newest_ms: int
+    woken_s: float
+
+
+class Arrivals:
+    """The rules that listen. Times in `_s` are a clock's monotonic seconds."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._rules: dict[str, tuple[str, AlertRule]] = {}
+        self._by_name: dict[str, set[str]] = {}
+        self._by_matchers: list[tuple[Sequence[Matcher], str]] = []
+        self._by_stream: list[tuple[Sequence[Matcher], str]] = []
+        self._metric_memory: dict[str, frozenset[str]] = {}
+        self._stream_memory: dict[Labels, frozenset[str]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._rested_s: dict[str, float] = {}
+        for group in groups:
+            # An offset asks for data that came a while ago: what comes now says nothing to such a group.
+            if group.query_offset_ms == 0:
+                for rule in group.rules:
+                    if isinstance(rule, AlertRule):
+                        self._listen(group, rule)
+
+    def take_over(self, before: Arrivals) -> None:
+        """Keep waiting and resting what did so before a reload."""
+        self._waiting = {key: waiting for key, waiting in before._waiting.items() if key in self._rules}
+        self._rested_s = {key: until_s for key, until_s in before._rested_s.items() if key in self._rules}
+
+    def wake(self, touched: Touched, now_s: float) -> bool:
+        """Note the rules that may see what was appended; whether any is waiting now."""
+        keys: set[str] = set()
+        for name in touched.metrics:
+            keys |= self._woken_by_metric(name)
+        for stream in touched.streams:
+            keys |= self._woken_by_stream(stream)
+        for key in keys:
+            waiting = self._waiting.get(key)
+            if waiting is None:
+                self._waiting[key] = _Waiting(touched.newest_ms, now_s)
+            else:
+                waiting.newest_ms = max(waiting.newest_ms, touched.newest_ms)
+        return bool(self._waiting)
+
+    def take(self, now_s: float, busy: Iterable[str] = ()) -> list[Woken]:
+        """The waiting rules that are rested and whose group is not busy; they wait no longer."""
+        taken = [
+            key for key in self._waiting if self._rested_s.get(key, 0.0) <= now_s and self._rules[key][0] not in busy
+        ]
+        return [self._pop(key) for key in taken]
+
+    def rest(self, key: str, *, took_s: float, now_s: float) -> None:
+        """Let a rule rest after an evaluation that took this long."""
+        self._rested_s[key] = now_s + REST * took_s
+
+    def next_s(self) -> float | None:
+        """When the first of the waiting rules is rested; None when none waits."""
+        return min((self._rested_s.get(key, 0.0) for key in self._waiting), default=None)
+
+    def _pop(self, key: str) -> Woken:
+        waiting = self._waiting.pop(key)
+        return Woken(*self._rules[key], waiting.newest_ms, waiting.woken_s)
+
+    def _listen(self, group: Group, rule: AlertRule) -> None:
+        self._rules[rule.key] = (group.key, rule)
+        if group.type.reads_logs:
+            from obskit.logql.engine import stream_selectors
+
+            self._by_stream += [(matchers, rule.key) for matchers in stream_selectors(rule.query)]
+            return
+        for matchers in metric_selectors(rule.query):
+            name = exact_name(matchers)
+            if name is not None:
+                self._by_name.setdefault(name, set()).add(rule.key)
+            else:
+                of_name = [matcher for matcher in matchers if matcher.name == NAME]
+                self._by_matchers.append((of_name, rule.key))
+
+    def _woken_by_metric(self, name: str) -> frozenset[str]:
+        keys = self._metric_memory.get(name)
+        if keys is None:
+            matched = {key for matchers, key in self._by_matchers if match_all(matchers, {NAME: name})}
+            keys = frozenset(matched | self._by_name.get(name, set()))
+            _remember(self._metric_memory, name, keys)
+        return keys
+
+    def _woken_by_stream(self, stream: Labels) -> frozenset[str]:
+        keys = self._stream_memory.get(stream)
+        if keys is None:
+            keys = frozenset(key for matchers, key in self._by_stream if match_all(matchers, stream))
+            _remember(self._stream_memory, stream, keys)
+        return keys
+
+
+def _remember(memory: dict[K, frozenset[str]], key: K, keys: frozenset[str]) -> None:
+    if len(memory) >= _MEMORY:
+        memory.clear()
+    memory[key] = keys

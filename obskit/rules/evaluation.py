@@ -1,0 +1,203 @@
+"""One rule at one time: ask the engine, step the alerts or build the series, and say what is to be written.
+
+It reads the store and changes nothing: when to evaluate and what to commit is left to runner.py (and unittest.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from obskit.errors import QueryError
+from obskit.model.alerts import ActiveAlert, AlertState, ResolveReason, Transition
+from obskit.model.labels import EMPTY, NAME, Labels
+from obskit.model.matchers import Matcher, exact_name
+from obskit.model.results import Element, Result, Scalar, Vector
+from obskit.model.samples import STALE_NAN
+from obskit.promql.nodes import Expr, VectorSelector
+from obskit.promql.parser import parse
+from obskit.rules.groups import AlertRule, Group, RecordingRule, Rule
+from obskit.rules.state import Active, Elements, Occasion, Step, Surroundings, arrive, step
+from obskit.store.interface import Samples
+
+ALERTS: Final = "ALERTS"
+ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
+NS_PER_MS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a rule stands after its last evaluation.
+
+    `series` are what it wrote then, each mapped to itself: the store finds a Labels object it knows by identity.
+    """
+
+    active: Active = field(default_factory=dict)
+    series: Mapping[Labels, Labels] = field(default_factory=dict)
+    last_slot_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one evaluation of one rule asks to be written. With an `error` nothing but `standing` is."""
+
+    rule: Rule
+    standing: Standing
+    samples: Samples = field(default_factory=Samples)
+    transitions: tuple[Transition, ...] = ()
+    error: str = ""
+
+
+class Engine(Protocol):
+    """A query engine: obskit.promql's takes Unix milliseconds, obskit.logql's nanoseconds."""
+
+    def instant(self, expr: Any, at: int, /) -> Result:
+        """The value of an expression at one time; QueryError when it has none."""
+        ...
+
+
+class Evaluator:
+    """Evaluates rules with two engines. Not for several threads at once."""
+
+    def __init__(
+        self, promql: Engine, logql: Engine, *, external_labels: Labels = EMPTY, external_url: str = ""
+    ) -> None:
+        self._promql = promql
+        self._logql = logql
+        self._external_labels = external_labels
+        self._external_url = external_url
+
+    def at_slot(self, group: Group, rule: Rule, standing: Standing, slot_ms: int) -> Outcome:
+        """One evaluation in the group's turn. A query that fails is an outcome with an error, not an exception."""
+        asked_ms = slot_ms - group.query_offset_ms
+        try:
+            vector = self._vector(group, rule, asked_ms)
+        except QueryError as error:
+            return Outcome(rule, standing, error=str(error))
+        if isinstance(rule, RecordingRule):
+            return _record(group, rule, standing, vector, slot_ms)
+        occasion = self._occasion(group, rule, standing, vector, slot_ms)
+        return _alert_outcome(rule, standing, step(rule, standing.active, vector, occasion), slot_ms, asked_ms)
+
+    def on_arrival(self, group: Group, rule: AlertRule, standing: Standing, t_ms: int) -> Outcome:
+        """One evaluation of an alerting rule because data has come: it changes alerts, and writes no series."""
+        try:
+            vector = self._vector(group, rule, t_ms - group.query_offset_ms)
+        except QueryError as error:
+            return Outcome(rule, standing, error=str(error))
+        stepped = arrive(rule, standing.active, vector, self._occasion(group, rule, standing, vector, t_ms))
+        return Outcome(rule, replace(standing, active=stepped.active), transitions=stepped.transitions)
+
+    def _vector(self, group: Group, rule: Rule, at_ms: int) -> Elements:
+        if group.type.reads_logs:
+            result = self._logql.instant(rule.query, at_ms * NS_PER_MS)
+        else:
+            result = self._promql.instant(rule.query, at_ms)
+        return _elements(result)
+
+    def _occasion(self, group: Group, rule: AlertRule, standing: Standing, vector: Elements, t_ms: int) -> Occasion:
+        asked_ms = t_ms - group.query_offset_ms
+        reason = ResolveReason.RECOVERED
+        if not vector and not group.type.reads_logs and _any_firing(standing.active):
+            reason = self._reason_for_nothing(rule, asked_ms)
+        return Occasion(
+            t_ms=t_ms,
+            last_slot_ms=standing.last_slot_ms,
+            limit=group.limit,
+            resolve_reason=reason,
+            around=Surroundings(self._external_labels, self._external_url, self._asking(asked_ms)),
+        )
+
+    def _reason_for_nothing(self, rule: AlertRule, at_ms: int) -> ResolveReason:
+        """An empty answer is a recovery, unless none of the rule's selectors finds anything any more."""
+        selectors = [node for node in rule.query.walk() if isinstance(node, VectorSelector)]
+        without_data = selectors and not any(_elements(self._promql.instant(node, at_ms)) for node in selectors)
+        return ResolveReason.NO_DATA if without_data else ResolveReason.RECOVERED
+
+    def _asking(self, at_ms: int) -> Callable[[str], Sequence[Element]]:
+        def query(expr: str) -> list[Element]:
+            result = self._promql.instant(parse(expr), at_ms)
+            return [Element(labels, value, at_ms) for labels, value in _elements(result)]
+
+        return query
+
+
+def _elements(result: Result) -> Elements:
+    """The elements of a vector; a scalar is one element without labels (Prometheus rules/manager.go)."""
+    if isinstance(result.value, Vector):
+        return [(element.labels, element.value) for element in result.value.elements]
+    if isinstance(result.value, Scalar):
+        return [(EMPTY, result.value.value)]
+    raise QueryError("rule result is not a vector or scalar")
+
+
+def _any_firing(active: Active) -> bool:
+    return any(alert.state is AlertState.FIRING for alert in active.values())
+
+
+def _record(group: Group, rule: RecordingRule, standing: Standing, vector: Elements, slot_ms: int) -> Outcome:
+    series: dict[Labels, Labels] = {}
+    samples = Samples()
+    at_ms = slot_ms - group.query_offset_ms
+    for element, value in vector:
+        built = element.updated({**rule.labels, NAME: rule.name})
+        labels = standing.series.get(built, built)
+        series[labels] = labels
+        samples.add(labels, at_ms, value)
+    if len(series) < len(vector):
+        error = "vector contains metrics with the same labelset after applying rule labels"
+        return Outcome(rule, standing, error=error)
+    if group.limit and len(vector) > group.limit:
+        return Outcome(rule, standing, error=f"exceeded limit of {group.limit} with {len(vector)} series")
+    _end(standing.series, series, samples, at_ms)
+    return Outcome(rule, Standing(series=series, last_slot_ms=slot_ms), samples)
+
+
+def _alert_outcome(rule: AlertRule, standing: Standing, stepped: Step, slot_ms: int, at_ms: int) -> Outcome:
+    if stepped.error:
+        kept = replace(standing, active=stepped.active)
+        return Outcome(rule, kept, transitions=stepped.transitions, error=stepped.error)
+    series: dict[Labels, Labels] = {}
+    samples = Samples()
+    for alert in stepped.active.values():
+        if alert.state is AlertState.INACTIVE:
+            continue
+        for built, value in _alert_series(alert):
+            labels = standing.series.get(built, built)
+            series[labels] = labels
+            samples.add(labels, at_ms, value)
+    _end(standing.series, series, samples, at_ms)
+    return Outcome(rule, Standing(stepped.active, series, slot_ms), samples, stepped.transitions)
+
+
+def _alert_series(alert: ActiveAlert) -> Iterable[tuple[Labels, float]]:
+    yield alert.labels.updated({NAME: ALERTS, "alertstate": alert.state.value}), 1.0
+    yield alert.labels.updated({NAME: ALERTS_FOR_STATE}), float(alert.active_ms // 1000)
+
+
+def _end(before: Mapping[Labels, Labels], now: Mapping[Labels, Labels], samples: Samples, at_ms: int) -> None:
+    """A series that was written at the last evaluation and is not written now ends here."""
+    for labels in before:
+        if labels not in now:
+            samples.add(labels, at_ms, STALE_NAN)
+
+
+def reads(group: Group, rule: Rule) -> frozenset[str] | None:
+    """The metrics a rule asks for; None when that cannot be told by name."""
+    if isinstance(rule, AlertRule) and any("query" in text for text in rule.templates):
+        return None
+    if group.type.reads_logs:
+        return frozenset()
+    names = [exact_name(matchers) for matchers in metric_selectors(rule.query)]
+    return None if None in names else frozenset(name for name in names if name)
+
+
+def writes(rule: Rule) -> frozenset[str]:
+    """The metrics a rule's evaluation may write."""
+    return frozenset((rule.name,) if isinstance(rule, RecordingRule) else (ALERTS, ALERTS_FOR_STATE))
+
+
+def metric_selectors(query: Expr) -> list[tuple[Matcher, ...]]:
+    """The matchers of every selector of a PromQL expression."""
+    return [node.matchers for node in query.walk() if isinstance(node, VectorSelector)]

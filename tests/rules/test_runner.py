@@ -1,0 +1,514 @@
+"""The evaluate loop: slots, arrivals, what is committed together, and what a restart or a reload leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obskit.errors import QueryError, StoreFull
+from obskit.model.alerts import AlertState, ResolveReason, Transition
+from obskit.model.labels import Labels
+from obskit.model.samples import is_stale
+from obskit.rules import ledger
+from obskit.rules.evaluation import Evaluator
+from obskit.rules.files import load_rules
+from obskit.rules.groups import Group
+from obskit.rules.live import GroupStatus, RuleHealth, RuleStatus
+from obskit.rules.runner import Listeners, Runner
+from obskit.store.database import Transaction
+from obskit.store.interface import Batch, Samples
+from obskit.testing.clock import FakeClock, run
+from tests.rules.fakes import FakeEngine, FakeStore
+
+SLOT = 15_000
+DEPTH = Labels({"__name__": "queue_depth", "queue": "mail"})
+
+BACKLOG = """\
+groups:
+- name: queues
+  interval: 15s
+  rules:
+  - alert: Backlog
+    expr: queue_depth > 5
+    labels: {severity: page}
+    annotations: {summary: "{{ $value }}"}
+"""
+PATIENT = BACKLOG.replace("expr:", "for: 30s\n    expr:")
+
+
+def groups_of(text: str, file: str = "queues.yaml") -> list[Group]:
+    read = load_rules(text, file)
+    assert read.usable, read.problems
+    return list(read.groups)
+
+
+class Scene:
+    """A runner over a store of its own, with what it told routing."""
+
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.told: list[Transition] = []
+        self.commits = 0
+
+    def record(self, tx: Transaction, transitions: Sequence[Transition]) -> None:
+        tx.execute("SELECT 1")
+        self.told += transitions
+
+    def after_commit(self) -> None:
+        self.commits += 1
+
+    @asynccontextmanager
+    async def running(self, text: str) -> AsyncIterator[Scene]:
+        self.store = FakeStore(self.folder)
+        self.engine = FakeEngine(self.store)
+        evaluator = Evaluator(self.engine, self.engine, external_url="http://obskit")
+        listeners = Listeners(self.record, self.after_commit)
+        self.runner = Runner(self.store, evaluator, listeners, self.clock, groups=groups_of(text))
+        self.store.subscribe(self.runner.wake)
+        task = asyncio.create_task(self.runner.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.store.close()
+
+    async def depth(self, value: float, *, labels: Labels = DEPTH) -> None:
+        await self.store.append(Batch(samples=Samples([labels], [self.clock.now_ms()], [value])))
+
+    async def slots(self, count: int = 1) -> None:
+        """Let so many slots of the first group pass, to half a second behind the last."""
+        group = self.status.group
+        now_ms = self.clock.now_ms()
+        until_ms = group.slot_at(now_ms) + count * group.interval_ms + 500
+        await self.clock.sleep((until_ms - now_ms) / 1000)
+
+    async def until_after_slot(self) -> None:
+        await self.slots(1)
+
+    @property
+    def status(self) -> GroupStatus:
+        return self.runner.snapshot()[0]
+
+    @property
+    def rule(self) -> RuleStatus:
+        return self.status.rules[0]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [transition.kind.value for transition in self.told]
+
+    def values(self, labels: Labels) -> list[float | str]:
+        return ["stale" if is_stale(value) else value for _, value in self.store.series.get(labels, [])]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path, FakeClock())
+
+
+def play(scene: Scene, scenario: Coroutine[Any, Any, None]) -> None:
+    run(scenario, scene.clock)
+
+
+ALERT = Labels({"alertname": "Backlog", "queue": "mail", "severity": "page"})
+PENDING = ALERT.updated({"__name__": "ALERTS", "alertstate": "pending"})
+FIRING = ALERT.updated({"__name__": "ALERTS", "alertstate": "firing"})
+FOR_STATE = ALERT.updated({"__name__": "ALERTS_FOR_STATE"})
+
+
+def test_an_alert_goes_from_pending_to_firing_to_resolved_at_slots(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(PATIENT):
+            await scene.slots()
+            await scene.depth(6)
+            await scene.slots(3)
+            begun_s = scene.rule.alerts[0].active_ms // 1000
+            assert scene.values(PENDING) == [1, 1, "stale"]
+            assert scene.values(FIRING) == [1]
+            assert scene.values(FOR_STATE) == [begun_s] * 3
+            await scene.depth(1)
+            await scene.slots()
+            assert scene.values(FIRING) == [1, "stale"]
+            assert scene.kinds == ["fired", "resolved"]
+            assert scene.commits == 2
+
+    play(scene, scenario())
+
+
+def test_evaluations_are_stamped_with_the_slot(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.slots(2)
+            group = scene.status.group
+            last_ms = group.slot_at(scene.clock.now_ms())
+            assert [at for _, at in scene.engine.asked] == [last_ms - SLOT, last_ms]
+            assert scene.status.last_evaluation_ms == last_ms
+
+    play(scene, scenario())
+
+
+def test_a_query_offset_moves_the_question_and_the_answer(scene: Scene) -> None:
+    async def scenario() -> None:
+        text = BACKLOG.replace("interval: 15s", "interval: 15s\n  query_offset: 1m")
+        async with scene.running(text):
+            await scene.slots()
+            await scene.depth(6)
+            await scene.slots(5)
+            slot_ms = scene.status.last_evaluation_ms
+            assert slot_ms is not None
+            assert scene.engine.asked[-1][1] == slot_ms - 60_000
+            assert scene.store.series[FIRING][-1][0] == slot_ms - 60_000
+
+    play(scene, scenario())
+
+
+def test_an_arrival_fires_without_waiting_for_the_slot(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.slots()
+            await scene.depth(6)
+            sent_ms = scene.clock.now_ms()
+            await scene.clock.sleep(0.02)
+            (fired,) = scene.told
+            assert (fired.kind.value, fired.alert.starts_ms) == ("fired", sent_ms)
+            assert fired.alert.annotations == {"summary": "6"}
+            assert fired.alert.generator_url == "http://obskit/graph?g0.expr=queue_depth+%3E+5&g0.tab=1"
+            assert scene.values(FIRING) == []
+            await scene.depth(1)
+            await scene.clock.sleep(0.02)
+            assert scene.kinds == ["fired", "resolved"]
+
+    play(scene, scenario())
+
+
+def test_arrivals_work_before_the_first_slot(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.depth(6)
+            await scene.clock.sleep(0.02)
+            assert scene.kinds == ["fired"]
+
+    play(scene, scenario())
+
+
+def test_only_touched_rules_are_asked_on_arrival(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.slots()
+            asked = len(scene.engine.asked)
+            await scene.depth(6, labels=Labels({"__name__": "something_else"}))
+            await scene.clock.sleep(0.05)
+            assert len(scene.engine.asked) == asked
+
+    play(scene, scenario())
+
+
+def test_arrivals_in_a_burst_are_judged_together(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.slots()
+            asked = len(scene.engine.asked)
+            for _ in range(50):
+                await scene.depth(1)
+            await scene.clock.sleep(0.05)
+            assert len(scene.engine.asked) - asked <= 3
+
+    play(scene, scenario())
+
+
+CHAIN = """\
+groups:
+- name: chain
+  interval: 15s
+  rules:
+  - {record: depth_copy, expr: queue_depth, labels: {copy: "1"}}
+  - {record: depth_copy_copy, expr: depth_copy}
+  - {alert: Backlog, expr: depth_copy_copy > 5, labels: {severity: page}}
+  - {record: alerts_copy, expr: 'ALERTS{alertstate="firing"}'}
+"""
+
+
+def test_a_rule_sees_what_the_rules_before_it_wrote(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(CHAIN):
+            await scene.depth(6)
+            await scene.slots()
+            copies = [labels for labels in scene.store.series if labels.name == "alerts_copy"]
+            assert copies == [
+                Labels({"__name__": "alerts_copy", "alertname": "Backlog", "alertstate": "firing", "copy": "1",
+                        "queue": "mail", "severity": "page"})
+            ]  # fmt: skip
+
+    play(scene, scenario())
+
+
+def test_a_group_whose_rules_do_not_depend_on_each_other_is_one_append(scene: Scene) -> None:
+    async def scenario() -> None:
+        rules = "".join(f"  - {{record: copy_{n}, expr: queue_depth}}\n" for n in range(20))
+        async with scene.running(f"groups:\n- name: many\n  interval: 15s\n  rules:\n{rules}"):
+            await scene.depth(6)
+            await scene.slots()
+            assert [len(batch.samples) for batch in scene.store.appends] == [1, 20]
+
+    play(scene, scenario())
+
+
+def test_a_group_with_nothing_to_say_writes_nothing(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.slots(3)
+            assert scene.store.appends == []
+            assert scene.rule.health is RuleHealth.OK
+
+    play(scene, scenario())
+
+
+def test_a_recorded_series_that_vanishes_gets_a_stale_marker(scene: Scene) -> None:
+    async def scenario() -> None:
+        text = "groups: [{name: g, interval: 15s, rules: [{record: big, expr: queue_depth > 5}]}]"
+        async with scene.running(text):
+            await scene.depth(6)
+            await scene.slots()
+            await scene.depth(1)
+            await scene.slots(2)
+            assert scene.values(DEPTH.updated({"__name__": "big"})) == [6, "stale"]
+
+    play(scene, scenario())
+
+
+def test_a_failing_rule_writes_nothing_and_says_why(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(CHAIN):
+            await scene.depth(6)
+            await scene.slots()
+            scene.engine.fails = QueryError("too many samples")
+            before = len(scene.store.appends)
+            await scene.slots()
+            assert {rule.health for rule in scene.status.rules} == {RuleHealth.ERR}
+            assert scene.rule.last_error == "too many samples"
+            assert all(not batch.samples for batch in scene.store.appends[before:])
+            scene.engine.fails = None
+            await scene.slots()
+            assert {rule.health for rule in scene.status.rules} == {RuleHealth.OK}
+
+    play(scene, scenario())
+
+
+def test_a_rule_that_crashes_does_not_stop_the_loop(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            scene.engine.fails = ZeroDivisionError("ours")
+            await scene.depth(6)
+            await scene.slots()
+            assert scene.rule.last_error == "ZeroDivisionError: ours"
+            scene.engine.fails = None
+            await scene.slots()
+            assert scene.kinds == ["fired"]
+
+    play(scene, scenario())
+
+
+def test_the_limit_of_a_group_fails_the_rule(scene: Scene) -> None:
+    async def scenario() -> None:
+        text = BACKLOG.replace("interval: 15s", "interval: 15s\n  limit: 1")
+        async with scene.running(text):
+            await scene.depth(6)
+            await scene.slots()
+            await scene.depth(6, labels=DEPTH.updated({"queue": "sms"}))
+            await scene.slots()
+            assert scene.rule.last_error == "exceeded limit of 1 with 2 alerts"
+            assert scene.kinds == ["fired", "resolved"]
+            assert scene.rule.alerts == ()
+
+    play(scene, scenario())
+
+
+def test_an_alert_whose_data_is_gone_resolves_for_lack_of_data(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.depth(6)
+            await scene.slots(21)
+            assert scene.kinds[-1] == "resolved"
+            assert scene.told[-1].alert.resolve_reason is ResolveReason.NO_DATA
+
+    play(scene, scenario())
+
+
+def test_late_slots_are_skipped(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.slots()
+            scene.clock.set_wall(scene.clock.now_ms() + 10 * SLOT)
+            await scene.slots(2)
+            times = [at for _, at in scene.engine.asked]
+            assert [later - earlier for earlier, later in pairwise(times)] in (
+                [11 * SLOT, SLOT],
+                [12 * SLOT],
+                [11 * SLOT],
+            )
+
+    play(scene, scenario())
+
+
+def test_a_clock_that_was_set_back_does_not_stop_evaluation(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.slots()
+            scene.clock.set_wall(scene.clock.now_ms() - 3_600_000)
+            await scene.slots(2)
+            await scene.depth(6)
+            await scene.slots(2)
+            assert scene.kinds == ["fired"]
+
+    play(scene, scenario())
+
+
+# Restarts, failures and reloads
+
+
+def test_a_restart_goes_on_where_it_was(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(PATIENT):
+            await scene.slots()
+            await scene.depth(6)
+            await scene.slots(2)
+            (alert,) = scene.rule.alerts
+            assert alert.state is AlertState.PENDING
+        async with scene.running(PATIENT):
+            await scene.depth(6)
+            await scene.slots()
+            (again,) = scene.rule.alerts
+            assert (again.state, again.active_ms) == (AlertState.FIRING, alert.active_ms)
+            assert scene.kinds == ["fired"]
+
+    play(scene, scenario())
+
+
+def test_a_firing_alert_is_told_once_whatever_the_restarts(scene: Scene) -> None:
+    async def scenario() -> None:
+        for _ in range(3):
+            async with scene.running(BACKLOG):
+                await scene.depth(6)
+                await scene.slots()
+        assert scene.kinds == ["fired"]
+        async with scene.running(BACKLOG):
+            await scene.depth(1)
+            await scene.slots()
+        assert scene.kinds == ["fired", "resolved"]
+
+    play(scene, scenario())
+
+
+def test_series_that_vanish_over_a_restart_get_their_stale_marker(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.depth(6)
+            await scene.slots()
+        async with scene.running(BACKLOG):
+            await scene.depth(1)
+            await scene.slots()
+            assert scene.values(FIRING) == ["stale"]
+
+    play(scene, scenario())
+
+
+def test_what_could_not_be_committed_is_decided_again(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            scene.store.fails = StoreFull("no space")
+            await scene.depth(6)
+            await scene.slots(2)
+            assert scene.told == []
+            scene.store.fails = None
+            await scene.slots()
+            assert scene.kinds == ["fired"]
+
+    play(scene, scenario())
+
+
+def test_pending_goes_on_counting_while_the_disk_is_full(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(PATIENT):
+            await scene.slots()
+            await scene.depth(6)
+            scene.store.fails = StoreFull("no space")
+            await scene.slots(3)
+            scene.store.fails = None
+            await scene.slots()
+            assert scene.kinds == ["fired"]
+            loaded = await scene.store.database.write(ledger.load)
+            assert [alert.state for of in loaded.alerts.values() for alert in of.values()] == [AlertState.FIRING]
+
+    play(scene, scenario())
+
+
+def test_a_reload_keeps_the_alerts_of_rules_that_stay(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.depth(6)
+            await scene.slots()
+            await scene.runner.reload(groups_of(BACKLOG.replace("> 5", "> 4")))
+            await scene.depth(5.5)
+            await scene.slots(2)
+            assert scene.kinds == ["fired", "changed"]
+
+    play(scene, scenario())
+
+
+def test_a_reload_ends_the_alerts_of_rules_that_go(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.depth(6)
+            await scene.slots()
+            other = "groups: [{name: g, interval: 15s, rules: [{record: a, expr: queue_depth}]}]"
+            await scene.runner.reload(groups_of(other))
+            assert scene.kinds == ["fired", "resolved"]
+            assert scene.told[-1].alert.resolve_reason is ResolveReason.RULE_CHANGED
+            assert scene.told[-1].alert.source == "queues.yaml:Backlog"
+            loaded = await scene.store.database.write(ledger.load)
+            assert (loaded.alerts, loaded.groups) == ({}, {})
+            await scene.slots(10)
+            assert scene.values(FIRING) == [1, "stale"]
+
+    play(scene, scenario())
+
+
+def test_a_start_ends_the_alerts_of_rules_that_went_meanwhile(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            await scene.depth(6)
+            await scene.slots()
+        async with scene.running("groups: [{name: queues, interval: 15s}]"):
+            await scene.clock.sleep(1)
+        assert scene.kinds == ["fired", "resolved"]
+
+    play(scene, scenario())
+
+
+def test_a_reload_does_not_skip_a_slot(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(BACKLOG):
+            for _ in range(4):
+                await scene.slots()
+                await scene.runner.reload(groups_of(BACKLOG))
+            assert len(scene.engine.asked) == 4
+
+    play(scene, scenario())
+
+
+def test_everything_can_be_evaluated_once(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(CHAIN):
+            await scene.depth(6)
+            await scene.runner.evaluate_all(scene.clock.now_ms())
+            assert "fired" in scene.kinds
+
+    play(scene, scenario())
