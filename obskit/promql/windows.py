@@ -143,9 +143,8 @@ def cut(samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, exa
     rows = len(samples.starts) - 1
     if exact and len(ends_ms) == 1:
         first, last = samples.starts[:-1, None], samples.starts[1:, None]
-        return Windows(samples, first, last, ends_ms, at_ms, span_ms)
-    first = search(samples, ends_ms - span_ms)
-    last = search(samples, ends_ms)
+    else:
+        first, last = search(samples, ends_ms - span_ms), search(samples, ends_ms)
     if len(ends_ms) != len(at_ms):
         shape = (rows, len(at_ms))
         first, last = np.broadcast_to(first, shape), np.broadcast_to(last, shape)

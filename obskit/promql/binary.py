@@ -1,0 +1,257 @@
+"""Binary operators: arithmetic, comparison and sets, between scalars and vectors (promql/engine.go, VectorBinop)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from obskit.errors import QueryError
+from obskit.model.labels import Labels
+from obskit.promql.blocks import Block, Bools, Floats, Value, joined, nameless
+from obskit.promql.context import Context
+from obskit.promql.joins import Join, any_in_group, count_in_group, join, refuse_duplicates
+from obskit.promql.labelsets import METADATA, Ints, LabelSets
+from obskit.promql.nodes import COMPARISONS, SET_OPERATORS, Binary, Cardinality, Matching
+
+ARITHMETIC: Final[dict[str, Callable[[Floats, Floats], Floats]]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "^": np.power,
+    "atan2": np.arctan2,
+}
+COMPARE: Final[dict[str, Callable[[Floats, Floats], Bools]]] = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    "<": np.less,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+}
+EXPLICIT: Final = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+UNIQUE: Final = "multiple matches for labels: grouping labels must ensure unique matches"
+
+
+def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
+    """The value of a binary expression."""
+    if isinstance(left, Block) and isinstance(right, Block):
+        matching = expr.matching or Matching()
+        if expr.op in SET_OPERATORS:
+            return SETS[expr.op](left, right, matching)
+        return _vectors(context, expr, (left, right), matching)
+    with np.errstate(all="ignore"):
+        if isinstance(left, Block):
+            return _with_scalar(context, expr, left, (left.values, right))  # type: ignore[arg-type]  # a scalar
+        if isinstance(right, Block):
+            return _with_scalar(context, expr, right, (left, right.values))  # type: ignore[arg-type]  # a scalar
+        assert isinstance(left, np.ndarray)
+        assert isinstance(right, np.ndarray)
+        if expr.op in COMPARISONS:
+            return COMPARE[expr.op](left, right).astype(float)
+        return ARITHMETIC[expr.op](left, right)
+
+
+def _with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Floats, Floats]) -> Block:
+    values, present = _operate(context, expr, sides, block.values, block.present)
+    result = Block(block.sets, values, present)
+    return nameless(result, delayed=context.delayed) if _drops_name(expr) else result
+
+
+def _drops_name(expr: Binary) -> bool:
+    return expr.op not in COMPARISONS or expr.bool
+
+
+def _operate(
+    context: Context, expr: Binary, sides: tuple[Floats, Floats], kept: Floats, present: Bools
+) -> tuple[Floats, Bools]:
+    """Values and presence of `sides[0] op sides[1]`; a filtering comparison keeps the values in `kept`."""
+    with np.errstate(all="ignore"):
+        if expr.op in COMPARE:
+            holds = COMPARE[expr.op](*sides)
+            return (holds.astype(float), present) if expr.bool else (kept, present & holds)
+        if expr.op in ARITHMETIC:
+            return ARITHMETIC[expr.op](*sides), present
+    # `</` and `>/` trim histograms; floats have nothing to trim and are left out.
+    message = f'incompatible sample types encountered for binary operator "{expr.op}": float {expr.op} float'
+    context.inform(message, expr)
+    return kept, np.zeros_like(present)
+
+
+def _vectors(context: Context, expr: Binary, sides: tuple[Block, Block], matching: Matching) -> Block:
+    left, right = sides
+    swapped = matching.cardinality is Cardinality.ONE_TO_MANY
+    table = join(left.sets, right.sets, matching)
+    _check(sides, table, matching)
+    ours, theirs = table.pairs
+    present = left.present[ours] & right.present[theirs]
+    if matching.cardinality is Cardinality.ONE_TO_ONE and not table.unique_left:
+        _explicit(table, ours, present)
+    operands = (left.values[ours], right.values[theirs])
+    values, present = _operate(context, expr, operands, operands[0], present)
+    sets = _result_sets(context, expr, sides, table, swapped=swapped)
+    result = Block(sets, values, present)
+    if matching.fill_left is not None or matching.fill_right is not None:
+        result = _filled(context, expr, sides, table, result)
+    return _unique(result)
+
+
+def _check(sides: tuple[Block, Block], table: Join, matching: Matching) -> None:
+    """The one side has at most one row per group."""
+    if matching.cardinality is Cardinality.ONE_TO_MANY:
+        if not table.unique_left:
+            refuse_duplicates(sides[0], table.left, "left")
+    elif not table.unique_right:
+        refuse_duplicates(sides[1], table.right, "right")
+
+
+def _explicit(table: Join, ours: Ints, present: Bools) -> None:
+    """One-to-one: at most one left row of a group has a partner at any step."""
+    matched = np.zeros((len(table.left.codes), present.shape[1]), bool)
+    np.logical_or.at(matched, ours, present)
+    if (count_in_group(table.left, matched) > 1).any():
+        raise QueryError(EXPLICIT)
+
+
+def _unique(block: Block) -> Block:
+    try:
+        return joined(block)
+    except QueryError:
+        raise QueryError(UNIQUE) from None
+
+
+def _result_sets(
+    context: Context, expr: Binary, sides: tuple[Block, Block], table: Join, *, swapped: bool
+) -> LabelSets:
+    """The label sets of the pairs."""
+    matching = expr.matching or Matching()
+    many, one = (sides[1].sets, sides[0].sets) if swapped else (sides[0].sets, sides[1].sets)
+    many_rows, one_rows = table.pairs[::-1] if swapped else table.pairs
+    drops = _drops_name(expr)
+    key = ("result", one, matching, drops, context.delayed)
+
+    def build() -> LabelSets:
+        many_index, one_index = many_rows.tolist(), one_rows.tolist()
+        dropped = None
+        if context.delayed:
+            dropped = np.full(len(many_index), drops)
+            if many.dropped is not None:
+                dropped |= many.dropped[many_rows]
+        return LabelSets(
+            len(many_index),
+            lambda pair: _result_labels(
+                matching, many[many_index[pair]], one[one_index[pair]], drop=drops and not context.delayed
+            ),
+            dropped=dropped,
+        )
+
+    return many.memo(key, build)
+
+
+def _result_labels(matching: Matching, many: Labels, one: Labels, *, drop: bool) -> Labels:
+    if drop:
+        many = many.without(*METADATA)
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        return many.only(*matching.labels) if matching.on else many.without(*matching.labels)
+    return many.updated({name: one.get(name) for name in matching.include}) if matching.include else many
+
+
+def _filled(
+    context: Context, expr: Binary, sides: tuple[Block, Block], table: Join, matched: Block
+) -> Block:
+    """The matched rows and those whose missing partner a fill value stands for."""
+    left, right = sides
+    matching = expr.matching or Matching()
+    parts = [matched]
+    if matching.fill_right is not None:
+        lonely = left.present & ~_partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
+        parts.append(_lonely(context, expr, replace_present(left, lonely), right=matching.fill_right))
+    if matching.fill_left is not None:
+        lonely = right.present & ~_partner(table.left_of[table.right.codes], any_in_group(table.left, left.present))
+        parts.append(_lonely(context, expr, replace_present(right, lonely), left=matching.fill_left))
+    return concatenate(parts)
+
+
+def replace_present(block: Block, present: Bools) -> Block:
+    """The same rows, present elsewhere."""
+    return Block(block.sets, block.values, present)
+
+
+def _lonely(
+    context: Context, expr: Binary, block: Block, *, left: float | None = None, right: float | None = None
+) -> Block:
+    """Rows of one side against the fill value of the other."""
+    values = block.values
+    lefts = np.full_like(values, left) if left is not None else values
+    rights = np.full_like(values, right) if right is not None else values
+    values, present = _operate(context, expr, (lefts, rights), lefts, block.present)
+    matching = expr.matching or Matching()
+    many_side = matching.cardinality is (Cardinality.MANY_TO_ONE if right is not None else Cardinality.ONE_TO_MANY)
+    drops = _drops_name(expr)
+
+    def change(labels: Labels) -> Labels:
+        if drops and not context.delayed:
+            labels = labels.without(*METADATA)
+        if many_side:
+            # The other side has nothing to copy: the listed labels are empty.
+            return labels.without(*matching.include)
+        return labels.only(*matching.labels) if matching.on else labels.without(*matching.labels)
+
+    sets = block.sets.mapped(change)
+    if context.delayed and drops:
+        sets.dropped = np.ones(len(sets), bool)
+    return Block(sets, values, present)
+
+
+def _partner(groups: Ints, present: Bools) -> Bools:
+    """Where the other side's group has a row; -1 is no group."""
+    if not len(present):
+        return np.zeros((len(groups), present.shape[1]), bool)
+    result: Bools = present[np.maximum(groups, 0)] & (groups >= 0)[:, None]
+    return result
+
+
+def concatenate(parts: list[Block]) -> Block:
+    """The rows of several blocks, one behind the other."""
+    rows = [labels for part in parts for labels in part.sets.rows()]
+    sets = LabelSets.of(rows)
+    if any(part.sets.dropped is not None for part in parts):
+        sets.dropped = np.concatenate([
+            np.zeros(len(part.sets), bool) if part.sets.dropped is None else part.sets.dropped for part in parts
+        ])
+    return Block(
+        sets, np.concatenate([part.values for part in parts]), np.concatenate([part.present for part in parts])
+    )
+
+
+def _and(left: Block, right: Block, matching: Matching) -> Block:
+    table = join(left.sets, right.sets, matching)
+    there = _partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
+    return replace_present(left, left.present & there)
+
+
+def _unless(left: Block, right: Block, matching: Matching) -> Block:
+    table = join(left.sets, right.sets, matching)
+    there = _partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
+    return replace_present(left, left.present & ~there)
+
+
+def _or(left: Block, right: Block, matching: Matching) -> Block:
+    table = join(left.sets, right.sets, matching)
+    there = _partner(table.left_of[table.right.codes], any_in_group(table.left, left.present))
+    added = replace_present(right, right.present & ~there)
+    if not len(added.sets):
+        return left
+    if not len(left.sets):
+        return added
+    both = ("or", right.sets)
+    sets = left.sets.memo(both, lambda: concatenate([left, added]).sets)
+    return joined(
+        Block(sets, np.concatenate([left.values, added.values]), np.concatenate([left.present, added.present]))
+    )
+
+
+SETS: Final[dict[str, Callable[[Block, Block, Matching], Block]]] = {"and": _and, "unless": _unless, "or": _or}

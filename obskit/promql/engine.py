@@ -1,0 +1,165 @@
+"""The PromQL engine: an expression and a time to a vector, a range of times to a matrix.
+
+It keeps what is expensive between queries: plans (parsed expressions) and label sets with what was derived from them.
+Samples come through the MetricReader protocol; where they lie is the store's business.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from obskit.errors import QueryError
+from obskit.model.labels import EMPTY
+from obskit.model.results import Element, Matrix, RangeSeries, Result, Scalar, String, Vector
+from obskit.promql.blocks import Block, Value, joined
+from obskit.promql.context import Context, Notes
+from obskit.promql.evaluator import Evaluator
+from obskit.promql.labelsets import Ints
+from obskit.promql.nodes import Expr, ValueType
+from obskit.promql.plans import Plan
+from obskit.promql.selection import KnownSets, Selection
+from obskit.promql.windows import Windows
+from obskit.store.interface import MetricReader
+
+MAX_PLANS: Final = 4096
+
+
+class Engine:
+    """Evaluates PromQL over a reader.
+
+    `lookback_ms` is how old a sample may be to count as current, `default_step_ms` the step of subqueries without one.
+    `delayed_name_removal` drops metric names at the end of the query instead of in each function (Prometheus' flag
+    promql-delayed-name-removal). Not thread-safe: one engine per thread.
+    """
+
+    def __init__(
+        self,
+        reader: MetricReader,
+        *,
+        lookback_ms: int = 300_000,
+        max_samples: int = 50_000_000,
+        max_steps: int = 11_000,
+        default_step_ms: int = 60_000,
+        delayed_name_removal: bool = False,
+    ) -> None:
+        self._reader = reader
+        self._lookback_ms = lookback_ms
+        self._max_samples = max_samples
+        self._max_steps = max_steps
+        self._default_step_ms = default_step_ms
+        self._delayed = delayed_name_removal
+        self._known = KnownSets()
+        self._plans: OrderedDict[str | int, Plan] = OrderedDict()
+
+    def instant(self, expr: str | Expr, at_ms: int) -> Result:
+        """The value of an expression at one moment (Unix milliseconds).
+
+        Raises QuerySyntaxError when the text is wrong, QueryError when it cannot be evaluated.
+        """
+        plan = self._plan(expr)
+        context = self._context(plan, np.array([at_ms], np.int64), 0)
+        evaluator = self._evaluator(plan)
+        if plan.expr.type is ValueType.MATRIX:
+            return _result(_raw(evaluator.windows(plan.expr, context)), context.notes)
+        value = evaluator.value(plan.expr, context)
+        if isinstance(value, str):
+            return _result(String(value, at_ms), context.notes)
+        if isinstance(value, Block):
+            return _result(_vector(joined(value), at_ms), context.notes)
+        return _result(Scalar(float(value[0]), at_ms), context.notes)
+
+    def range(self, expr: str | Expr, start_ms: int, end_ms: int, step_ms: int) -> Result:
+        """The values of an expression at start, start + step, … up to end, as a matrix ordered by labels.
+
+        Raises QueryError for a range vector or a string, and for more steps than the engine allows.
+        """
+        plan = self._plan(expr)
+        if plan.expr.type not in (ValueType.SCALAR, ValueType.VECTOR):
+            raise QueryError(
+                f'invalid expression type "{plan.expr.type}" for range query, must be Scalar or instant Vector'
+            )
+        at_ms = self._grid(start_ms, end_ms, step_ms)
+        context = self._context(plan, at_ms, step_ms, end_ms)
+        value = self._evaluator(plan).value(plan.expr, context)
+        return _result(_matrix(value, at_ms), context.notes)
+
+    def _grid(self, start_ms: int, end_ms: int, step_ms: int) -> Ints:
+        if step_ms <= 0:
+            raise QueryError("zero or negative query resolution step widths are not accepted. Try a positive integer")
+        if end_ms < start_ms:
+            raise QueryError("end timestamp must not be before start time")
+        steps = (end_ms - start_ms) // step_ms + 1
+        if steps - 1 > self._max_steps:
+            raise QueryError(
+                f"exceeded maximum resolution of {self._max_steps:,} points per timeseries."
+                " Try decreasing the query resolution (?step=XX)"
+            )
+        return start_ms + np.arange(steps, dtype=np.int64) * step_ms
+
+    def _plan(self, expr: str | Expr) -> Plan:
+        # Trees are found by identity: a plan holds its tree, so the id stays the tree's own.
+        key = expr if isinstance(expr, str) else id(expr)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = Plan.of(expr)
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+    def _context(self, plan: Plan, at_ms: Ints, step_ms: int, end_ms: int | None = None) -> Context:
+        start = int(at_ms[0])
+        return Context(
+            text=plan.text,
+            start_ms=start,
+            end_ms=start if end_ms is None else end_ms,
+            step_ms=step_ms,
+            at_ms=at_ms,
+            delayed=self._delayed,
+            notes=Notes(),
+        )
+
+    def _evaluator(self, plan: Plan) -> Evaluator:
+        return Evaluator(
+            plan,
+            Selection(self._reader, self._known, self._max_samples),
+            lookback_ms=self._lookback_ms,
+            default_step_ms=self._default_step_ms,
+        )
+
+
+def _result(value: Vector | Matrix | Scalar | String, notes: Notes) -> Result:
+    return Result(value, tuple(notes.warnings), tuple(notes.infos))
+
+
+def _vector(block: Block, at_ms: int) -> Vector:
+    rows = block.alive().tolist()
+    return Vector(tuple(Element(block.sets.final(row), float(block.values[row, 0]), at_ms) for row in rows))
+
+
+def _matrix(value: Value, at_ms: Ints) -> Matrix:
+    if isinstance(value, Block):
+        block = joined(value)
+        return _sorted(
+            RangeSeries(block.sets.final(row), at_ms[block.present[row]], block.values[row][block.present[row]])
+            for row in block.alive().tolist()
+        )
+    assert not isinstance(value, str)
+    return Matrix((RangeSeries(EMPTY, at_ms, value),))
+
+
+def _sorted(series: Iterable[RangeSeries]) -> Matrix:
+    return Matrix(tuple(sorted(series, key=lambda one: one.labels.pairs)))
+
+
+def _raw(windows: Windows) -> Matrix:
+    """The samples of a range vector at one moment."""
+    samples = windows.samples
+    return _sorted(
+        RangeSeries(samples.sets.final(row), samples.times_ms[first:last], samples.values[first:last])
+        for row, (first, last) in enumerate(zip(windows.first[:, 0].tolist(), windows.last[:, 0].tolist(), strict=True))
+        if last > first
+    )

@@ -1,0 +1,198 @@
+"""Walks the tree and computes every node for all steps at once. One Evaluator serves one query.
+
+Samples come from the MetricReader, once per selector. Functions, aggregations and operators stand in modules of their
+own and know neither reader nor tree walk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from obskit.errors import QueryError
+from obskit.model.samples import STALE_NAN_BITS
+from obskit.promql.aggregations import aggregate
+from obskit.promql.binary import binary
+from obskit.promql.blocks import Block, Floats, Value, broadcast, nameless, per_value
+from obskit.promql.context import Context
+from obskit.promql.functions import UNLABELLED, apply
+from obskit.promql.functions_time import CALENDAR
+from obskit.promql.labelsets import Ints
+from obskit.promql.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    MatrixSelector,
+    Number,
+    Paren,
+    Shift,
+    String,
+    Subquery,
+    Unary,
+    ValueType,
+    VectorSelector,
+    bare,
+)
+from obskit.promql.plans import Plan
+from obskit.promql.selection import Selection
+from obskit.promql.windows import SampleColumns, Windows, cut, search
+
+
+class Evaluator:
+    """The evaluation of one plan. `selection` reads the store and counts against the query's budget."""
+
+    def __init__(self, plan: Plan, selection: Selection, *, lookback_ms: int, default_step_ms: int) -> None:
+        self.plan = plan
+        self.selection = selection
+        self.lookback_ms = lookback_ms
+        self.default_step_ms = default_step_ms
+
+    def value(self, expr: Expr, context: Context) -> Value:
+        """The value of a node that is no range vector, at the context's steps."""
+        if context.steps > 1 and id(expr) in self.plan.invariant:
+            return self._once(expr, context)
+        if isinstance(expr, Number):
+            return np.full(context.steps, expr.value)
+        if isinstance(expr, String):
+            return expr.value
+        if isinstance(expr, Paren):
+            return self.value(expr.expr, context)
+        if isinstance(expr, VectorSelector):
+            return self.instant(expr, context)
+        if isinstance(expr, Call):
+            return self._call(expr, context)
+        if isinstance(expr, Binary):
+            return binary(context, expr, self.value(expr.lhs, context), self.value(expr.rhs, context))
+        if isinstance(expr, Aggregate):
+            return self._aggregate(expr, context)
+        assert isinstance(expr, Unary)
+        return self._unary(expr, context)
+
+    def _once(self, expr: Expr, context: Context) -> Value:
+        """A value that is the same at every step (everything below has `@`), computed at the first."""
+        value = self.value(expr, context.once())
+        if isinstance(value, Block):
+            return broadcast(value, context.steps)
+        return value if isinstance(value, str) else np.full(context.steps, value[0])
+
+    def _unary(self, expr: Unary, context: Context) -> Value:
+        value = self.value(expr.expr, context)
+        if expr.op == "+" or isinstance(value, str):
+            return value
+        if isinstance(value, Block):
+            return nameless(value.with_values(-value.values), delayed=context.delayed)
+        return -value
+
+    def _aggregate(self, expr: Aggregate, context: Context) -> Block:
+        param = None if expr.param is None else self.value(expr.param, context)
+        block = self.value(expr.expr, context)
+        assert isinstance(block, Block)
+        return aggregate(context, expr, block, param)
+
+    def _call(self, call: Call, context: Context) -> Value:
+        if call.name == "timestamp":
+            return self._timestamp(call, context)
+        if not call.args and call.name in CALENDAR:
+            values = per_value(CALENDAR[call.name], context.seconds())
+            return Block(UNLABELLED, values[None, :], np.ones((1, context.steps), bool))
+        return apply(context, call, [self._argument(arg, context) for arg in call.args])
+
+    def _argument(self, expr: Expr, context: Context) -> Any:
+        return self.windows(expr, context) if expr.type is ValueType.MATRIX else self.value(expr, context)
+
+    def _timestamp(self, call: Call, context: Context) -> Block:
+        """The samples' own times for a bare selector, else the evaluation time."""
+        arg = bare(call.args[0])
+        if isinstance(arg, VectorSelector):
+            block = self._newest(arg, context, times=True)
+        else:
+            block = self.value(arg, context)  # type: ignore[assignment]  # the parser saw to it that this is a vector
+            block = block.with_values(np.broadcast_to(context.seconds(), block.values.shape))
+        return nameless(block, delayed=context.delayed)
+
+    def instant(self, selector: VectorSelector, context: Context) -> Block:
+        """The newest sample of each series within the lookback, unless it is a stale marker."""
+        return self._newest(selector, context, times=False)
+
+    def _newest(self, selector: VectorSelector, context: Context, *, times: bool) -> Block:
+        ends = self._ends(selector.shift, context)
+        samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
+        rows = len(samples.sets)
+        if not len(samples.values):
+            return Block(samples.sets, np.zeros((rows, context.steps)), np.zeros((rows, context.steps), bool))
+        if len(ends) == 1:
+            # What was fetched is the lookback window itself, and no series in it is empty.
+            newest = samples.starts[1:, None] - 1
+            values = samples.values[newest]
+            present = values.view(np.int64) != STALE_NAN_BITS
+        else:
+            newest = search(samples, ends) - 1
+            present = newest >= samples.starts[:-1, None]
+            newest = np.maximum(newest, 0)
+            values = samples.values[newest]
+            present &= (samples.times_ms[newest] > ends - self.lookback_ms) & (
+                values.view(np.int64) != STALE_NAN_BITS
+            )
+        if times:
+            values = samples.times_ms[newest] / 1000
+        block = Block(samples.sets, values, present)
+        self.selection.spend(values.size)
+        return block if len(ends) == context.steps else broadcast(block, context.steps)
+
+    def _ends(self, shift: Shift, context: Context) -> Ints:
+        """Where the windows of a shifted selector end: one per step, or a single one with `@`."""
+        ends = context.at_ms
+        if shift.at is not None:
+            named = {"start": context.start_ms, "end": context.end_ms}
+            at_ms = named[shift.at] if isinstance(shift.at, str) else round(shift.at * 1000)
+            ends = np.array([at_ms], np.int64)
+        offset_ms = context.milliseconds(shift.offset)
+        return ends - offset_ms if offset_ms else ends
+
+    def windows(self, expr: Expr, context: Context) -> Windows:
+        """The windows of a range vector."""
+        expr = bare(expr)
+        if isinstance(expr, Subquery):
+            return self._subquery(expr, context)
+        assert isinstance(expr, MatrixSelector)
+        ends = self._ends(expr.vector.shift, context)
+        span_ms = self._span(expr, context)
+        samples = self.selection.fetch(expr.vector, int(ends[0]) - span_ms, int(ends[-1])).without_stale()
+        return cut(samples, ends, context.at_ms, span_ms, exact=True)
+
+    def _span(self, expr: MatrixSelector | Subquery, context: Context) -> int:
+        span_ms = context.milliseconds(expr.range)
+        if span_ms <= 0:
+            raise QueryError("duration must be greater than 0")
+        return span_ms
+
+    def _subquery(self, expr: Subquery, context: Context) -> Windows:
+        """The inner expression at multiples of the step, its results taken as samples."""
+        ends, span_ms = self._ends(expr.shift, context), self._span(expr, context)
+        step_ms = self.default_step_ms if expr.step is None else context.milliseconds(expr.step)
+        if step_ms <= 0:
+            raise QueryError("duration must be greater than 0")
+        first = (int(ends[0]) - span_ms) // step_ms * step_ms + step_ms
+        count = max(0, (int(ends[-1]) - first) // step_ms + 1)
+        self.selection.spend(count)
+        grid = first + np.arange(count, dtype=np.int64) * step_ms
+        samples = self._samples(expr.expr, context.at(grid))
+        return cut(samples, ends, context.at_ms, span_ms, exact=True)
+
+    def _samples(self, expr: Expr, context: Context) -> SampleColumns:
+        if not context.steps:
+            return SampleColumns(UNLABELLED, np.zeros(2, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        block = self.value(expr, context)
+        assert isinstance(block, Block)
+        counts = block.present.sum(axis=1)
+        starts = np.concatenate(([0], np.cumsum(counts)))
+        self.selection.spend(int(starts[-1]))
+        columns = np.nonzero(block.present)[1]
+        return SampleColumns(block.sets, starts, context.at_ms[columns], _dense(block))
+
+
+def _dense(block: Block) -> Floats:
+    """The present values, row by row."""
+    return block.values[block.present]

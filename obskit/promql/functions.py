@@ -1,0 +1,241 @@
+"""The registry of functions and those that work value by value. Types were checked by the parser.
+
+A function takes the context, its call and its evaluated arguments (Block, Windows, scalars per step or str) and gives
+a value. It leaves metric names alone: `apply` drops them, except for the functions that keep them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from obskit.model.labels import EMPTY, Labels
+from obskit.model.matchers import Matcher, MatchOp
+from obskit.promql import functions_labels, functions_sort, histograms, over_time, rates
+from obskit.promql.blocks import Block, Floats, Value, empty, nameless, per_value, single
+from obskit.promql.context import Context
+from obskit.promql.functions_time import CALENDAR
+from obskit.promql.labelsets import METADATA, LabelSets
+from obskit.promql.nodes import Call, Expr, MatrixSelector, Subquery, VectorSelector, bare
+from obskit.promql.windows import Windows
+
+Function = Callable[[Context, Call, list[Any]], Value]
+
+KEEPS_NAME: Final = frozenset(
+    "last_over_time first_over_time sort sort_desc sort_by_label sort_by_label_desc label_replace label_join info"
+    " absent absent_over_time histogram_quantile histogram_quantiles histogram_fraction vector".split()
+)
+"""Functions that keep metric names, or whose results have none."""
+
+MATH: Final[dict[str, Callable[[Floats], Floats]]] = {
+    "abs": np.abs,
+    "acos": np.arccos,
+    "acosh": np.arccosh,
+    "asin": np.arcsin,
+    "asinh": np.arcsinh,
+    "atan": np.arctan,
+    "atanh": np.arctanh,
+    "ceil": np.ceil,
+    "cos": np.cos,
+    "cosh": np.cosh,
+    "deg": np.degrees,
+    "exp": np.exp,
+    "floor": np.floor,
+    "ln": np.log,
+    "log10": np.log10,
+    "log2": np.log2,
+    "rad": np.radians,
+    "sgn": np.sign,
+    "sin": np.sin,
+    "sinh": np.sinh,
+    "sqrt": np.sqrt,
+    "tan": np.tan,
+    "tanh": np.tanh,
+}
+
+_COUNTER_SUFFIXES: Final = ("_total", "_sum", "_count", "_bucket")
+ONLY_HISTOGRAMS: Final = "histogram_avg histogram_count histogram_sum histogram_stddev histogram_stdvar".split()
+
+
+def apply(context: Context, call: Call, args: list[Any]) -> Value:
+    """The value of a call."""
+    value = FUNCTIONS[call.name](context, call, args)
+    if isinstance(value, Block) and call.name not in KEEPS_NAME:
+        return nameless(value, delayed=context.delayed)
+    return value
+
+
+def check_quantile(context: Context, q: Floats, expr: Expr) -> None:
+    """Warn about a quantile outside [0, 1]."""
+    for value in np.unique(q[~((q >= 0) & (q <= 1))]).tolist():
+        shown = "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf") if math.isinf(value) else f"{value:g}"
+        context.warn(f"quantile value should be between 0 and 1, got {shown}", expr)
+
+
+def _math(change: Callable[[Floats], Floats]) -> Function:
+    def function(_context: Context, _call: Call, args: list[Any]) -> Block:
+        block: Block = args[0]
+        return block.with_values(per_value(change, block.values))
+
+    return function
+
+
+def _fold(fold: Callable[[Windows], Block]) -> Function:
+    return lambda _context, _call, args: fold(args[0])
+
+
+def _counter(fold: Callable[[Windows], Block]) -> Function:
+    def function(context: Context, call: Call, args: list[Any]) -> Block:
+        block = fold(args[0])
+        for name in block.sets.memo("metric names", lambda: _metric_names(block)):
+            if name and not name.endswith(_COUNTER_SUFFIXES):
+                message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
+                context.inform(f'{message}: "{name}"', call.args[0])
+        return block
+
+    return function
+
+
+def _metric_names(block: Block) -> list[str]:
+    return list(dict.fromkeys(labels.name for labels in block.sets.rows()))
+
+
+def _round(context: Context, _call: Call, args: list[Any]) -> Block:
+    block: Block = args[0]
+    nearest = args[1] if len(args) > 1 else np.ones(context.steps)
+    with np.errstate(all="ignore"):
+        inverse = 1.0 / nearest
+        return block.with_values(np.floor(block.values * inverse + 0.5) / inverse)
+
+
+def _clamp(_context: Context, call: Call, args: list[Any]) -> Block:
+    block: Block = args[0]
+    low = args[1] if call.name != "clamp_max" else np.array([-np.inf])
+    high = args[-1] if call.name != "clamp_min" else np.array([np.inf])
+    # np.maximum and np.minimum give NaN when either side is one, as Go's math.Max and math.Min do.
+    values = np.maximum(low, np.minimum(high, block.values))
+    return Block(block.sets, values, block.present & ~(low > high))
+
+
+def _scalar(_context: Context, _call: Call, args: list[Any]) -> Floats:
+    block: Block = args[0]
+    one = block.present.sum(axis=0) == 1
+    return np.where(one, np.where(block.present, block.values, 0.0).sum(axis=0), np.nan)
+
+
+def _vector(_context: Context, _call: Call, args: list[Any]) -> Block:
+    return single(UNLABELLED, args[0])
+
+
+UNLABELLED: Final = LabelSets.of((EMPTY,), distinct=True)
+
+
+def _absent(context: Context, call: Call, args: list[Any]) -> Block:
+    block: Block = args[0]
+    return _missing(context, call, block.present.any(axis=0))
+
+
+def _absent_over_time(context: Context, call: Call, args: list[Any]) -> Block:
+    windows: Windows = args[0]
+    return _missing(context, call, (windows.counts > 0).any(axis=0))
+
+
+def _missing(context: Context, call: Call, there: np.ndarray[Any, np.dtype[np.bool_]]) -> Block:
+    if there.all():
+        return empty(context.steps)
+    return single(LabelSets.of((_implied(call.args[0]),), distinct=True), np.ones(context.steps), ~there)
+
+
+def _implied(expr: Expr) -> Labels:
+    """The labels a selector's equality matchers promise, each only when nothing else is said about it."""
+    expr = bare(expr)
+    if isinstance(expr, MatrixSelector):
+        expr = expr.vector
+    if not isinstance(expr, VectorSelector):
+        return EMPTY
+    by_name: dict[str, list[Matcher]] = {}
+    for matcher in expr.matchers:
+        by_name.setdefault(matcher.name, []).append(matcher)
+    return Labels({
+        name: found[0].value
+        for name, found in by_name.items()
+        if len(found) == 1 and found[0].op is MatchOp.EQUAL and name not in METADATA
+    })
+
+
+def _quantile_over_time(context: Context, call: Call, args: list[Any]) -> Block:
+    check_quantile(context, args[0], call.args[0])
+    return over_time.quantile_over_time(args[1], args[0])
+
+
+def _smoothing(_context: Context, _call: Call, args: list[Any]) -> Block:
+    functions_labels.check_factors(args[1], args[2])
+    return over_time.double_exponential_smoothing(*args)
+
+
+def _query_scalar(value: Callable[[Context], float]) -> Function:
+    return lambda context, _call, _args: np.full(context.steps, value(context))
+
+
+def _extreme(choose: np.ufunc) -> Function:
+    return lambda _context, _call, args: choose(args[0], args[1])
+
+
+def _no_floats(context: Context, _call: Call, _args: list[Any]) -> Block:
+    """What functions of native histograms give for floats: nothing."""
+    return empty(context.steps)
+
+
+def range_arg(call: Call) -> int | None:
+    """The position of the range vector among the arguments."""
+    for position, arg in enumerate(call.args):
+        if isinstance(bare(arg), MatrixSelector | Subquery):
+            return position
+    return None
+
+
+FUNCTIONS: Final[dict[str, Function]] = {
+    **{name: _math(change) for name, change in MATH.items()},
+    **{name: _fold(fold) for name, fold in over_time.FOLDS.items()},
+    **{name: _math(change) for name, change in CALENDAR.items()},
+    **dict.fromkeys(ONLY_HISTOGRAMS, _no_floats),
+    "rate": _counter(rates.rate),
+    "increase": _counter(rates.increase),
+    "irate": _counter(rates.irate),
+    "delta": _fold(rates.delta),
+    "idelta": _fold(rates.idelta),
+    "changes": _fold(rates.changes),
+    "resets": _fold(rates.resets),
+    "predict_linear": lambda _context, _call, args: over_time.predict_linear(args[0], args[1]),
+    "quantile_over_time": _quantile_over_time,
+    "double_exponential_smoothing": _smoothing,
+    "absent": _absent,
+    "absent_over_time": _absent_over_time,
+    "round": _round,
+    "clamp": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _clamp,
+    "scalar": _scalar,
+    "vector": _vector,
+    "time": lambda context, _call, _args: context.seconds(),
+    "pi": _query_scalar(lambda _context: math.pi),
+    "start": _query_scalar(lambda context: context.start_ms / 1000),
+    "end": _query_scalar(lambda context: context.end_ms / 1000),
+    "range": _query_scalar(lambda context: (context.end_ms - context.start_ms) / 1000),
+    "step": _query_scalar(lambda context: context.step_ms / 1000),
+    "max_of": _extreme(np.fmax),
+    "min_of": _extreme(np.fmin),
+    "sort": functions_sort.sort,
+    "sort_desc": functions_sort.sort,
+    "sort_by_label": functions_sort.sort_by_label,
+    "sort_by_label_desc": functions_sort.sort_by_label,
+    "label_replace": functions_labels.label_replace,
+    "label_join": functions_labels.label_join,
+    "histogram_quantile": histograms.histogram_quantile,
+    "histogram_quantiles": histograms.histogram_quantiles,
+    "histogram_fraction": histograms.histogram_fraction,
+}
+"""Everything but `timestamp` and `info`, which look at their selector instead of its value (see the evaluator)."""

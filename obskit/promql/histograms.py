@@ -1,0 +1,242 @@
+"""histogram_quantile and histogram_fraction on classic buckets (promql/quantile.go)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from obskit.errors import QueryError
+from obskit.model.labels import Labels
+from obskit.promql.blocks import Block, Bools, Floats, empty, joined
+from obskit.promql.context import Context
+from obskit.promql.functions_labels import check_label_name
+from obskit.promql.labelsets import METADATA, Ints, LabelSets
+from obskit.promql.nodes import Call, Expr
+
+SMALL_DELTA: Final = 1e-12
+"""Counts that differ relatively less are taken as equal: rounding of rates must not look like a fall."""
+FIXED: Final = (
+    "input to histogram_quantile needed to be fixed for monotonicity"
+    " (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLayout:
+    """Which rows are the buckets of which histogram.
+
+    `cells[r]` is the place of row `rows[r]` in a table [histogram, bucket]; `bounds` are the upper bounds there, the
+    last column always +Inf. Places without a row are never present.
+    """
+
+    sets: LabelSets
+    rows: Ints
+    cells: Ints
+    bounds: Floats
+    malformed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Cumulative counts of histograms as [histogram, bucket, step]."""
+
+    layout: BucketLayout
+    counts: Floats
+    present: Bools
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Histograms and steps."""
+        return self.counts.shape[0], self.counts.shape[2]
+
+
+def _layout(sets: LabelSets) -> BucketLayout:
+    rows: list[int] = []
+    keys: list[Any] = []
+    bounds: list[float] = []
+    malformed: dict[tuple[str, str], None] = {}
+    drop = METADATA | {"le"}
+    for row, labels in enumerate(sets.rows()):
+        bound = _bound(labels.get("le"))
+        if bound is None:
+            malformed[labels.get("le"), labels.name] = None
+            continue
+        rows.append(row)
+        bounds.append(bound)
+        keys.append(tuple(pair for pair in labels.pairs if pair[0] not in drop))
+    groups = list(dict.fromkeys(keys))
+    number = {key: position for position, key in enumerate(groups)}
+    columns: list[list[float]] = [[] for _ in groups]
+    for key, bound in zip(keys, bounds, strict=True):
+        if bound not in columns[number[key]] and bound != np.inf:
+            columns[number[key]].append(bound)
+    width = max(map(len, columns), default=0) + 1
+    table = np.full((len(groups), width), np.inf)
+    for position, column in enumerate(columns):
+        column.sort()
+        table[position, : len(column)] = column
+    places = [
+        number[key] * width + (width - 1 if bound == np.inf else columns[number[key]].index(bound))
+        for key, bound in zip(keys, bounds, strict=True)
+    ]
+    made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True)
+    return BucketLayout(made, np.array(rows, np.int64), np.array(places, np.int64), table, tuple(malformed))
+
+
+def _bound(text: str) -> float | None:
+    try:
+        return float(text) if "_" not in text else None
+    except ValueError:
+        return None
+
+
+def _buckets(context: Context, block: Block, expr: Expr) -> Buckets:
+    layout = block.sets.memo("buckets", lambda: _layout(block.sets))
+    for value, name in layout.malformed:
+        _warn_malformed(context, expr, value, name)
+    groups, width = layout.bounds.shape
+    counts = np.zeros((groups * width, block.steps))
+    present = np.zeros((groups * width, block.steps), bool)
+    there = block.present[layout.rows]
+    # Two rows may be one bucket (le "1" and "1.0"): their counts add up.
+    np.add.at(counts, layout.cells, np.where(there, block.values[layout.rows], 0.0))
+    np.logical_or.at(present, layout.cells, there)
+    shape = (groups, width, block.steps)
+    return Buckets(layout, counts.reshape(shape), present.reshape(shape))
+
+
+def _warn_malformed(context: Context, expr: Expr, value: str, name: str) -> None:
+    context.warn(f'bucket label "le" is missing or has a malformed value of "{value}"{_for_metric(name)}', expr)
+
+
+def _for_metric(name: str) -> str:
+    return f' for metric name "{name}"' if name else ""
+
+
+def _repair(buckets: Buckets) -> tuple[Floats, Bools]:
+    """Counts made to ascend, absent buckets repeating the one before; and where a real fall was mended."""
+    counts, present = buckets.counts.copy(), buckets.present
+    groups, steps = buckets.shape
+    mended = np.zeros((groups, steps), bool)
+    last, seen = np.zeros((groups, steps)), np.zeros((groups, steps), bool)
+    with np.errstate(all="ignore"):
+        for column in range(counts.shape[1]):
+            current, there = counts[:, column], present[:, column]
+            close = np.abs(current - last) < SMALL_DELTA * np.minimum(np.abs(current) + np.abs(last), np.finfo(float).max)
+            fell = seen & there & ~close & (current < last)
+            mended |= fell
+            last = np.where(there & ~(seen & (close | fell)), current, last)
+            seen |= there
+            counts[:, column] = last
+    return counts, mended
+
+
+def _before(buckets: Buckets) -> Ints:
+    """For each bucket the column of the present bucket before it, or -1."""
+    columns = np.arange(buckets.counts.shape[1])[None, :, None]
+    newest = np.maximum.accumulate(np.where(buckets.present, columns, -1), axis=1)
+    return np.concatenate([np.full_like(newest[:, :1], -1), newest[:, :-1]], axis=1)
+
+
+def _pick(table: Any, column: Ints) -> Any:
+    """`table[histogram, column, step]` for a column per histogram and step."""
+    return np.take_along_axis(table, column[:, None, :], axis=1)[:, 0, :]
+
+
+def _quantiles(buckets: Buckets, counts: Floats, q: Floats) -> Floats:
+    present, last = buckets.present, counts.shape[1] - 1
+    bounds = np.broadcast_to(buckets.layout.bounds[:, :, None], counts.shape)
+    before = _before(buckets)
+    with np.errstate(all="ignore"):
+        total = counts[:, last]
+        rank = q * total
+        reached = (counts >= rank[:, None, :]) & present
+        reached[:, last] = True
+        column = reached.argmax(axis=1)
+        below = _pick(before, column)
+        first = below < 0
+        bound = _pick(bounds, column)
+        lower = np.where(first, 0.0, _pick(bounds, np.maximum(below, 0)))
+        under = np.where(first, 0.0, _pick(counts, np.maximum(below, 0)))
+        result = lower + (bound - lower) * ((rank - under) / (_pick(counts, column) - under))
+        result = np.where(first & (bound <= 0), bound, result)
+        result = np.where(column == last, lower, result)
+        usable = present[:, last] & (present.sum(axis=1) >= 2) & (total != 0) & ~np.isnan(total)
+        result = np.where(usable, result, np.nan)
+    return np.where(np.isnan(q), np.nan, np.where(q < 0, -np.inf, np.where(q > 1, np.inf, result)))
+
+
+def _quantile_block(context: Context, block: Block, q: Floats, exprs: tuple[Expr, Expr]) -> Block:
+    from obskit.promql.functions import check_quantile  # noqa: PLC0415 - the registry imports this module
+
+    check_quantile(context, q, exprs[0])
+    buckets = _buckets(context, block, exprs[1])
+    if not len(buckets.layout.sets):
+        return empty(context.steps)
+    counts, mended = _repair(buckets)
+    if mended.any():
+        names = {block.sets[row].name for row in buckets.layout.rows.tolist()}
+        for name in sorted(names):
+            context.inform(FIXED + _for_metric(name), exprs[1])
+    return Block(buckets.layout.sets, _quantiles(buckets, counts, q), buckets.present.any(axis=1))
+
+
+def histogram_quantile(context: Context, call: Call, args: list[Any]) -> Block:
+    """`histogram_quantile(q, buckets)`."""
+    return _quantile_block(context, args[1], args[0], (call.args[0], call.args[1]))
+
+
+def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
+    """`histogram_quantiles(buckets, label, q...)`: one row per quantile, named in the label."""
+    block, label, *quantiles = args
+    check_label_name(label, "invalid label name ")
+    parts = []
+    for position, q in enumerate(quantiles):
+        part = _quantile_block(context, block, q, (call.args[2 + position], call.args[0]))
+        shown = f"{q[0]:g}" if len(q) else ""
+        parts.append(Block(part.sets.mapped(lambda labels, v=shown: labels.updated({label: v})), part.values, part.present))
+    if not parts:
+        raise QueryError("histogram_quantiles needs a quantile")
+    rows = [labels for part in parts for labels in part.sets.rows()]
+    return joined(
+        Block(LabelSets.of(rows), np.concatenate([p.values for p in parts]), np.concatenate([p.present for p in parts]))
+    )
+
+
+def histogram_fraction(context: Context, call: Call, args: list[Any]) -> Block:
+    """`histogram_fraction(lower, upper, buckets)`: the share of observations between two values."""
+    lower, upper, block = args
+    buckets = _buckets(context, block, call.args[2])
+    if not len(buckets.layout.sets):
+        return empty(context.steps)
+    total = buckets.counts[:, -1]
+    with np.errstate(all="ignore"):
+        result = (_rank(buckets, upper) - _rank(buckets, lower)) / total
+    usable = buckets.present[:, -1] & (buckets.present.sum(axis=1) >= 2) & (total != 0)
+    result = np.where(lower >= upper, 0.0, result)
+    result = np.where(usable & ~np.isnan(lower) & ~np.isnan(upper), result, np.nan)
+    return Block(buckets.layout.sets, result, buckets.present.any(axis=1))
+
+
+def _rank(buckets: Buckets, value: Floats) -> Floats:
+    """How many observations lie below a value, linear within a bucket."""
+    groups, steps = buckets.shape
+    result, done = np.zeros((groups, steps)), np.zeros((groups, steps), bool)
+    rank, lower, seen = np.zeros((groups, steps)), np.full((groups, steps), -np.inf), np.zeros((groups, steps), bool)
+    with np.errstate(all="ignore"):
+        for column in range(buckets.counts.shape[1]):
+            there = buckets.present[:, column]
+            bound = np.broadcast_to(buckets.layout.bounds[:, column, None], (groups, steps))
+            count = buckets.counts[:, column]
+            lower = np.where(there & ~seen & (bound > 0), 0.0, lower)
+            under = there & ~done & (lower >= value)
+            inside = there & ~done & (lower < value) & (bound > value)
+            share = np.where(np.isinf(lower) | np.isinf(bound), np.isinf(lower), (value - lower) / (bound - lower))
+            result = np.where(under, rank, np.where(inside, rank + (count - rank) * share, result))
+            done |= under | inside
+            rank, lower = np.where(there, count, rank), np.where(there, bound, lower)
+            seen |= there
+    total = buckets.counts[:, -1]
+    return np.minimum(np.where(done, result, total), total)

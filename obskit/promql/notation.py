@@ -1,0 +1,84 @@
+"""Prometheus' notation of test series: `name{a="b"} 0+1x10 _x2 stale 5` (promtool tests, acceptance suite)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from obskit.model.labels import Labels
+from obskit.model.matchers import MatchOp
+from obskit.model.samples import STALE_NAN
+from obskit.promql.literals import parse_number
+from obskit.promql.parse_selectors import SelectorParser
+
+_NUMBER: Final = r"[-+]?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[iI]nf|[nN]a[nN])"
+_ITEM: Final = re.compile(rf"({_NUMBER})(?:([-+])({_NUMBER}))?(?:x(\d+))?")
+_GAP: Final = re.compile(r"_(?:x(\d+))?")
+
+
+def parse_series(text: str) -> tuple[Labels, list[float | None]]:
+    """A series and its values, None for a gap; ValueError or QuerySyntaxError says what is wrong.
+
+    `a`, `axn` (n+1 values), `a+bxn` and `a-bxn` (n+1 values, b added each time), `_`, `_xn` (n gaps), `stale`.
+    """
+    labels, end = parse_labels(text)
+    return labels, parse_values(text[end:])
+
+
+def parse_labels(text: str) -> tuple[Labels, int]:
+    """The label set at the start of the text, and where it ends."""
+    close = _closing_brace(text)
+    head = text[:close] if close else text.split(maxsplit=1)[0]
+    if head.strip() == "{}":
+        return Labels(), len(head)
+    parser = SelectorParser(head)
+    selector = parser.selector()
+    if any(matcher.op is not MatchOp.EQUAL for matcher in selector.matchers):
+        raise ValueError(f"a series is described with = only: {head}")
+    return Labels([(matcher.name, matcher.value) for matcher in selector.matchers]), len(head)
+
+
+def _closing_brace(text: str) -> int:
+    """Where the label set's brace closes (braces within strings do not count); 0 when there are no braces."""
+    quote = ""
+    for position, char in enumerate(text):
+        if quote:
+            if char == quote and text[position - 1] != "\\":
+                quote = ""
+        elif char in "\"'":
+            quote = char
+        elif char == "}":
+            return position + 1
+        elif char.isspace() and "{" not in text[:position] and not text[position:].lstrip().startswith("{"):
+            return 0
+    return 0
+
+
+def parse_values(text: str) -> list[float | None]:
+    """The values of a series; ValueError names the item that cannot be read."""
+    values: list[float | None] = []
+    for item in text.split():
+        values.extend(_item(item))
+    return values
+
+
+def _item(item: str) -> list[float | None]:
+    if item == "stale":
+        return [STALE_NAN]
+    if gap := _GAP.fullmatch(item):
+        return [None] * int(gap[1] or 1)
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise ValueError(f"not a value of a series: {item!r}")
+    first, sign, step, times = match.groups()
+    value, change = _signed(first), (0.0 if step is None else _signed(step) * (-1 if sign == "-" else 1))
+    if times is None:
+        if step is not None:
+            raise ValueError(f"how many values? {item!r} needs a count like {item}x10")
+        return [value]
+    return [value, *(value := value + change for _ in range(int(times)))]
+
+
+def _signed(text: str) -> float:
+    sign = -1.0 if text.startswith("-") else 1.0
+    return sign * parse_number(text.lstrip("+-"))

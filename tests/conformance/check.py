@@ -1,0 +1,134 @@
+"""Runs a case and says what is wrong with the answer, or nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from obskit.errors import QueryError, QuerySyntaxError
+from obskit.model.labels import Labels
+from obskit.model.results import Matrix, Result, Scalar, String, Vector
+from obskit.promql.engine import Engine
+from obskit.testing.store import MemoryMetrics
+from tests.conformance.cases import Case, Points, bits
+
+TOLERANCE = 1e-6
+
+
+def engine_for(case: Case) -> Engine:
+    """The engine with the settings of the suite, over the case's series."""
+    metrics = MemoryMetrics()
+    for labels, points in case.series:
+        metrics.add(labels, [t for t, _ in points], [value for _, value in points])
+    return Engine(metrics, delayed_name_removal=True)
+
+
+def problem(case: Case) -> str | None:
+    """What is wrong with the answer to the case; None when it is right."""
+    try:
+        engine = engine_for(case)
+        result = engine.instant(case.query, *case.times) if len(case.times) == 1 else engine.range(case.query, *case.times)
+    except QueryError as error:
+        return _wrong_error(case, error)
+    if case.expect.kind == "error":
+        return f"no error, but {result.value}"
+    return _wrong_value(case, result) or _wrong_notes(case, result) or _wrong_in_range(case, engine)
+
+
+def _wrong_error(case: Case, error: QueryError) -> str | None:
+    if case.expect.kind != "error":
+        return f"error: {error}"
+    texts = {str(error), error.message} if isinstance(error, QuerySyntaxError) else {str(error)}
+    for want in case.expect.notes.get("fail", []):
+        if "msg" in want and want["msg"] not in texts:
+            return f"error {error}, expected {want['msg']}"
+        if "regex" in want and not any(re.search(want["regex"], text) for text in texts):
+            return f"error {error}, expected to match {want['regex']}"
+    return None
+
+
+def same(got: float, want: float) -> bool:
+    """Whether two values are equal as the suite sees it."""
+    if math.isnan(got) or math.isnan(want):
+        return math.isnan(got) and math.isnan(want) and (bits(got) == bits(want) or "stale" not in _nans(got, want))
+    if math.isinf(got) or math.isinf(want):
+        return got == want
+    return abs(got - want) <= TOLERANCE * max(abs(got), abs(want), 1e-300)
+
+
+def _nans(*values: float) -> set[str]:
+    return {"stale" if bits(value) == bits(_STALE) else "nan" for value in values}
+
+
+from obskit.model.samples import STALE_NAN as _STALE  # noqa: E402
+
+
+def rows(result: Result) -> list[tuple[Labels, Points]]:
+    """The rows of a vector or matrix."""
+    if isinstance(result.value, Vector):
+        return [(element.labels, [(element.t_ms, element.value)]) for element in result.value.elements]
+    assert isinstance(result.value, Matrix)
+    return [
+        (one.labels, [(int(t), float(value)) for t, value in zip(one.times_ms, one.values, strict=True)])
+        for one in result.value.series
+    ]
+
+
+def _wrong_value(case: Case, result: Result) -> str | None:
+    expect, value = case.expect, result.value
+    if expect.kind == "scalar":
+        right = isinstance(value, Scalar) and same(value.value, expect.scalar)
+        return None if right else f"got {value}, expected scalar {expect.scalar}"
+    if expect.kind == "string":
+        return None if isinstance(value, String) and value.value == expect.string else f"got {value}"
+    if isinstance(value, Scalar | String):
+        return f"got {value}, expected {expect.kind}"
+    got = rows(result)
+    if dict(got).keys() != expect.series.keys() or len(got) != len(expect.series):
+        return f"got {got}, expected {expect.series}"
+    for labels, points in got:
+        want = expect.series[labels]
+        times = [t for t, _ in points] == [t for t, _ in want] or len(case.times) == 1 and expect.kind == "vector"
+        if len(points) != len(want) or not times or not all(same(g, w) for (_, g), (_, w) in zip(points, want)):
+            return f"{labels}: got {points}, expected {want}"
+    if expect.ordered and [labels for labels, _ in got] != list(expect.series):
+        return f"order {[str(labels) for labels, _ in got]}, expected {[str(labels) for labels in expect.series]}"
+    return None
+
+
+def _wrong_notes(case: Case, result: Result) -> str | None:
+    for kind, got in (("warn", result.warnings), ("info", result.infos)):
+        wanted = case.expect.notes.get(kind, [])
+        if kind in case.expect.absent_notes and got:
+            return f"unexpected {kind}: {got}"
+        for want in wanted:
+            if not got:
+                return f"no {kind}, expected {want}"
+            if "msg" in want and want["msg"] not in got:
+                return f"{kind} {got}, expected {want['msg']}"
+            if "regex" in want and not any(re.search(want["regex"], text) for text in got):
+                return f"{kind} {got}, expected to match {want['regex']}"
+    return None
+
+
+def _wrong_in_range(case: Case, engine: Engine) -> str | None:
+    """The same instant as the middle step of a range query must give the same."""
+    if not case.range_check or len(case.times) != 1 or case.expect.kind == "string":
+        return None
+    at = case.times[0]
+    try:
+        result = engine.range(case.query, at - 60_000, at + 60_000, 60_000)
+    except QueryError as error:
+        # Another step may well have what this one lacks (two series of one group, say).
+        return f"in a range: {error}"
+    got = {
+        labels: [value for t, value in points if t == at]
+        for labels, points in rows(result)
+    }
+    got = {labels: values for labels, values in got.items() if values}
+    want = {Labels(): [case.expect.scalar]} if case.expect.kind == "scalar" else {
+        labels: [points[0][1]] for labels, points in case.expect.series.items()
+    }
+    if got.keys() != want.keys() or not all(same(got[labels][0], want[labels][0]) for labels in got):
+        return f"in a range: got {got}, expected {want}"
+    return None
