@@ -68,7 +68,7 @@ def _failure(response: Response, answer: dict[str, Any]) -> Outcome:
         return outcome(_detail(error, answer), retry_after_s(response))
     if error.startswith("restricted_action"):
         return Outcome.permanent(OutcomeReason.DESTINATION, error)
-    if response.status == 200:
+    if 200 <= response.status < 300:
         # An error that Slack added after this table, or a proxy's page: wait rather than lose.
         said = error if answer else f"not Slack's answer: {response.excerpt}"
         return Outcome.retry(OutcomeReason.SERVER, said[:300], after_s=retry_after_s(response))
