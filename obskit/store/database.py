@@ -27,7 +27,6 @@ Transaction = sqlite3.Connection
 
 FILE: Final = "main.db"
 RESERVE_BYTES: Final = 8 * 1024 * 1024
-_SIZE_PRAGMAS: Final = ("page_size", "page_count", "freelist_count")
 _FULL_CODES: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
@@ -107,11 +106,18 @@ class Database:
             finally:
                 self._scanner.execute("ROLLBACK")
 
-    def size_bytes(self) -> int:
-        """Bytes of main.db that hold data, and its write-ahead log; free pages, which are used again, not counted."""
-        page_size, pages, free = (self.read(f"PRAGMA {name}")[0][0] for name in _SIZE_PRAGMAS)
-        wal = self.path.with_name(f"{FILE}-wal")
-        return int((pages - free) * page_size) + (wal.stat().st_size if wal.exists() else 0)
+    def data_bytes(self) -> int:
+        """Bytes of main.db that hold data; free pages, which are used again, not counted."""
+        return self.file_bytes() - self._pragma("page_size") * self._pragma("freelist_count")
+
+    def file_bytes(self) -> int:
+        """Bytes of main.db, once what is in its write-ahead log is there."""
+        return self._pragma("page_size") * self._pragma("page_count")
+
+    def log_bytes(self) -> int:
+        """Bytes of the write-ahead log."""
+        log = self.path.with_name(f"{FILE}-wal")
+        return log.stat().st_size if log.exists() else 0
 
     @property
     def low_space(self) -> bool:
@@ -129,6 +135,9 @@ class Database:
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
+
+    def _pragma(self, name: str) -> int:
+        return int(self.read(f"PRAGMA {name}")[0][0])
 
     def _transact(
         self, work: Callable[[Transaction], T], essential: bool, committed: Callable[[T], object] | None

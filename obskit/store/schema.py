@@ -82,4 +82,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE series ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX series_name ON series (name);
     """,
+    # 4: streams are forgotten when nothing of them is left
+    """
+    ALTER TABLE stream ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
+    """,
 )
