@@ -157,6 +157,8 @@ class Book:
         DURATION.labels(self.collector).observe(duration_s)
 
     def _saw(self, newest_ms: int) -> None:
+        if self._up is False:
+            return  # what a failed read leaves behind (`up 0`, stale markers) is not news of the target
         if self._newest_ms is None:
             DATA_AGE.labels(self.collector, self.target).set_function(self._age_s)
         self._newest_ms = max(newest_ms, self._newest_ms or 0)

@@ -22,6 +22,17 @@ T = TypeVar("T")
 MAX_BACKOFF_S: Final = 60.0
 
 
+class PartialReadError(CollectorError):
+    """A read failed, and left something to store all the same: what could be read, or a `redis_up 0`.
+
+    `poll` books the failure first and appends `batch` then, so that the data's age does not look younger than it is.
+    """
+
+    def __init__(self, message: str, batch: Batch, *, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(message, reason=reason, retry_after=retry_after)
+        self.batch = batch
+
+
 async def _nothing_to_close() -> None:
     return None
 
@@ -95,8 +106,12 @@ class Poll:
             await self._close()
 
     async def _read_into(self, feed: Feed) -> None:
-        with feed.book(self._target).call():
-            batch = await within(feed.clock, self._deadline_s, self._read(feed.clock.now_ms()))
+        try:
+            with feed.book(self._target).call():
+                batch = await within(feed.clock, self._deadline_s, self._read(feed.clock.now_ms()))
+        except PartialReadError as error:
+            await feed.append(error.batch, self._target)
+            raise
         await feed.append(batch, self._target)
 
 

@@ -66,6 +66,16 @@ def test_the_books_say_how_old_the_newest_item_is() -> None:
     assert metric("obskit_collector_items_total", collector="aged", kind="record") == 1
 
 
+def test_what_a_failed_read_leaves_behind_does_not_make_the_data_younger() -> None:
+    clock = FakeClock()
+    feed = Feed("leftovers", Captured(), clock)
+    batch = Batch(Samples([SERIES], [START_MS], [1.0]))
+    run(feed.append(batch, "t"), clock)
+    feed.book("t").failure(CollectorError("refused", reason="network"), 0.1)
+    run(feed.append(Batch(Samples([SERIES], [START_MS + 9000], [0.0])), "t"), clock)
+    assert feed.status()[0].newest_data_ms == START_MS
+
+
 def test_a_failure_is_booked_by_reason_and_logged_once_per_change(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     book = Feed("failing", Captured(), clock).book("t")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obskit.collect import Captured, Feed, poll, within
+from obskit.collect import Captured, Feed, PartialReadError, poll, within
 from obskit.collect.polling import Schedule, backoff_s
 from obskit.errors import CollectorError
 from obskit.model.labels import Labels
@@ -101,6 +101,13 @@ def test_a_read_that_never_answers_ends_at_its_deadline() -> None:
     captured = run_for(reads, 40)
     assert reads.times[1] >= 10
     assert captured.samples
+
+
+def test_what_a_failed_read_leaves_behind_is_stored() -> None:
+    clock = FakeClock()
+    reads = Reads(clock, PartialReadError("down", batch(7, 0.0), reason="network"))
+    captured = run_for(reads, 30)
+    assert [sample.value for sample in captured.samples][:2] == [0, 1]
 
 
 def test_it_closes_what_it_opened_when_it_is_cancelled() -> None:
