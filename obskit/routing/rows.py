@@ -1,0 +1,133 @@
+"""The tables of routing: the alerts it knows, the groups that wait for a flush, what each destination was told.
+
+Every function runs inside a transaction of the database; none decides anything.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from obskit.model.alerts import Alert, ResolveReason
+from obskit.model.labels import Labels
+from obskit.routing.flush import Told
+from obskit.store.database import Transaction
+
+_PAGE: Final = 500
+_COLUMNS: Final = "labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason"
+ALERTS: Final = f"SELECT {_COLUMNS} FROM alert"  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A stored group. `key` is its receiver and Alertmanager's group key, for two routes may share the latter."""
+
+    key: str
+    labels: Labels
+    incident: str
+    created_ms: int
+    next_flush_ms: int
+
+
+def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
+    """The alert as it is now, in place of what it was."""
+    tx.execute(
+        "INSERT INTO alert (fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source,"
+        " resolve_reason, updated_ms) VALUES (?,?,?,?,?,?,?,?,?,?)"
+        " ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations, starts_ms = excluded.starts_ms,"
+        " ends_ms = excluded.ends_ms, value = excluded.value, generator_url = excluded.generator_url,"
+        " source = excluded.source, resolve_reason = excluded.resolve_reason, updated_ms = excluded.updated_ms",
+        (
+            alert.fingerprint,
+            _json(alert.labels),
+            _json(alert.annotations),
+            alert.starts_ms,
+            alert.ends_ms,
+            None if math.isnan(alert.value) else alert.value,
+            alert.generator_url,
+            alert.source,
+            alert.resolve_reason.value if alert.resolve_reason else None,
+            now_ms,
+        ),
+    )
+
+
+def read_alert(row: Iterable[Any]) -> Alert:
+    """A row of ALERTS."""
+    labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason = row
+    return Alert(
+        labels=Labels(json.loads(labels)),
+        annotations=json.loads(annotations),
+        starts_ms=starts_ms,
+        ends_ms=ends_ms,
+        value=math.nan if value is None else value,
+        generator_url=generator_url,
+        source=source,
+        resolve_reason=ResolveReason(resolve_reason) if resolve_reason else None,
+    )
+
+
+def load_alerts(tx: Transaction, fingerprints: Collection[str] | None = None) -> Iterator[Alert]:
+    """These alerts, those of them that exist; or all."""
+    if fingerprints is None:
+        yield from map(read_alert, tx.execute(ALERTS))
+        return
+    wanted = sorted(fingerprints)
+    for start in range(0, len(wanted), _PAGE):
+        page = wanted[start : start + _PAGE]
+        yield from map(read_alert, tx.execute(f"{ALERTS} WHERE fingerprint IN ({','.join('?' * len(page))})", page))
+
+
+def delete_alert(tx: Transaction, fingerprint: str) -> None:
+    """No group holds it any more."""
+    tx.execute("DELETE FROM alert WHERE fingerprint = ?", (fingerprint,))
+
+
+def load_groups(tx: Transaction) -> dict[str, GroupRow]:
+    """Every stored group by its key."""
+    found = tx.execute("SELECT group_key, labels, incident, created_ms, next_flush_ms FROM alert_group")
+    return {key: GroupRow(key, Labels(json.loads(labels)), *rest) for key, labels, *rest in found}
+
+
+def save_group(tx: Transaction, row: GroupRow) -> None:
+    """A group that has opened."""
+    tx.execute(
+        "INSERT INTO alert_group (group_key, labels, incident, created_ms, next_flush_ms) VALUES (?,?,?,?,?)",
+        (row.key, _json(row.labels), row.incident, row.created_ms, row.next_flush_ms),
+    )
+
+
+def move_flush(tx: Transaction, key: str, next_flush_ms: int) -> None:
+    """When the group is flushed next."""
+    tx.execute("UPDATE alert_group SET next_flush_ms = ? WHERE group_key = ?", (next_flush_ms, key))
+
+
+def delete_group(tx: Transaction, key: str) -> None:
+    """The group, and what was told of it."""
+    tx.execute("DELETE FROM alert_group WHERE group_key = ?", (key,))
+    tx.execute("DELETE FROM notification WHERE group_key = ?", (key,))
+
+
+def load_told(tx: Transaction, key: str) -> dict[str, Told]:
+    """What each destination was last told of the group."""
+    found = tx.execute("SELECT destination, firing, resolved, t_ms FROM notification WHERE group_key = ?", (key,))
+    return {
+        destination: Told(frozenset(json.loads(firing)), frozenset(json.loads(resolved)), t_ms)
+        for destination, firing, resolved, t_ms in found
+    }
+
+
+def save_told(tx: Transaction, key: str, destination: str, incident: str, told: Told) -> None:
+    """What a destination is told now."""
+    tx.execute(
+        "INSERT OR REPLACE INTO notification (group_key, destination, incident, firing, resolved, t_ms)"
+        " VALUES (?,?,?,?,?,?)",
+        (key, destination, incident, json.dumps(sorted(told.firing)), json.dumps(sorted(told.resolved)), told.t_ms),
+    )
+
+
+def _json(pairs: Any) -> str:
+    return json.dumps(dict(pairs), sort_keys=True, separators=(",", ":"))
