@@ -45,6 +45,7 @@ class Console:
         """A JSON object: tone, headline, and rows of (style, text); `plain` holds the lines for a log."""
         shown = text.card(notice)
         heading, *rest = text.lines(shown, text.utc_stamp)
+        quiet = text.facts(shown, text.utc_stamp)
         said = {
             "to": self._addressee,
             "tone": shown.tone.value,
@@ -52,7 +53,7 @@ class Console:
             "state": f"{shown.word.lower()} {shown.severity}".rstrip(),
             "summary": shown.summary,
             "news": text.news(notice) if notice.reason is not NoticeReason.FIRST and notice.changed else "",
-            "rows": rest,
+            "rows": [("dim" if row == quiet else "", row) for row in rest],
             "plain": [heading, *rest],
         }
         return Request("PRINT", "console:", json.dumps(said).encode())
@@ -93,7 +94,7 @@ def _draw(said: Mapping[str, Any], stream: TextIO) -> None:
     if said["to"]:
         title.append(f"  → {said['to']}", style="dim")
     rows = [title, Text(said["summary"]), Text(said["news"], style="italic")]
-    rows += [Text(row, style="dim" if " · " in row else "") for row in said["rows"]]
+    rows += [Text(row, style=style) for style, row in said["rows"]]
     terminal = Terminal(file=stream, highlight=False)
     for row in rows:
         if row.plain:

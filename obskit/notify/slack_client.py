@@ -1,4 +1,4 @@
-"""slack_sdk as a Transport: one call of its synchronous client in a thread, no retries, its answers as Responses.
+"""slack_sdk as a Transport: one call of its synchronous client in a thread of its own, no retries, its answers as Responses.
 
 The synchronous client costs 2 MB; the asynchronous one would bring aiohttp. Retrying is the outbox's.
 """
@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import URLError
@@ -32,13 +33,14 @@ class SlackTransport:
 
     def __init__(self, token: Secret, base_url: str, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._thread = _thread()
         self._client = WebClient(
             token=token.reveal(), base_url=base_url, timeout=_whole(timeout_s), retry_handlers=[], logger=_SILENT
         )
 
     async def send(self, request: Request) -> Response:
         """The answer, ok or not; NoAnswerError without one."""
-        return await _in_thread(lambda: self._call(request), self._timeout_s)
+        return await _call_in(self._thread, lambda: self._call(request), self._timeout_s)
 
     def _call(self, request: Request) -> Response:
         method = request.url.rpartition("/")[2]
@@ -53,10 +55,11 @@ class SlackWebhookTransport:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._thread = _thread()
 
     async def send(self, request: Request) -> Response:
         """The answer, ok or not; NoAnswerError without one."""
-        return await _in_thread(lambda: self._call(request), self._timeout_s)
+        return await _call_in(self._thread, lambda: self._call(request), self._timeout_s)
 
     def _call(self, request: Request) -> Response:
         client = WebhookClient(request.url, timeout=_whole(self._timeout_s), retry_handlers=[], logger=_SILENT)
@@ -64,11 +67,16 @@ class SlackWebhookTransport:
         return Response(answer.status_code, _lower(answer.headers), answer.body.encode())
 
 
-async def _in_thread(call: Callable[[], Response], timeout_s: float) -> Response:
+def _thread() -> Executor:
+    # A thread that hangs (in a name look-up, say) cannot be ended: each destination may lose only its own.
+    return ThreadPoolExecutor(1, thread_name_prefix="obskit-slack")
+
+
+async def _call_in(thread: Executor, call: Callable[[], Response], timeout_s: float) -> Response:
     try:
         # The socket has a time-out of its own; this one ends an answer that comes byte by byte.
         async with asyncio.timeout(timeout_s + 1):
-            return await asyncio.to_thread(call)
+            return await asyncio.get_running_loop().run_in_executor(thread, call)
     except TimeoutError:
         raise NoAnswerError(OutcomeReason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
     except URLError as error:

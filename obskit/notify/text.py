@@ -57,7 +57,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The facts of one notice. `until_ms` is None while it fires; `ended` says why it is over when not by recovery."""
+    """The facts of one notice. `until_ms` is None while it fires."""
 
     tone: Tone
     word: str
@@ -76,7 +76,6 @@ class Card:
     since_ms: int
     until_ms: int | None
     lasted_ms: int
-    ended: str
 
 
 def card(notice: Notice) -> Card:
@@ -106,7 +105,6 @@ def card(notice: Notice) -> Card:
         since_ms=since_ms,
         until_ms=until_ms,
         lasted_ms=max(0, (until_ms or notice.decided_ms) - since_ms),
-        ended=ended,
     )
 
 
@@ -176,11 +174,8 @@ def lasted(ms: int) -> str:
         if seconds >= size:
             rest = seconds % size // next_size
             # Seconds beside minutes are noise in a message that a person reads.
-            return (
-                f"{seconds // size} {name} {rest} {next_name}"
-                if rest and name != "min"
-                else f"{seconds // size} {name}"
-            )
+            more = f" {rest} {next_name}" if rest and name != "min" else ""
+            return f"{seconds // size} {name}{more}"
     return f"{seconds} s"
 
 
@@ -305,7 +300,7 @@ def _counts(notice: Notice) -> str:
 
 
 def _shared(alerts: Sequence[Alert], fact: Callable[[Alert], str]) -> str:
-    """A fact that all alerts of the group agree on, or that of the worst when only some have one."""
+    """The fact that all alerts which have one agree on; else the worst alert's."""
     found = {fact(alert) for alert in alerts} - {""}
     return found.pop() if len(found) == 1 else fact(alerts[0])
 
@@ -320,4 +315,4 @@ def _annotation(alerts: Sequence[Alert], key: str) -> str:
 
 
 def _web(url: str) -> str:
-    return url if url.startswith(("http://", "https://")) and " " not in url else ""
+    return url if url.startswith(("http://", "https://")) and url.split() == [url] else ""
