@@ -148,7 +148,7 @@ class Engine:
         absent = node.op == "absent_over_time"
         value = "bytes" if node.op in _OF_BYTES else "lines"
         extraction = Extraction(source.query, value, source.unwrap, _ONE_GROUP if absent else grouping)
-        pipeline = Pipeline(source.query, labels_needed=extraction.labels_needed)
+        pipeline = Pipeline(source.query, wanted=extraction.wanted)
         ends = times - source.offset_ns
         records = self._reader.select(
             source.query.matchers, int(ends[0]) - source.range_ns + 1, int(ends[-1]) + 1, containing=pipeline.containing

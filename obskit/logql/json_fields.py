@@ -37,6 +37,7 @@ class BadJson(ValueError):  # noqa: N818 - a finding about a line, which becomes
         self.fields = fields or []
 
 
+@lru_cache(maxsize=4096)
 def label_name(key: str) -> str:
     """A key as a label name: other characters become `_`, a leading digit gets one in front."""
     name = _BAD_CHAR.sub("_", key.strip())

@@ -8,34 +8,30 @@ from collections.abc import Iterator
 from typing import Final
 
 _PAIR: Final = re.compile(
-    r'([^\x00-\x20="]+)(?:=(?:"((?:[^"\\]|\\.)*)"(?=[\x00-\x20]|$)|([^\x00-\x20="]*)(?=[\x00-\x20]|$)))?'
+    r'([^\x00-\x20="]++)(?:=(?:"((?:[^"\\]|\\.)*+)"|([^\x00-\x20="]*+)))?(?![^\x00-\x20])|([^\x00-\x20]+)', re.DOTALL
 )
-_GAP: Final = re.compile(r"[\x00-\x20]*")
-_WORD_END: Final = re.compile(r"[\x00-\x20]|$")
+"""A key with a value, quoted or bare, or without one; or else a word that is no pair."""
 _ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
 class BadLogfmt(ValueError):  # noqa: N818 - a finding about a line, which becomes __error_details__
-    """A pair that cannot be read, in strict mode."""
+    """A word that is no pair, in strict mode."""
 
 
-def pairs(line: str, *, strict: bool = False) -> Iterator[tuple[str, str]]:
-    """The pairs of a line; a key without `=` has the value "". Bad pairs are skipped, or in strict mode BadLogfmt."""
-    position, end = 0, len(line)
-    while True:
-        gap = _GAP.match(line, position)
-        position = gap.end() if gap else end
-        if position >= end:
-            return
-        match = _PAIR.match(line, position)
-        if match is not None and (match.end() == end or line[match.end()] <= " "):
-            yield match[1], _unescaped(match[2]) if match[2] is not None else match[3] or ""
-            position = match.end()
-            continue
-        if strict:
-            raise BadLogfmt(f"logfmt syntax error at position {position + 1}: unexpected {line[position]!r}")
-        after = _WORD_END.search(line, position + 1)
-        position = after.start() if after else end
+def pairs(line: str) -> Iterator[tuple[str, str]]:
+    """The pairs of a line; a key without `=` has the value "". What is no pair is skipped."""
+    for key, quoted, bare, _ in _PAIR.findall(line):
+        if key:
+            yield key, _unescaped(quoted) if quoted else bare
+
+
+def strict_pairs(line: str) -> Iterator[tuple[str, str]]:
+    """As `pairs`, down to the first word that is no pair: BadLogfmt."""
+    for match in _PAIR.finditer(line):
+        key, quoted, bare, wrong = match.groups()
+        if wrong is not None:
+            raise BadLogfmt(f"logfmt syntax error at position {match.start() + 1}: {wrong[:40]!r}")
+        yield key, _unescaped(quoted) if quoted else bare or ""
 
 
 def _unescaped(text: str) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.logql.entries import Entry, own_labels
-from obskit.logql.filters import LinePredicate, all_of, condition_step, line_predicate, needles, number
+from obskit.logql.filters import LinePredicate, all_of, condition_step, labels_asked, line_predicate, needles, number
 from obskit.logql.nodes import ERROR_LABEL, Grouping, LineFilter, LogQuery, Stage, Unwrap
-from obskit.logql.stages import LINE_CHANGERS, labels_read, steps
+from obskit.logql.stages import LINE_CHANGERS, Wanted, labels_read, steps
 from obskit.logql.units import byte_size, go_duration_ns
 from obskit.model.labels import Labels
 from obskit.model.records import Record
@@ -32,13 +32,13 @@ _CONVERSIONS: Final[dict[str, Callable[[str], float]]] = {
 
 
 class Pipeline:
-    """The stages of one query, ready to run. Without `labels_needed`, parsers are left out."""
+    """The stages of one query, ready to run. `wanted` are the parsed labels that somebody looks at; None is all."""
 
-    def __init__(self, query: LogQuery, *, labels_needed: bool = True) -> None:
+    def __init__(self, query: LogQuery, *, wanted: Wanted = None) -> None:
         head = [stage for stage in takewhile(_is_line_filter, query.stages) if isinstance(stage, LineFilter)]
         predicates = [line_predicate(stage) for stage in head]
         self.accepts: LinePredicate | None = all_of(predicates) if predicates else None
-        self.steps = steps(query.stages[len(head) :], labels_needed=labels_needed)
+        self.steps = steps(query.stages[len(head) :], wanted)
         self.containing = _needles(query.stages)
 
     def entries(self, records: Iterable[Record]) -> Iterator[Entry]:
@@ -69,10 +69,14 @@ class Extraction:
     grouping: Grouping | None = None
 
     @property
-    def labels_needed(self) -> bool:
-        """Whether anybody looks at a parsed label. If not, bad lines cannot harm the query."""
-        grouped_away = self.grouping is not None and self.grouping.nothing
-        return not grouped_away or self.unwrap is not None or bool(labels_read(self.query.stages))
+    def wanted(self) -> Wanted:
+        """The labels that somebody looks at. If they are none, bad lines cannot harm the query: nothing is parsed."""
+        if self.grouping is None or self.grouping.without:
+            return None
+        unwrapped: frozenset[str] = frozenset()
+        if self.unwrap is not None:
+            unwrapped = frozenset({self.unwrap.label}).union(*map(labels_asked, self.unwrap.filters))
+        return frozenset(self.grouping.labels) | labels_read(self.query.stages) | unwrapped
 
 
 @dataclass(frozen=True, slots=True)

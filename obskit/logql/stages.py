@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from obskit.logql.captures import capturing_pattern
-from obskit.logql.entries import Entry, Step
+from obskit.logql.entries import EXTRACTED, Entry, Step
 from obskit.logql.filters import condition_step, labels_asked, line_predicate
 from obskit.logql.json_fields import BadJson, flattened, label_name, parse_path, value_at
-from obskit.logql.logfmt import BadLogfmt, pairs
+from obskit.logql.logfmt import BadLogfmt, pairs, strict_pairs
 from obskit.logql.nodes import (
     ERROR_DETAILS_LABEL,
     ERROR_LABEL,
@@ -42,28 +42,40 @@ _ANSI: Final = re.compile("[\x1b\x9b][\\[\\]()#;?]*(?:[0-9]{1,4}(?:;[0-9]{0,4})*
 _ERROR_LABELS: Final = frozenset({ERROR_LABEL, ERROR_DETAILS_LABEL})
 _PARSERS: Final = (JsonStage, LogfmtStage, RegexpStage, PatternStage, UnpackStage)
 LINE_CHANGERS: Final = (UnpackStage, DecolorizeStage)
+Wanted: TypeAlias = frozenset[str] | None
 
 
-def steps(stages: tuple[Stage, ...], *, labels_needed: bool = True) -> list[Step]:
-    """The stages as functions. Where no label is needed, parsers are left out and so cannot fail, as in Loki."""
-    return [_step(stage) for stage in stages if labels_needed or not isinstance(stage, _PARSERS)]
+def steps(stages: tuple[Stage, ...], wanted: Wanted = None) -> list[Step]:
+    """The stages as functions. `wanted` are the labels that somebody looks at, None when that is all of them.
+
+    Where it is none of them, parsers are left out and so cannot fail, as in Loki.
+    """
+    if wanted:
+        wanted = wanted | {name.removesuffix(EXTRACTED) for name in wanted}
+    return [_step(stage, wanted) for stage in stages if wanted is None or wanted or not isinstance(stage, _PARSERS)]
 
 
 def labels_read(stages: tuple[Stage, ...]) -> frozenset[str]:
-    """The labels that label filters among the stages look at."""
-    return frozenset().union(*(labels_asked(stage.condition) for stage in stages if isinstance(stage, LabelFilter)))
+    """The labels that label filters and renames among the stages look at."""
+    read: set[str] = set()
+    for stage in stages:
+        if isinstance(stage, LabelFilter):
+            read |= labels_asked(stage.condition)
+        elif isinstance(stage, RenameStage):
+            read.update(source for _, source in stage.renames)
+    return frozenset(read)
 
 
-def _step(stage: Stage) -> Step:
+def _step(stage: Stage, wanted: Wanted) -> Step:
     match stage:
         case LineFilter():
             return _line_step(stage)
         case LabelFilter():
             return condition_step(stage.condition)
         case JsonStage():
-            return _json_paths_step(stage) if stage.extractions else _json_step
+            return _json_paths_step(stage) if stage.extractions else _json_step(wanted)
         case LogfmtStage():
-            return _logfmt_keys_step(stage) if stage.extractions else _logfmt_step(stage)
+            return _logfmt_keys_step(stage) if stage.extractions else _logfmt_step(stage, wanted)
         case RegexpStage():
             return _regexp_step(stage)
         case PatternStage():
@@ -85,16 +97,19 @@ def _line_step(stage: LineFilter) -> Step:
     return lambda entry: accepts(entry.line)
 
 
-def _json_step(entry: Entry) -> bool:
-    try:
-        fields = flattened(entry.line)
-    except BadJson as error:
-        entry.fail(JSON_ERROR, str(error))
-        fields = error.fields
-    add = entry.add
-    for name, value in fields:
-        add(name, value)
-    return True
+def _json_step(wanted: Wanted) -> Step:
+    def step(entry: Entry) -> bool:
+        try:
+            fields = flattened(entry.line)
+        except BadJson as error:
+            entry.fail(JSON_ERROR, str(error))
+            fields = error.fields
+        for name, value in fields:
+            if wanted is None or name in wanted:
+                entry.add(name, value)
+        return True
+
+    return step
 
 
 def _json_paths_step(stage: JsonStage) -> Step:
@@ -111,12 +126,17 @@ def _json_paths_step(stage: JsonStage) -> Step:
     return step
 
 
-def _logfmt_step(stage: LogfmtStage) -> Step:
+def _logfmt_step(stage: LogfmtStage, wanted: Wanted) -> Step:
+    read = strict_pairs if stage.strict else pairs
+    keep_empty = stage.keep_empty
+
     def step(entry: Entry) -> bool:
         try:
-            for key, value in pairs(entry.line, strict=stage.strict):
-                if value or stage.keep_empty:
-                    entry.add(label_name(key), value)
+            for key, value in read(entry.line):
+                if value or keep_empty:
+                    name = label_name(key)
+                    if wanted is None or name in wanted:
+                        entry.add(name, value)
         except BadLogfmt as error:
             entry.fail(LOGFMT_ERROR, str(error))
         return True
@@ -125,16 +145,17 @@ def _logfmt_step(stage: LogfmtStage) -> Step:
 
 
 def _logfmt_keys_step(stage: LogfmtStage) -> Step:
-    wanted = [(extraction.label, extraction.path) for extraction in stage.extractions]
+    read = strict_pairs if stage.strict else pairs
+    asked = [(extraction.label, extraction.path) for extraction in stage.extractions]
 
     def step(entry: Entry) -> bool:
         found: dict[str, str] = {}
         try:
-            for key, value in pairs(entry.line, strict=stage.strict):
+            for key, value in read(entry.line):
                 found.setdefault(key, value)
         except BadLogfmt as error:
             entry.fail(LOGFMT_ERROR, str(error))
-        for label, key in wanted:
+        for label, key in asked:
             entry.put(label, found.get(key, ""))
         return True
 
