@@ -28,7 +28,7 @@ def aggregate(context: Context, expr: Aggregate, block: Block, param: Value | No
     groups = block.sets.grouped(expr.grouping, without=expr.without)
     if expr.op in FOLDS:
         present = reduce_groups(np.logical_or, block.present[groups.order], groups)
-        return Block(groups.sets, FOLDS[expr.op](block, groups), present)  # type: ignore[arg-type]  # logical: bools
+        return Block(groups.sets, FOLDS[expr.op](block, groups), present)
     if isinstance(param, str):
         return _count_values(block, groups, param)
     assert isinstance(param, np.ndarray)
@@ -48,15 +48,15 @@ def _avg(block: Block, groups: Groups) -> Floats:
 
 
 def _count(block: Block, groups: Groups) -> Floats:
-    return reduce_groups(np.add, block.present[groups.order].astype(float), groups)  # type: ignore[return-value]  # floats
+    return reduce_groups(np.add, block.present[groups.order].astype(float), groups)
 
 
 def _min(block: Block, groups: Groups) -> Floats:
-    return reduce_groups(np.fmin, _ordered(block, groups, np.nan), groups)  # type: ignore[return-value]  # floats
+    return reduce_groups(np.fmin, _ordered(block, groups, np.nan), groups)
 
 
 def _max(block: Block, groups: Groups) -> Floats:
-    return reduce_groups(np.fmax, _ordered(block, groups, np.nan), groups)  # type: ignore[return-value]  # floats
+    return reduce_groups(np.fmax, _ordered(block, groups, np.nan), groups)
 
 
 def _group(block: Block, groups: Groups) -> Floats:
@@ -66,12 +66,11 @@ def _group(block: Block, groups: Groups) -> Floats:
 def _variance(block: Block, groups: Groups) -> Floats:
     counts = np.maximum(_count(block, groups), 1)
     codes = groups.codes[groups.order]
-    with np.errstate(all="ignore"):
-        means = reduce_groups(np.add, _ordered(block, groups, 0.0), groups) / counts
-        apart = np.where(block.present[groups.order], block.values[groups.order] - means[codes], 0.0)
-        # The mean is rounded: what its error adds to the squares is taken out again (two-pass algorithm).
-        drift = reduce_groups(np.add, apart, groups) / counts
-        result: Floats = reduce_groups(np.add, apart * apart, groups) / counts - drift * drift
+    means = reduce_groups(np.add, _ordered(block, groups, 0.0), groups) / counts
+    apart = np.where(block.present[groups.order], block.values[groups.order] - means[codes], 0.0)
+    # The mean is rounded: what its error adds to the squares is taken out again (two-pass algorithm).
+    drift = reduce_groups(np.add, apart, groups) / counts
+    result: Floats = reduce_groups(np.add, apart * apart, groups) / counts - drift * drift
     return np.where(result < 0, 0.0, result)
 
 

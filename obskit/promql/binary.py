@@ -43,16 +43,15 @@ def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
         if expr.op in SET_OPERATORS:
             return SETS[expr.op](left, right, matching)
         return _vectors(context, expr, (left, right), matching)
-    with np.errstate(all="ignore"):
-        if isinstance(left, Block):
-            return _with_scalar(context, expr, left, (left.values, right))  # type: ignore[arg-type]  # a scalar
-        if isinstance(right, Block):
-            return _with_scalar(context, expr, right, (left, right.values))  # type: ignore[arg-type]  # a scalar
-        assert isinstance(left, np.ndarray)
-        assert isinstance(right, np.ndarray)
-        if expr.op in COMPARISONS:
-            return COMPARE[expr.op](left, right).astype(float)
-        return ARITHMETIC[expr.op](left, right)
+    if isinstance(left, Block):
+        return _with_scalar(context, expr, left, (left.values, right))  # type: ignore[arg-type]  # a scalar
+    if isinstance(right, Block):
+        return _with_scalar(context, expr, right, (left, right.values))  # type: ignore[arg-type]  # a scalar
+    assert isinstance(left, np.ndarray)
+    assert isinstance(right, np.ndarray)
+    if expr.op in COMPARISONS:
+        return COMPARE[expr.op](left, right).astype(float)
+    return ARITHMETIC[expr.op](left, right)
 
 
 def _with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Floats, Floats]) -> Block:
@@ -69,12 +68,11 @@ def _operate(
     context: Context, expr: Binary, sides: tuple[Floats, Floats], kept: Floats, present: Bools
 ) -> tuple[Floats, Bools]:
     """Values and presence of `sides[0] op sides[1]`; a filtering comparison keeps the values in `kept`."""
-    with np.errstate(all="ignore"):
-        if expr.op in COMPARE:
-            holds = COMPARE[expr.op](*sides)
-            return (holds.astype(float), present) if expr.bool else (kept, present & holds)
-        if expr.op in ARITHMETIC:
-            return ARITHMETIC[expr.op](*sides), present
+    if expr.op in COMPARE:
+        holds = COMPARE[expr.op](*sides)
+        return (holds.astype(float), present) if expr.bool else (kept, present & holds)
+    if expr.op in ARITHMETIC:
+        return ARITHMETIC[expr.op](*sides), present
     # `</` and `>/` trim histograms; floats have nothing to trim and are left out.
     message = f'incompatible sample types encountered for binary operator "{expr.op}": float {expr.op} float'
     context.inform(message, expr)
@@ -159,19 +157,21 @@ def _result_labels(matching: Matching, many: Labels, one: Labels, *, drop: bool)
     return many.updated({name: one.get(name) for name in matching.include}) if matching.include else many
 
 
-def _filled(
-    context: Context, expr: Binary, sides: tuple[Block, Block], table: Join, matched: Block
-) -> Block:
+def _filled(context: Context, expr: Binary, sides: tuple[Block, Block], table: Join, matched: Block) -> Block:
     """The matched rows and those whose missing partner a fill value stands for."""
     left, right = sides
     matching = expr.matching or Matching()
     parts = [matched]
-    if matching.fill_right is not None:
+    fill_left, fill_right = matching.fill_left, matching.fill_right
+    if matching.cardinality is Cardinality.ONE_TO_MANY:
+        # Upstream swaps the sides of group_right but not the fill values: there fill_left stands for the many side.
+        fill_left, fill_right = fill_right, fill_left
+    if fill_right is not None:
         lonely = left.present & ~_partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
-        parts.append(_lonely(context, expr, replace_present(left, lonely), right=matching.fill_right))
-    if matching.fill_left is not None:
+        parts.append(_lonely(context, expr, replace_present(left, lonely), right=fill_right))
+    if fill_left is not None:
         lonely = right.present & ~_partner(table.left_of[table.right.codes], any_in_group(table.left, left.present))
-        parts.append(_lonely(context, expr, replace_present(right, lonely), left=matching.fill_left))
+        parts.append(_lonely(context, expr, replace_present(right, lonely), left=fill_left))
     return concatenate(parts)
 
 
@@ -219,9 +219,9 @@ def concatenate(parts: list[Block]) -> Block:
     rows = [labels for part in parts for labels in part.sets.rows()]
     sets = LabelSets.of(rows)
     if any(part.sets.dropped is not None for part in parts):
-        sets.dropped = np.concatenate([
-            np.zeros(len(part.sets), bool) if part.sets.dropped is None else part.sets.dropped for part in parts
-        ])
+        sets.dropped = np.concatenate(
+            [np.zeros(len(part.sets), bool) if part.sets.dropped is None else part.sets.dropped for part in parts]
+        )
     return Block(
         sets, np.concatenate([part.values for part in parts]), np.concatenate([part.present for part in parts])
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from obskit.promql.labelsets import Groups, Ints, LabelSets
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Kind = TypeVar("Kind", bound=np.generic)
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
@@ -28,7 +29,7 @@ class Block:
     @property
     def steps(self) -> int:
         """How many steps."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     def with_values(self, values: Floats) -> Block:
         """Other values for the same rows."""
@@ -91,17 +92,11 @@ def joined(block: Block) -> Block:
     )
 
 
-def reduce_groups(ufunc: np.ufunc, rows: NDArray[np.generic], groups: Groups) -> NDArray[np.generic]:
+def reduce_groups(ufunc: np.ufunc, rows: NDArray[Kind], groups: Groups) -> NDArray[Kind]:
     """`ufunc` over the rows of each group, per step. `rows` stand in the groups' order."""
     if rows.shape[1] == 1:
         # One step is the common case (a rule): reduceat is several times faster on one axis.
-        reduced: NDArray[np.generic] = ufunc.reduceat(rows[:, 0], groups.starts)[:, None]
+        reduced: NDArray[Kind] = ufunc.reduceat(rows[:, 0], groups.starts)[:, None]
         return reduced
-    result: NDArray[np.generic] = ufunc.reduceat(rows, groups.starts, axis=0)
+    result: NDArray[Kind] = ufunc.reduceat(rows, groups.starts, axis=0)
     return result
-
-
-def per_value(change: Callable[[Floats], Floats], values: Floats) -> Floats:
-    """A numpy function with the warnings off that IEEE arithmetic does not have."""
-    with np.errstate(all="ignore"):
-        return change(values)

@@ -74,7 +74,8 @@ class Checker:
         """A sign goes before numbers and vectors."""
         if expr.type not in (ValueType.SCALAR, ValueType.VECTOR):
             self.fail(
-                f'unary expression only allowed on expressions of type scalar or instant vector, got "{expr.type}"', expr
+                f'unary expression only allowed on expressions of type scalar or instant vector, got "{expr.type}"',
+                expr,
             )
 
     def binary(self, expr: Binary) -> None:

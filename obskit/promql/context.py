@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obskit.promql.labelsets import Ints
+from obskit.promql.literals import format_number
 from obskit.promql.nodes import Duration, DurationCall, DurationOp, Expr
 from obskit.promql.parse_selectors import duration_arithmetic
 
@@ -52,7 +54,7 @@ class Context:
         """The same query at the first step only."""
         return self.at(self.at_ms[:1])
 
-    def seconds(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def seconds(self) -> NDArray[np.float64]:
         """The evaluation times in seconds."""
         return self.at_ms / 1000
 
@@ -82,6 +84,11 @@ class Context:
     def inform(self, message: str, expr: Expr) -> None:
         """Something that may be as intended."""
         self.notes.infos[f"PromQL info: {message} ({self._where(expr)})"] = None
+
+    def check_quantile(self, q: NDArray[np.float64], expr: Expr) -> None:
+        """Warn about a quantile outside [0, 1]."""
+        for value in np.unique(q[~((q >= 0) & (q <= 1))]).tolist():
+            self.warn(f"quantile value should be between 0 and 1, got {format_number(value)}", expr)
 
     def _where(self, expr: Expr) -> str:
         line = self.text.count("\n", 0, expr.start) + 1

@@ -64,8 +64,10 @@ class Engine:
         context = self._context(plan, np.array([at_ms], np.int64), 0)
         evaluator = self._evaluator(plan)
         if plan.expr.type is ValueType.MATRIX:
-            return _result(_raw(evaluator.windows(plan.expr, context)), context.notes)
-        value = evaluator.value(plan.expr, context)
+            with np.errstate(all="ignore"):
+                return _result(_raw(evaluator.windows(plan.expr, context)), context.notes)
+        with np.errstate(all="ignore"):  # IEEE arithmetic: 1/0 is Inf, and nobody needs to hear of it
+            value = evaluator.value(plan.expr, context)
         if isinstance(value, str):
             return _result(String(value, at_ms), context.notes)
         if isinstance(value, Block):
@@ -84,7 +86,8 @@ class Engine:
             )
         at_ms = self._grid(start_ms, end_ms, step_ms)
         context = self._context(plan, at_ms, step_ms, end_ms)
-        value = self._evaluator(plan).value(plan.expr, context)
+        with np.errstate(all="ignore"):  # IEEE arithmetic: 1/0 is Inf, and nobody needs to hear of it
+            value = self._evaluator(plan).value(plan.expr, context)
         return _result(_matrix(value, at_ms), context.notes)
 
     def _grid(self, start_ms: int, end_ms: int, step_ms: int) -> Ints:
@@ -144,11 +147,15 @@ def _matrix(value: Value, at_ms: Ints) -> Matrix:
     if isinstance(value, Block):
         block = joined(value)
         return _sorted(
-            RangeSeries(block.sets.final(row), at_ms[block.present[row]], block.values[row][block.present[row]])
+            RangeSeries(
+                block.sets.final(row),
+                at_ms[block.present[row]].tolist(),
+                block.values[row][block.present[row]].tolist(),
+            )
             for row in block.alive().tolist()
         )
     assert not isinstance(value, str)
-    return Matrix((RangeSeries(EMPTY, at_ms, value),))
+    return Matrix((RangeSeries(EMPTY, at_ms.tolist(), value.tolist()),))
 
 
 def _sorted(series: Iterable[RangeSeries]) -> Matrix:
@@ -159,7 +166,7 @@ def _raw(windows: Windows) -> Matrix:
     """The samples of a range vector at one moment."""
     samples = windows.samples
     return _sorted(
-        RangeSeries(samples.sets.final(row), samples.times_ms[first:last], samples.values[first:last])
+        RangeSeries(samples.sets.final(row), samples.times_ms[first:last].tolist(), samples.values[first:last].tolist())
         for row, (first, last) in enumerate(zip(windows.first[:, 0].tolist(), windows.last[:, 0].tolist(), strict=True))
         if last > first
     )

@@ -14,7 +14,7 @@ from obskit.errors import QueryError
 from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.aggregations import aggregate
 from obskit.promql.binary import binary
-from obskit.promql.blocks import Block, Floats, Value, broadcast, nameless, per_value
+from obskit.promql.blocks import Block, Floats, Value, broadcast, nameless
 from obskit.promql.context import Context
 from obskit.promql.functions import UNLABELLED, apply
 from obskit.promql.functions_time import CALENDAR
@@ -95,7 +95,7 @@ class Evaluator:
         if call.name == "timestamp":
             return self._timestamp(call, context)
         if not call.args and call.name in CALENDAR:
-            values = per_value(CALENDAR[call.name], context.seconds())
+            values = CALENDAR[call.name](context.seconds())
             return Block(UNLABELLED, values[None, :], np.ones((1, context.steps), bool))
         return apply(context, call, [self._argument(arg, context) for arg in call.args])
 
@@ -132,9 +132,7 @@ class Evaluator:
             present = newest >= samples.starts[:-1, None]
             newest = np.maximum(newest, 0)
             values = samples.values[newest]
-            present &= (samples.times_ms[newest] > ends - self.lookback_ms) & (
-                values.view(np.int64) != STALE_NAN_BITS
-            )
+            present &= (samples.times_ms[newest] > ends - self.lookback_ms) & (values.view(np.int64) != STALE_NAN_BITS)
         if times:
             values = samples.times_ms[newest] / 1000
         block = Block(samples.sets, values, present)

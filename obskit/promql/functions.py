@@ -15,7 +15,7 @@ import numpy as np
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.promql import functions_labels, functions_sort, histograms, over_time, rates
-from obskit.promql.blocks import Block, Floats, Value, empty, nameless, per_value, single
+from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, single
 from obskit.promql.context import Context
 from obskit.promql.functions_time import CALENDAR
 from obskit.promql.labelsets import METADATA, LabelSets
@@ -25,8 +25,23 @@ from obskit.promql.windows import Windows
 Function = Callable[[Context, Call, list[Any]], Value]
 
 KEEPS_NAME: Final = frozenset(
-    "last_over_time first_over_time sort sort_desc sort_by_label sort_by_label_desc label_replace label_join info"
-    " absent absent_over_time histogram_quantile histogram_quantiles histogram_fraction vector".split()
+    {
+        "last_over_time",
+        "first_over_time",
+        "sort",
+        "sort_desc",
+        "sort_by_label",
+        "sort_by_label_desc",
+        "label_replace",
+        "label_join",
+        "info",
+        "absent",
+        "absent_over_time",
+        "histogram_quantile",
+        "histogram_quantiles",
+        "histogram_fraction",
+        "vector",
+    }
 )
 """Functions that keep metric names, or whose results have none."""
 
@@ -57,7 +72,7 @@ MATH: Final[dict[str, Callable[[Floats], Floats]]] = {
 }
 
 _COUNTER_SUFFIXES: Final = ("_total", "_sum", "_count", "_bucket")
-ONLY_HISTOGRAMS: Final = "histogram_avg histogram_count histogram_sum histogram_stddev histogram_stdvar".split()
+ONLY_HISTOGRAMS: Final = ("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar")
 
 
 def apply(context: Context, call: Call, args: list[Any]) -> Value:
@@ -68,17 +83,10 @@ def apply(context: Context, call: Call, args: list[Any]) -> Value:
     return value
 
 
-def check_quantile(context: Context, q: Floats, expr: Expr) -> None:
-    """Warn about a quantile outside [0, 1]."""
-    for value in np.unique(q[~((q >= 0) & (q <= 1))]).tolist():
-        shown = "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf") if math.isinf(value) else f"{value:g}"
-        context.warn(f"quantile value should be between 0 and 1, got {shown}", expr)
-
-
 def _math(change: Callable[[Floats], Floats]) -> Function:
     def function(_context: Context, _call: Call, args: list[Any]) -> Block:
         block: Block = args[0]
-        return block.with_values(per_value(change, block.values))
+        return block.with_values(change(block.values))
 
     return function
 
@@ -106,9 +114,8 @@ def _metric_names(block: Block) -> list[str]:
 def _round(context: Context, _call: Call, args: list[Any]) -> Block:
     block: Block = args[0]
     nearest = args[1] if len(args) > 1 else np.ones(context.steps)
-    with np.errstate(all="ignore"):
-        inverse = 1.0 / nearest
-        return block.with_values(np.floor(block.values * inverse + 0.5) / inverse)
+    inverse = 1.0 / nearest
+    return block.with_values(np.floor(block.values * inverse + 0.5) / inverse)
 
 
 def _clamp(_context: Context, call: Call, args: list[Any]) -> Block:
@@ -135,15 +142,15 @@ UNLABELLED: Final = LabelSets.of((EMPTY,), distinct=True)
 
 def _absent(context: Context, call: Call, args: list[Any]) -> Block:
     block: Block = args[0]
-    return _missing(context, call, block.present.any(axis=0))
+    return _missing(context, call, np.logical_or.reduce(block.present, axis=0))
 
 
 def _absent_over_time(context: Context, call: Call, args: list[Any]) -> Block:
     windows: Windows = args[0]
-    return _missing(context, call, (windows.counts > 0).any(axis=0))
+    return _missing(context, call, np.logical_or.reduce(windows.counts > 0, axis=0))
 
 
-def _missing(context: Context, call: Call, there: np.ndarray[Any, np.dtype[np.bool_]]) -> Block:
+def _missing(context: Context, call: Call, there: Bools) -> Block:
     if there.all():
         return empty(context.steps)
     return single(LabelSets.of((_implied(call.args[0]),), distinct=True), np.ones(context.steps), ~there)
@@ -159,15 +166,17 @@ def _implied(expr: Expr) -> Labels:
     by_name: dict[str, list[Matcher]] = {}
     for matcher in expr.matchers:
         by_name.setdefault(matcher.name, []).append(matcher)
-    return Labels({
-        name: found[0].value
-        for name, found in by_name.items()
-        if len(found) == 1 and found[0].op is MatchOp.EQUAL and name not in METADATA
-    })
+    return Labels(
+        {
+            name: found[0].value
+            for name, found in by_name.items()
+            if len(found) == 1 and found[0].op is MatchOp.EQUAL and name not in METADATA
+        }
+    )
 
 
 def _quantile_over_time(context: Context, call: Call, args: list[Any]) -> Block:
-    check_quantile(context, args[0], call.args[0])
+    context.check_quantile(args[0], call.args[0])
     return over_time.quantile_over_time(args[1], args[0])
 
 
@@ -226,8 +235,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "end": _query_scalar(lambda context: context.end_ms / 1000),
     "range": _query_scalar(lambda context: (context.end_ms - context.start_ms) / 1000),
     "step": _query_scalar(lambda context: context.step_ms / 1000),
-    "max_of": _extreme(np.fmax),
-    "min_of": _extreme(np.fmin),
+    "max_of": _extreme(np.maximum),
+    "min_of": _extreme(np.minimum),
     "sort": functions_sort.sort,
     "sort_desc": functions_sort.sort,
     "sort_by_label": functions_sort.sort_by_label,

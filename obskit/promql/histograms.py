@@ -121,15 +121,14 @@ def _repair(buckets: Buckets) -> tuple[Floats, Bools]:
     groups, steps = buckets.shape
     mended = np.zeros((groups, steps), bool)
     last, seen = np.zeros((groups, steps)), np.zeros((groups, steps), bool)
-    with np.errstate(all="ignore"):
-        for column in range(counts.shape[1]):
-            current, there = counts[:, column], present[:, column]
-            close = np.abs(current - last) < SMALL_DELTA * np.minimum(np.abs(current) + np.abs(last), np.finfo(float).max)
-            fell = seen & there & ~close & (current < last)
-            mended |= fell
-            last = np.where(there & ~(seen & (close | fell)), current, last)
-            seen |= there
-            counts[:, column] = last
+    for column in range(counts.shape[1]):
+        current, there = counts[:, column], present[:, column]
+        close = np.abs(current - last) < SMALL_DELTA * np.minimum(np.abs(current) + np.abs(last), np.finfo(float).max)
+        fell = seen & there & ~close & (current < last)
+        mended |= fell
+        last = np.where(there & ~(seen & (close | fell)), current, last)
+        seen |= there
+        counts[:, column] = last
     return counts, mended
 
 
@@ -149,29 +148,26 @@ def _quantiles(buckets: Buckets, counts: Floats, q: Floats) -> Floats:
     present, last = buckets.present, counts.shape[1] - 1
     bounds = np.broadcast_to(buckets.layout.bounds[:, :, None], counts.shape)
     before = _before(buckets)
-    with np.errstate(all="ignore"):
-        total = counts[:, last]
-        rank = q * total
-        reached = (counts >= rank[:, None, :]) & present
-        reached[:, last] = True
-        column = reached.argmax(axis=1)
-        below = _pick(before, column)
-        first = below < 0
-        bound = _pick(bounds, column)
-        lower = np.where(first, 0.0, _pick(bounds, np.maximum(below, 0)))
-        under = np.where(first, 0.0, _pick(counts, np.maximum(below, 0)))
-        result = lower + (bound - lower) * ((rank - under) / (_pick(counts, column) - under))
-        result = np.where(first & (bound <= 0), bound, result)
-        result = np.where(column == last, lower, result)
-        usable = present[:, last] & (present.sum(axis=1) >= 2) & (total != 0) & ~np.isnan(total)
-        result = np.where(usable, result, np.nan)
+    total = counts[:, last]
+    rank = q * total
+    reached = (counts >= rank[:, None, :]) & present
+    reached[:, last] = True
+    column = reached.argmax(axis=1)
+    below = _pick(before, column)
+    first = below < 0
+    bound = _pick(bounds, column)
+    lower = np.where(first, 0.0, _pick(bounds, np.maximum(below, 0)))
+    under = np.where(first, 0.0, _pick(counts, np.maximum(below, 0)))
+    result = lower + (bound - lower) * ((rank - under) / (_pick(counts, column) - under))
+    result = np.where(first & (bound <= 0), bound, result)
+    result = np.where(column == last, lower, result)
+    usable = present[:, last] & (present.sum(axis=1) >= 2) & (total != 0) & ~np.isnan(total)
+    result = np.where(usable, result, np.nan)
     return np.where(np.isnan(q), np.nan, np.where(q < 0, -np.inf, np.where(q > 1, np.inf, result)))
 
 
 def _quantile_block(context: Context, block: Block, q: Floats, exprs: tuple[Expr, Expr]) -> Block:
-    from obskit.promql.functions import check_quantile  # noqa: PLC0415 - the registry imports this module
-
-    check_quantile(context, q, exprs[0])
+    context.check_quantile(q, exprs[0])
     buckets = _buckets(context, block, exprs[1])
     if not len(buckets.layout.sets):
         return empty(context.steps)
@@ -180,7 +176,7 @@ def _quantile_block(context: Context, block: Block, q: Floats, exprs: tuple[Expr
         names = {block.sets[row].name for row in buckets.layout.rows.tolist()}
         for name in sorted(names):
             context.inform(FIXED + _for_metric(name), exprs[1])
-    return Block(buckets.layout.sets, _quantiles(buckets, counts, q), buckets.present.any(axis=1))
+    return Block(buckets.layout.sets, _quantiles(buckets, counts, q), _any(buckets))
 
 
 def histogram_quantile(context: Context, call: Call, args: list[Any]) -> Block:
@@ -196,7 +192,9 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     for position, q in enumerate(quantiles):
         part = _quantile_block(context, block, q, (call.args[2 + position], call.args[0]))
         shown = f"{q[0]:g}" if len(q) else ""
-        parts.append(Block(part.sets.mapped(lambda labels, v=shown: labels.updated({label: v})), part.values, part.present))
+        parts.append(
+            Block(part.sets.mapped(lambda labels, v=shown: labels.updated({label: v})), part.values, part.present)
+        )
     if not parts:
         raise QueryError("histogram_quantiles needs a quantile")
     rows = [labels for part in parts for labels in part.sets.rows()]
@@ -212,12 +210,17 @@ def histogram_fraction(context: Context, call: Call, args: list[Any]) -> Block:
     if not len(buckets.layout.sets):
         return empty(context.steps)
     total = buckets.counts[:, -1]
-    with np.errstate(all="ignore"):
-        result = (_rank(buckets, upper) - _rank(buckets, lower)) / total
-    usable = buckets.present[:, -1] & (buckets.present.sum(axis=1) >= 2) & (total != 0)
+    result = (_rank(buckets, upper) - _rank(buckets, lower)) / total
+    usable = buckets.present[:, -1] & (total != 0)
     result = np.where(lower >= upper, 0.0, result)
     result = np.where(usable & ~np.isnan(lower) & ~np.isnan(upper), result, np.nan)
-    return Block(buckets.layout.sets, result, buckets.present.any(axis=1))
+    return Block(buckets.layout.sets, result, _any(buckets))
+
+
+def _any(buckets: Buckets) -> Bools:
+    """Where a histogram has a bucket at all."""
+    there: Bools = np.logical_or.reduce(buckets.present, axis=1)
+    return there
 
 
 def _rank(buckets: Buckets, value: Floats) -> Floats:
@@ -225,18 +228,17 @@ def _rank(buckets: Buckets, value: Floats) -> Floats:
     groups, steps = buckets.shape
     result, done = np.zeros((groups, steps)), np.zeros((groups, steps), bool)
     rank, lower, seen = np.zeros((groups, steps)), np.full((groups, steps), -np.inf), np.zeros((groups, steps), bool)
-    with np.errstate(all="ignore"):
-        for column in range(buckets.counts.shape[1]):
-            there = buckets.present[:, column]
-            bound = np.broadcast_to(buckets.layout.bounds[:, column, None], (groups, steps))
-            count = buckets.counts[:, column]
-            lower = np.where(there & ~seen & (bound > 0), 0.0, lower)
-            under = there & ~done & (lower >= value)
-            inside = there & ~done & (lower < value) & (bound > value)
-            share = np.where(np.isinf(lower) | np.isinf(bound), np.isinf(lower), (value - lower) / (bound - lower))
-            result = np.where(under, rank, np.where(inside, rank + (count - rank) * share, result))
-            done |= under | inside
-            rank, lower = np.where(there, count, rank), np.where(there, bound, lower)
-            seen |= there
+    for column in range(buckets.counts.shape[1]):
+        there = buckets.present[:, column]
+        bound = np.broadcast_to(buckets.layout.bounds[:, column, None], (groups, steps))
+        count = buckets.counts[:, column]
+        lower = np.where(there & ~seen & (bound > 0), 0.0, lower)
+        under = there & ~done & (lower >= value)
+        inside = there & ~done & (lower < value) & (bound > value)
+        share = np.where(np.isinf(lower) | np.isinf(bound), np.isinf(lower), (value - lower) / (bound - lower))
+        result = np.where(under, rank, np.where(inside, rank + (count - rank) * share, result))
+        done |= under | inside
+        rank, lower = np.where(there, count, rank), np.where(there, bound, lower)
+        seen |= there
     total = buckets.counts[:, -1]
     return np.minimum(np.where(done, result, total), total)

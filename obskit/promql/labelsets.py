@@ -113,7 +113,7 @@ class LabelSets:
         return None if self.distinct else self.memo("duplicates", self._duplicates)
 
     def _duplicates(self) -> Groups | None:
-        groups = _group(self, [self.final(row) for row in range(self.size)], lambda first: self.final(first))
+        groups = _group([self.final(row) for row in range(self.size)], self.final)
         if len(groups.sets) == self.size:
             self.distinct = True
             return None
@@ -129,10 +129,10 @@ class LabelSets:
         if without:
             drop = METADATA.union(names)
             keys = [tuple(pair for pair in labels.pairs if pair[0] not in drop) for labels in self.rows()]
-            groups = _group(self, keys, lambda first: self[first].without(*drop))
+            groups = _group(keys, lambda first: self[first].without(*drop))
         else:
             keys = [tuple([labels.get(name) for name in names]) for labels in self.rows()]
-            groups = _group(self, keys, lambda first: self[first].only(*names))
+            groups = _group(keys, lambda first: self[first].only(*names))
         if self.dropped is not None and not without and METADATA.intersection(names):
             groups.sets.dropped = np.logical_or.reduceat(self.dropped[groups.order], groups.starts)
             groups.sets.distinct = False
@@ -157,7 +157,7 @@ class Groups:
         return self.order[self.starts[group] : end]
 
 
-def _group(sets: LabelSets, keys: Sequence[Hashable], make: Callable[[int], Labels]) -> Groups:
+def _group(keys: Sequence[Hashable], make: Callable[[int], Labels]) -> Groups:
     numbers: dict[Hashable, int] = {}
     codes = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
     order = np.argsort(codes, kind="stable")

@@ -26,10 +26,25 @@ class Kind(StrEnum):
 
 
 AGGREGATIONS: Final = frozenset(
-    "sum avg min max count stddev stdvar group topk bottomk quantile count_values limitk limit_ratio".split()
+    {
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "count",
+        "stddev",
+        "stdvar",
+        "group",
+        "topk",
+        "bottomk",
+        "quantile",
+        "count_values",
+        "limitk",
+        "limit_ratio",
+    }
 )
-KEYWORDS: Final = frozenset("by without on ignoring group_left group_right bool offset".split())
-WORD_OPERATORS: Final = frozenset("and or unless atan2".split())
+KEYWORDS: Final = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset"})
+WORD_OPERATORS: Final = frozenset({"and", "or", "unless", "atan2"})
 
 _PUNCTUATION: Final = {
     "(": "left parenthesis",
@@ -181,15 +196,17 @@ class _Lexer:
         self._add(Kind.STRING, match.group(), len(match.group()), value)
 
     def _number(self, word: str) -> None:
+        if self.braces:
+            self._fail(f"unexpected character inside braces: {word[0]!r}", len(word))
+            return
         try:
-            if self.braces:
-                raise ValueError  # noqa: TRY301 - a label name cannot start with a digit; same exit as a bad number
-            if _NUMBER_FORM.fullmatch(word) is None:
-                raise ValueError  # noqa: TRY301
-            self._add(Kind.NUMBER, word, len(word), parse_number(word))
+            value = parse_number(word) if _NUMBER_FORM.fullmatch(word) else None
         except ValueError:
-            message = f"unexpected character inside braces: {word[0]!r}"
-            self._fail(message if self.braces else f'bad number or duration syntax: "{word}"', len(word))
+            value = None
+        if value is None:
+            self._fail(f'bad number or duration syntax: "{word}"', len(word))
+        else:
+            self._add(Kind.NUMBER, word, len(word), value)
 
     def _name(self, word: str) -> None:
         if word.lower() in ("inf", "nan") and not self.braces:
@@ -199,7 +216,9 @@ class _Lexer:
 
     def _operator(self, text: str) -> None:
         if text in "{}" and self.braces is (text == "{"):
-            self._fail(f"unexpected {_PUNCTUATION[text]} {text!r}" if text == "{" else f"unexpected character: {text!r}")
+            self._fail(
+                f"unexpected {_PUNCTUATION[text]} {text!r}" if text == "{" else f"unexpected character: {text!r}"
+            )
             return
         if text in "[]" and self.brackets is (text == "["):
             self._fail(f"unexpected {_PUNCTUATION[text]} {text!r}")

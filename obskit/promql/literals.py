@@ -39,8 +39,7 @@ def format_number(value: float) -> str:
     mantissa, _, exponent = f"{value!r}".partition("e")
     if exponent:
         return f"{mantissa}e{exponent}"
-    if mantissa.endswith(".0"):
-        mantissa = mantissa[:-2]
+    mantissa = mantissa.removesuffix(".0")
     whole = mantissa.lstrip("-")
     if "." not in mantissa and len(whole) > 21:
         return f"{value:e}"

@@ -48,12 +48,12 @@ def present_over_time(windows: Windows) -> Block:
 
 def last_over_time(windows: Windows) -> Block:
     """The newest value."""
-    return _any_sample(windows, windows.nth(windows.samples.values, windows.last - 1))  # type: ignore[arg-type]
+    return _any_sample(windows, windows.nth(windows.samples.values, windows.last - 1))
 
 
 def first_over_time(windows: Windows) -> Block:
     """The oldest value."""
-    return _any_sample(windows, windows.nth(windows.samples.values, windows.first))  # type: ignore[arg-type]
+    return _any_sample(windows, windows.nth(windows.samples.values, windows.first))
 
 
 def ts_of_last_over_time(windows: Windows) -> Block:
@@ -98,12 +98,11 @@ def stdvar_over_time(windows: Windows) -> Block:
 
 
 def _variance(segments: Segments) -> Floats:
-    with np.errstate(all="ignore"):
-        means = segments.sum(segments.values) / segments.counts
-        apart = segments.values - segments.spread(means)
-        # The mean is rounded: what its error adds to the squares is taken out again (two-pass algorithm).
-        drift = segments.sum(apart) / segments.counts
-        return segments.sum(apart * apart) / segments.counts - drift * drift
+    means = segments.sum(segments.values) / segments.counts
+    apart = segments.values - segments.spread(means)
+    # The mean is rounded: what its error adds to the squares is taken out again (two-pass algorithm).
+    drift = segments.sum(apart) / segments.counts
+    return segments.sum(apart * apart) / segments.counts - drift * drift
 
 
 def quantile_over_time(windows: Windows, q: Floats) -> Block:
@@ -118,7 +117,11 @@ def mad_over_time(windows: Windows) -> Block:
         half = np.full(len(segments.counts), 0.5)
         medians = segments.spread(_quantiles(segments, half))
         apart = Segments(
-            np.abs(segments.values - medians), segments.times_ms, segments.starts, segments.counts, segments.at_ms,
+            np.abs(segments.values - medians),
+            segments.times_ms,
+            segments.starts,
+            segments.counts,
+            segments.at_ms,
             segments.steps,
         )
         poisoned = np.logical_or.reduceat(np.isnan(segments.values), segments.starts)
@@ -136,12 +139,11 @@ def _quantiles(segments: Segments, q: Floats) -> Floats:
 
 def interpolate(ordered: Floats, starts: Ints, counts: Ints, q: Floats) -> Floats:
     """The q-quantile of sorted stretches of a column (promql/quantile.go, quantile)."""
-    with np.errstate(all="ignore"):
-        rank = np.where((q >= 0) & (q <= 1), q, 0.0) * (counts - 1)
-        lower = np.clip(np.floor(rank).astype(np.int64), 0, counts - 1)
-        upper = np.minimum(lower + 1, counts - 1)
-        weight = rank - np.floor(rank)
-        result = ordered[starts + lower] * (1 - weight) + ordered[starts + upper] * weight
+    rank = np.where((q >= 0) & (q <= 1), q, 0.0) * (counts - 1)
+    lower = np.clip(np.floor(rank).astype(np.int64), 0, counts - 1)
+    upper = np.minimum(lower + 1, counts - 1)
+    weight = rank - np.floor(rank)
+    result = ordered[starts + lower] * (1 - weight) + ordered[starts + upper] * weight
     return np.where(np.isnan(q), np.nan, np.where(q < 0, -np.inf, np.where(q > 1, np.inf, result)))
 
 
@@ -154,8 +156,7 @@ def deriv(windows: Windows) -> Block:
 def predict_linear(windows: Windows, seconds: Floats) -> Block:
     """What a straight line through the samples reaches `seconds` after the evaluation time."""
     slope, now = _regressions(windows)
-    with np.errstate(all="ignore"):
-        return windows.block(slope * seconds + now, windows.counts >= 2)
+    return windows.block(slope * seconds + now, windows.counts >= 2)
 
 
 def _regressions(windows: Windows) -> tuple[Floats, Floats]:
@@ -165,15 +166,14 @@ def _regressions(windows: Windows) -> tuple[Floats, Floats]:
 
 def _line(segments: Segments) -> tuple[Floats, Floats]:
     values, counts = segments.values, segments.counts
-    with np.errstate(all="ignore"):
-        x = (segments.times_ms - segments.spread(segments.at_ms)) / 1000
-        mean_x, mean_y = segments.sum(x) / counts, segments.sum(values) / counts
-        apart_x, apart_y = x - segments.spread(mean_x), values - segments.spread(mean_y)
-        slope = segments.sum(apart_x * apart_y) / segments.sum(apart_x * apart_x)
-        first = values[segments.starts]
-        flat = np.logical_and.reduceat(values == segments.spread(first), segments.starts)
-        slope = np.where(flat, np.where(np.isinf(first), np.nan, 0.0), slope)
-        now = np.where(flat, np.where(np.isinf(first), np.nan, first), mean_y - slope * mean_x)
+    x = (segments.times_ms - segments.spread(segments.at_ms)) / 1000
+    mean_x, mean_y = segments.sum(x) / counts, segments.sum(values) / counts
+    apart_x, apart_y = x - segments.spread(mean_x), values - segments.spread(mean_y)
+    slope = segments.sum(apart_x * apart_y) / segments.sum(apart_x * apart_x)
+    first = values[segments.starts]
+    flat = np.logical_and.reduceat(values == segments.spread(first), segments.starts)
+    slope = np.where(flat, np.where(np.isinf(first), np.nan, 0.0), slope)
+    now = np.where(flat, np.where(np.isinf(first), np.nan, first), mean_y - slope * mean_x)
     return slope, now
 
 
@@ -202,9 +202,22 @@ def _smooth(values: list[float], smoothing: float, trend_factor: float) -> float
 FOLDS: dict[str, Callable[[Windows], Block]] = {
     fold.__name__: fold
     for fold in (
-        sum_over_time, avg_over_time, min_over_time, max_over_time, count_over_time, present_over_time, last_over_time,
-        first_over_time, ts_of_last_over_time, ts_of_first_over_time, ts_of_min_over_time, ts_of_max_over_time,
-        stddev_over_time, stdvar_over_time, mad_over_time, deriv,
+        sum_over_time,
+        avg_over_time,
+        min_over_time,
+        max_over_time,
+        count_over_time,
+        present_over_time,
+        last_over_time,
+        first_over_time,
+        ts_of_last_over_time,
+        ts_of_first_over_time,
+        ts_of_min_over_time,
+        ts_of_max_over_time,
+        stddev_over_time,
+        stdvar_over_time,
+        mad_over_time,
+        deriv,
     )
 }
 """The functions that take a range and nothing else."""

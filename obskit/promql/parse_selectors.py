@@ -145,7 +145,7 @@ class SelectorParser(TokenReader):
             self.fail_at(f"error parsing regexp: {error}", value)
         if label == NAME and op is MatchOp.EQUAL:
             self.name_once(name, matcher.value, token)
-            name = matcher.value if not name else name
+            name = name or matcher.value
             if matcher.value:
                 matchers.insert(0, matcher)
                 return name
@@ -196,9 +196,9 @@ class SelectorParser(TokenReader):
             inner = self.duration()
             self.expect_operator(")", "duration")
             return inner
-        if token.word in _DURATION_CALLS and self.peek().text == "(":
-            return self.duration_call()
-        self.unexpected("duration", "number, duration, step(), or range()")
+        if token.word not in _DURATION_CALLS or self.peek().text != "(":
+            self.unexpected("duration", "number, duration, step(), or range()")
+        return self.duration_call()
 
     def duration_call(self) -> Duration:
         """`step()`, `range()`, `min_of(a, b)`, `max_of(a, b)`."""

@@ -62,10 +62,10 @@ class Parser(SelectorParser):
 
     def run(self) -> Expr:
         """The whole text as one expression."""
-        if self.token.kind is Kind.END:
+        if len(self.tokens) == 1 and self.token.kind is Kind.END:
             raise QuerySyntaxError("no expression found in input", self.text, 0, 0)
         expr = self.expression()
-        if self.token.kind is not Kind.END:
+        if self.token is not self.tokens[-1] or self.token.kind is Kind.ERROR:
             self.unexpected()
         return expr
 
@@ -318,11 +318,11 @@ class Parser(SelectorParser):
         """The shift of what a modifier stands behind."""
         if isinstance(expr, MatrixSelector):
             return expr.vector.shift
-        if isinstance(expr, VectorSelector | Subquery):
-            return expr.shift
-        self.check.fail(
-            f"{what} must be preceded by an instant vector selector or range vector selector or a subquery", expr
-        )
+        if not isinstance(expr, VectorSelector | Subquery):
+            self.check.fail(
+                f"{what} must be preceded by an instant vector selector or range vector selector or a subquery", expr
+            )
+        return expr.shift
 
     def shifted(self, expr: Expr, shift: Shift) -> Expr:
         """The expression with another shift."""
@@ -330,4 +330,3 @@ class Parser(SelectorParser):
             return replace(expr, vector=replace(expr.vector, shift=shift), end=self.last_end)
         assert isinstance(expr, VectorSelector | Subquery)
         return replace(expr, shift=shift, end=self.last_end)
-

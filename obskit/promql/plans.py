@@ -27,7 +27,19 @@ from obskit.promql.nodes import (
 from obskit.promql.parser import parse
 
 TIME_DEPENDENT: Final = frozenset(
-    "days_in_month day_of_month day_of_week day_of_year hour minute month year predict_linear time timestamp".split()
+    {
+        "days_in_month",
+        "day_of_month",
+        "day_of_week",
+        "day_of_year",
+        "hour",
+        "minute",
+        "month",
+        "year",
+        "predict_linear",
+        "time",
+        "timestamp",
+    }
 )
 """Functions whose result depends on the evaluation time even when their arguments do not."""
 
@@ -108,5 +120,3 @@ def _shifted(shift: Shift, before_ms: int) -> int:
 
 def _milliseconds(duration: Duration) -> int:
     return round(duration * 1000) if isinstance(duration, float) else 0
-
-

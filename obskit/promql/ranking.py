@@ -77,10 +77,8 @@ def _only(block: Block, rows: Ints, steps: Ints) -> Block:
 
 def quantile(context: Context, expr: Aggregate, grouped: Grouped, param: Floats) -> Block:
     """The q-quantile of each group."""
-    from obskit.promql.functions import check_quantile  # noqa: PLC0415 - the registry comes after the aggregations
-
     assert expr.param is not None
-    check_quantile(context, param, expr.param)
+    context.check_quantile(param, expr.param)
     block, groups = grouped
     cells = _cells(grouped, np.positive, nan_last=False)
     shape = (len(groups.sets), block.steps)

@@ -61,7 +61,7 @@ def window_means(windows: Windows) -> Floats:
     def recompute(index: tuple[int, ...]) -> float:
         return safe_mean(values[windows.first[index] : windows.last[index]].tolist())
 
-    return _means(window_sums(windows), windows.counts, recompute, values)
+    return _means(window_sums(windows), windows.counts.astype(float), recompute, values)
 
 
 def group_sums(block: Block, groups: Groups) -> Floats:
@@ -73,7 +73,7 @@ def group_sums(block: Block, groups: Groups) -> Floats:
         return neumaier(_cell(block, groups, index))
 
     def fold(ufunc: np.ufunc, column: Floats) -> Floats:
-        return reduce_groups(ufunc, column, groups)  # type: ignore[return-value]  # a float column gives floats
+        return reduce_groups(ufunc, column, groups)
 
     return _careful(values, fold, recompute, None)
 
@@ -102,7 +102,7 @@ def _careful(
 ) -> Floats:
     sums = fold(np.add, column)
     # Nothing cancels among numbers of one sign; a NaN makes this comparison false and the long way is taken.
-    if not len(column) or column.min() >= 0.0 and np.isfinite(sums).all():
+    if not len(column) or (column.min() >= 0.0 and np.isfinite(sums).all()):
         return sums
     finite = np.isfinite(column)
     magnitudes = fold(np.add, np.where(finite, np.abs(column), 0.0))
@@ -115,9 +115,7 @@ def _careful(
     return sums
 
 
-def _means(
-    sums: Floats, counts: Floats, recompute: Callable[[tuple[int, ...]], float], column: Floats
-) -> Floats:
+def _means(sums: Floats, counts: Floats, recompute: Callable[[tuple[int, ...]], float], column: Floats) -> Floats:
     means = sums / np.maximum(counts, 1)
     # An infinite sum of finite numbers is an overflow; with an infinity among the terms it is the answer.
     if np.isinf(sums).any() and not np.isinf(column).all():

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from obskit.model.samples import STALE_NAN_BITS
-from obskit.promql.blocks import Block, Bools, Floats
+from obskit.promql.blocks import Block, Bools, Floats, Kind
 from obskit.promql.labelsets import Ints, LabelSets
 
 CHUNK: Final = 1 << 20
@@ -68,13 +68,13 @@ class Windows:
         """The windows' rows with these values."""
         return Block(self.sets, values, present)
 
-    def nth(self, column: NDArray[np.generic], position: Ints) -> NDArray[np.generic]:
+    def nth(self, column: NDArray[Kind], position: Ints) -> NDArray[Kind]:
         """The column at these positions; anything where a window is empty."""
         if not len(column):
             return np.zeros(position.shape, column.dtype)
         return column.take(position, mode="clip")
 
-    def reduce(self, ufunc: np.ufunc, column: NDArray[np.generic], *, skip: int = 0) -> Floats:
+    def reduce(self, ufunc: np.ufunc, column: NDArray[Any], *, skip: int = 0) -> Floats:
         """`ufunc` over the column in each window, less its first `skip` samples; anything where nothing is left."""
         if not len(column):
             return np.zeros(self.first.shape)
@@ -128,7 +128,7 @@ class Segments:
         result: Floats = np.add.reduceat(column, self.starts)
         return result
 
-    def spread(self, per_window: NDArray[np.generic]) -> NDArray[np.generic]:
+    def spread(self, per_window: NDArray[Kind]) -> NDArray[Kind]:
         """A value per window, repeated for each of its samples."""
         return np.repeat(per_window, self.counts)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,11 +43,6 @@ class Case:
 def number(value: Any) -> float:
     """A number of the JSON form, where `stale` and what JSON lacks are strings."""
     return STALE_NAN if value == "stale" else float(value)
-
-
-def bits(value: float) -> bytes:
-    """The bits of a float."""
-    return struct.pack("<d", value)
 
 
 def read_json(path: Path) -> Iterator[Case]:

@@ -8,9 +8,10 @@ import re
 from obskit.errors import QueryError, QuerySyntaxError
 from obskit.model.labels import Labels
 from obskit.model.results import Matrix, Result, Scalar, String, Vector
+from obskit.model.samples import is_stale
 from obskit.promql.engine import Engine
 from obskit.testing.store import MemoryMetrics
-from tests.conformance.cases import Case, Points, bits
+from tests.conformance.cases import Case, Points
 
 TOLERANCE = 1e-6
 
@@ -27,7 +28,9 @@ def problem(case: Case) -> str | None:
     """What is wrong with the answer to the case; None when it is right."""
     try:
         engine = engine_for(case)
-        result = engine.instant(case.query, *case.times) if len(case.times) == 1 else engine.range(case.query, *case.times)
+        result = (
+            engine.instant(case.query, *case.times) if len(case.times) == 1 else engine.range(case.query, *case.times)
+        )
     except QueryError as error:
         return _wrong_error(case, error)
     if case.expect.kind == "error":
@@ -48,19 +51,12 @@ def _wrong_error(case: Case, error: QueryError) -> str | None:
 
 
 def same(got: float, want: float) -> bool:
-    """Whether two values are equal as the suite sees it."""
+    """Whether two values are equal as the suite sees it: NaN equals NaN, stale only stale."""
     if math.isnan(got) or math.isnan(want):
-        return math.isnan(got) and math.isnan(want) and (bits(got) == bits(want) or "stale" not in _nans(got, want))
+        return math.isnan(got) and math.isnan(want) and is_stale(got) == is_stale(want)
     if math.isinf(got) or math.isinf(want):
         return got == want
-    return abs(got - want) <= TOLERANCE * max(abs(got), abs(want), 1e-300)
-
-
-def _nans(*values: float) -> set[str]:
-    return {"stale" if bits(value) == bits(_STALE) else "nan" for value in values}
-
-
-from obskit.model.samples import STALE_NAN as _STALE  # noqa: E402
+    return abs(got - want) <= TOLERANCE * max(abs(got), abs(want))
 
 
 def rows(result: Result) -> list[tuple[Labels, Points]]:
@@ -88,8 +84,12 @@ def _wrong_value(case: Case, result: Result) -> str | None:
         return f"got {got}, expected {expect.series}"
     for labels, points in got:
         want = expect.series[labels]
-        times = [t for t, _ in points] == [t for t, _ in want] or len(case.times) == 1 and expect.kind == "vector"
-        if len(points) != len(want) or not times or not all(same(g, w) for (_, g), (_, w) in zip(points, want)):
+        times = [t for t, _ in points] == [t for t, _ in want] or (len(case.times) == 1 and expect.kind == "vector")
+        if (
+            len(points) != len(want)
+            or not times
+            or not all(same(g, w) for (_, g), (_, w) in zip(points, want, strict=True))
+        ):
             return f"{labels}: got {points}, expected {want}"
     if expect.ordered and [labels for labels, _ in got] != list(expect.series):
         return f"order {[str(labels) for labels, _ in got]}, expected {[str(labels) for labels in expect.series]}"
@@ -121,14 +121,13 @@ def _wrong_in_range(case: Case, engine: Engine) -> str | None:
     except QueryError as error:
         # Another step may well have what this one lacks (two series of one group, say).
         return f"in a range: {error}"
-    got = {
-        labels: [value for t, value in points if t == at]
-        for labels, points in rows(result)
-    }
+    got = {labels: [value for t, value in points if t == at] for labels, points in rows(result)}
     got = {labels: values for labels, values in got.items() if values}
-    want = {Labels(): [case.expect.scalar]} if case.expect.kind == "scalar" else {
-        labels: [points[0][1]] for labels, points in case.expect.series.items()
-    }
+    want = (
+        {Labels(): [case.expect.scalar]}
+        if case.expect.kind == "scalar"
+        else {labels: [points[0][1]] for labels, points in case.expect.series.items()}
+    )
     if got.keys() != want.keys() or not all(same(got[labels][0], want[labels][0]) for labels in got):
         return f"in a range: got {got}, expected {want}"
     return None

@@ -30,6 +30,11 @@ def attempt(case: Case) -> str | None:
         return traceback.format_exc(limit=-3)
 
 
+def say(text: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(text + "\n")
+
+
 def main(arguments: list[str]) -> int:
     """Run the files; 1 when a case failed."""
     plain, quiet = "--plain" in arguments, "--quiet" in arguments
@@ -43,10 +48,10 @@ def main(arguments: list[str]) -> int:
             wrong = attempt(case)
             (passed if wrong is None else failed)[group] += 1
             if wrong is not None and not quiet:
-                print(f"{case.id} [{group}] {case.query}\n    at {case.times}: {wrong[:900]}\n")
+                say(f"{case.id} [{group}] {case.query}\n    at {case.times}: {wrong[:900]}\n")
     for group in sorted(passed | failed):
-        print(f"{group}: {passed[group]} passed, {failed[group]} failed")
-    print(f"{passed.total()} passed, {failed.total()} failed")
+        say(f"{group}: {passed[group]} passed, {failed[group]} failed")
+    say(f"{passed.total()} passed, {failed.total()} failed")
     return 1 if failed else 0
 
 

@@ -84,7 +84,9 @@ def _expect(lines: list[str], flag: str | None, times: tuple[int, ...]) -> Expec
                 fields |= {"kind": "string", "string": unquote(text)}
             else:
                 notes.setdefault(what, []).append({how: text.strip()} if how else {})
-        elif re.fullmatch(r"[-+]?[\w.]+(?:[-+]\d+)?", line) and not re.match(r"[a-zA-Z_:]+(?<!inf)(?<!nan)$", line, re.I):
+        elif re.fullmatch(r"[-+]?[\w.]+(?:[-+]\d+)?", line) and not re.match(
+            r"[a-zA-Z_:]+(?<!inf)(?<!nan)$", line, re.IGNORECASE
+        ):
             sign = -1 if line.startswith("-") else 1
             fields |= {"kind": "scalar", "scalar": sign * parse_number(line.lstrip("+-"))}
         else:
