@@ -29,13 +29,24 @@ class Health:
     waiting: set[str] = field(default_factory=set)
 
 
-def build_app(
-    health: Health, *, overview: Callable[[], str], reload: Callable[[], Awaitable[str]], token: Secret | None
-) -> ASGIApp:
-    """The application. `overview` is the front page's text; `reload` re-reads the config and returns what was wrong."""
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the server may ask of the daemon.
+
+    `overview` is the front page's text; `reload` reads the config again and returns what was wrong; `change_outbox`
+    takes an action's id and `retry` or `drop`, and says whether there was something to change.
+    """
+
+    overview: Callable[[], str]
+    reload: Callable[[], Awaitable[str]]
+    change_outbox: Callable[[int, str], Awaitable[bool]]
+
+
+def build_app(health: Health, doors: Doors, *, token: Secret | None) -> ASGIApp:
+    """The application; with a `token`, every path but OPEN_PATHS asks for it."""
 
     async def front(_: Request) -> Response:
-        return PlainTextResponse(overview())
+        return PlainTextResponse(doors.overview())
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -49,8 +60,13 @@ def build_app(
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     async def read_again(_: Request) -> Response:
-        wrong = await reload()
+        wrong = await doors.reload()
         return PlainTextResponse(wrong or "reloaded\n", 500 if wrong else 200)
+
+    async def change_outbox(request: Request) -> Response:
+        id, what = request.path_params["id"], request.path_params["what"]  # noqa: A001
+        changed = what in ("retry", "drop") and await doors.change_outbox(id, what)
+        return PlainTextResponse("done\n" if changed else "nothing to change\n", 200 if changed else 404)
 
     routes = [
         Route("/", front),
@@ -60,6 +76,7 @@ def build_app(
         Route("/-/ready", ready),
         Route("/metrics", metrics),
         Route("/-/reload", read_again, methods=["POST", "PUT"]),
+        Route("/-/outbox/{id:int}/{what:str}", change_outbox, methods=["POST"]),
     ]
     return Starlette(routes=routes, middleware=[Middleware(_TokenGate, token=token)] if token else [])
 

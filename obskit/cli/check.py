@@ -1,0 +1,108 @@
+"""`obskit check`: everything wrong with config and rule files in one run. `obskit schema`: for editors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from obskit.cli.options import DEFAULT_CONFIGS, show_problems
+from obskit.model.problems import Problem, Severity
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--format", "style", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@click.option("--lint-fatal", is_flag=True, help="Warnings end with exit code 3.")
+def check(paths: tuple[Path, ...], style: str, lint_fatal: bool) -> None:
+    """Check config files (with everything they name) and rule files.
+
+    PATHS are config files, rule files or folders of rule files; without any, ./obskit.yaml.
+
+    Exit codes: 0 nothing wrong, 1 errors, 2 wrong usage, 3 warnings with --lint-fatal.
+
+    \b
+    Examples:
+      obskit check
+      obskit check alert_rules/ --format github
+    """
+    from obskit.config import check_files
+
+    checked = check_files(_expand(paths))
+    errors = [problem for problem in checked.problems if problem.severity is Severity.ERROR]
+    warnings = [problem for problem in checked.problems if problem.severity is Severity.WARNING]
+    _print(checked.problems, style)
+    if style == "text":
+        counts = f"{_count(len(checked.files), 'file')}, {_count(checked.rules, 'rule')}"
+        click.echo(f"{counts}, {_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}")
+    if errors:
+        sys.exit(1)
+    if warnings and lint_fatal:
+        sys.exit(3)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of obskit.yaml.
+
+    \b
+    For completion in editors, as the first line of obskit.yaml:
+      # yaml-language-server: $schema=obskit.schema.json
+    """
+    from obskit.config.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _expand(paths: tuple[Path, ...]) -> list[Path]:
+    if not paths:
+        found = [Path(name) for name in DEFAULT_CONFIGS if Path(name).is_file()][:1]
+        if not found:
+            raise click.UsageError(f"no config found ({', '.join(DEFAULT_CONFIGS)}): name the files to check")
+        return found
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+        elif path.exists():
+            files.append(path)
+        else:
+            raise click.UsageError(f"no such file: {path}")
+    return files
+
+
+def _print(problems: list[Problem], style: str) -> None:
+    if style == "json":
+        click.echo(json.dumps([_as_dict(problem) for problem in problems], indent=2))
+    elif style == "github":
+        for problem in problems:
+            level = "error" if problem.severity is Severity.ERROR else "warning"
+            place = f"file={problem.place.file},line={problem.place.line},col={problem.place.column}"
+            click.echo(f"::{level} {place},title={problem.id}::{_escape(problem.message)}")
+    else:
+        show_problems(problems, stream=sys.stdout)
+
+
+def _as_dict(problem: Problem) -> dict[str, Any]:
+    place = problem.place
+    return {
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+        "length": place.length,
+        "severity": problem.severity.value,
+        "id": problem.id,
+        "message": problem.message,
+    }
+
+
+def _escape(text: str) -> str:
+    """As GitHub's workflow commands want it."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,294 @@
+"""The daemon: every part built, started in order, reloaded in place, and stopped so that nothing decided is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from obskit import __version__
+from obskit.clock import Clock
+from obskit.collect import Supervisor
+from obskit.collect.feed import Feed
+from obskit.collect.table import find_kind
+from obskit.config import Config, load_config
+from obskit.config.sections import parse_listen
+from obskit.errors import CollectorError, ConfigError
+from obskit.logql.engine import Engine as LogQL
+from obskit.model.labels import Labels
+from obskit.model.problems import Problem
+from obskit.model.telemetry import REGISTRY, Gauge
+from obskit.notify.base import ACTION_KIND
+from obskit.outbound import httpx
+from obskit.outbox import Outbox
+from obskit.promql.engine import Engine as PromQL
+from obskit.routing.dispatch import Dispatcher
+from obskit.routing.tree import Route, build_tree
+from obskit.rules.commits import Listeners
+from obskit.rules.evaluation import Evaluator
+from obskit.rules.runner import Runner
+from obskit.store.database import Database
+from obskit.store.embedded import EmbeddedStore
+from obskit.watch import systemd
+from obskit.watch.changes import changed
+from obskit.watch.overview import Overview, look
+from obskit.watch.parts import Destinations, keep_windows, sources_of
+from obskit.web.app import Doors, Health, build_app
+from obskit.web.server import bind, serve
+
+log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 7.0
+"""How long a stop waits for messages on their way: with the rest of the stop, under 10 s."""
+
+BUILD = Gauge("obskit_build_info", "The version that runs.", ("version",), registry=REGISTRY)
+RELOAD_OK = Gauge(
+    "obskit_config_last_reload_successful", "Whether the config was taken at the last try.", registry=REGISTRY
+)
+RELOADED = Gauge(
+    "obskit_config_last_reload_success_timestamp_seconds", "When the config was last taken.", registry=REGISTRY
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line decides. `dry_run`: decide on an empty store in a temporary folder, print, send nothing."""
+
+    dry_run: bool = False
+    listen: str | None = None
+
+
+class Daemon:
+    """One `obskit watch`. `start`, then `run` until `stop` is set, then `close`; or `once` instead of `run`."""
+
+    def __init__(self, config: Config, clock: Clock, options: Options | None = None) -> None:
+        self.config = config
+        self._clock = clock
+        self._options = options or Options()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._health = Health({"starting"})
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._started_ms = clock.now_ms()
+        self._reloading = asyncio.Lock()
+        self._replaced = asyncio.Event()
+
+    async def start(self) -> None:
+        """Open the store and build every part. Raises StoreError, ConfigError or CollectorError: nothing runs then."""
+        folder = self.config.store.path
+        if self._options.dry_run:
+            self._folder = tempfile.TemporaryDirectory(prefix="obskit-dry-run-")
+            folder = Path(self._folder.name)
+        self._listener = bind(*parse_listen(self._options.listen or self.config.web.listen))
+        self._database = Database.open(folder)
+        self._store = EmbeddedStore(self._database, self._clock, self.config.store)
+        keep_windows(self._store, self.config.groups)
+        await asyncio.to_thread(self._store.load)
+        self._http = httpx.AsyncClient(timeout=10, follow_redirects=False)
+        self._destinations = self._build_destinations(self.config)
+        self._outbox = Outbox(
+            self._database, self._clock, {ACTION_KIND: self._deliver}, intervals=self._destinations.intervals
+        )
+        self._dispatcher = Dispatcher(
+            self._database,
+            self._clock,
+            build_tree(self.config.route),
+            self._destinations.by_receiver,
+            external_url=self.config.general.external_url,
+            decided=self._outbox.wake,
+        )
+        self._runner = self._build_runner()
+        self._supervisor = Supervisor(self._store, self._clock)
+        BUILD.labels(__version__).set(1)
+        self._note_reload(successful=True)
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Run every loop until `stop` is set; False when a loop ended by itself, which is a bug of ours."""
+        self._store.subscribe(self._runner.wake)
+        self._begin("outbox", self._outbox.run())
+        self._begin("dispatch", self._dispatcher.run())
+        self._begin("rules", self._runner.run())
+        self._begin("retention", self._store.retention.run(self._clock))
+        self._begin("web", serve(self._app(), self._listener))
+        self._begin("reload", self._follow_files())
+        self._begin("watchdog", self._watchdog())
+        await self._supervisor.reload(sources_of(self.config))
+        self._health.waiting.clear()
+        systemd.notify(f"READY=1\nSTATUS={len(self.config.sources)} collectors, {self.config.rule_count} rules")
+        log.info(
+            "ready: collectors=%d rules=%d store=%s",
+            len(self.config.sources),
+            self.config.rule_count,
+            self._database.folder,
+        )
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([stopping, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        return self._explain_end() if not stop.is_set() else True
+
+    async def once(self) -> bool:
+        """Read every collector once, evaluate every rule once, deliver what follows; whether everything could be read."""
+        well = True
+        self._dispatcher.reload(_at_once(build_tree(self.config.route)), self._destinations.by_receiver)
+        for source in sources_of(self.config):
+            collector = find_kind(source.kind).build(source.settings)
+            feed = Feed(collector.name, self._store, self._clock)
+            try:
+                await collector.once(feed)
+            except CollectorError:
+                well = False  # its book has told why
+        await self._runner.evaluate_all(self._clock.now_ms())
+        self._begin("outbox", self._outbox.run())
+        self._begin("dispatch", self._dispatcher.run())
+        await self._clock.sleep(0.1)
+        return well
+
+    async def close(self) -> None:
+        """Stop in order: nothing new comes in, what was decided goes out for a while, the store is closed last."""
+        systemd.notify("STOPPING=1")
+        self._health.waiting.add("stopping")
+        await self._supervisor.stop()
+        await self._end("rules", "retention", "reload", "watchdog", "dispatch")
+        if "outbox" in self._tasks:
+            await self._outbox.drain(DRAIN_S)
+        await self._end("outbox", "web")
+        self._listener.close()
+        await self._http.aclose()
+        await self._store.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    async def reload(self) -> str:
+        """Read the config again. What is wrong with it is returned and logged, and the old one goes on."""
+        async with self._reloading:
+            systemd.notify("RELOADING=1")
+            try:
+                config = await asyncio.to_thread(load_config, self.config.path)
+                await self._take(config)
+            except (ConfigError, CollectorError) as error:
+                return self._refuse(error)
+            finally:
+                systemd.notify("READY=1")
+            self._note_reload(successful=True)
+            log.info("config reloaded: collectors=%d rules=%d", len(config.sources), config.rule_count)
+            return ""
+
+    def overview(self) -> Overview:
+        """How everything stands, for the status table and the front page."""
+        return look(
+            supervisor=self._supervisor,
+            runner=self._runner,
+            outbox=self._outbox,
+            started_ms=self._started_ms,
+            now_ms=self._clock.now_ms(),
+        )
+
+    # Building
+
+    def _build_destinations(self, config: Config) -> Destinations:
+        return Destinations.build(config, self._http, dry_run=self._options.dry_run)
+
+    def _build_runner(self) -> Runner:
+        general = self.config.general
+        evaluator = Evaluator(
+            PromQL(self._store.metrics, default_step_ms=general.evaluation_interval),
+            LogQL(self._store.logs),
+            external_labels=Labels(general.external_labels),
+            external_url=general.external_url,
+        )
+        listeners = Listeners(record=self._dispatcher.accept, after_commit=self._dispatcher.wake)
+        return Runner(self._store, evaluator, listeners, self._clock, groups=self.config.groups)
+
+    def _app(self) -> Any:
+        token = self.config.web.token
+        doors = Doors(overview=lambda: self.overview().as_text(), reload=self.reload, change_outbox=self._change_outbox)
+        return build_app(self._health, doors, token=token)
+
+    async def _change_outbox(self, id: int, what: str) -> bool:
+        return await (self._outbox.retry(id) if what == "retry" else self._outbox.drop(id))
+
+    async def _deliver(self, delivery: Any) -> Any:
+        """Through the destinations of now: a reload must not leave the outbox with those of before."""
+        return await self._destinations.deliver(delivery)
+
+    # Running
+
+    def _begin(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+        self._tasks[name] = asyncio.create_task(loop, name=name)
+
+    async def _end(self, *names: str) -> None:
+        ending = [self._tasks.pop(name) for name in names if name in self._tasks]
+        for task in ending:
+            task.cancel()
+        for task in ending:
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+    def _explain_end(self) -> bool:
+        for name, task in self._tasks.items():
+            if task.done() and not task.cancelled():
+                log.critical("a loop ended by itself: loop=%s", name, exc_info=task.exception())
+        return False
+
+    async def _watchdog(self) -> None:
+        """WATCHDOG=1 comes from this loop, so a loop that is stuck is a service that systemd restarts."""
+        every_s = systemd.watchdog_s()
+        while True:
+            await self._clock.sleep(every_s or 3600.0)
+            if every_s:
+                systemd.notify("WATCHDOG=1")
+
+    # Reload
+
+    async def _follow_files(self) -> None:
+        while True:
+            await changed(self.config.files, self._clock)
+            await self.reload()
+
+    async def _take(self, config: Config) -> None:
+        destinations = self._build_destinations(config)
+        for key in ("store", "web"):
+            if getattr(config, key) != getattr(self.config, key):
+                log.warning("this change needs a restart: section=%s", key)
+        if replace_general(config) != replace_general(self.config):
+            log.warning("this change needs a restart: section=global (external_labels, external_url)")
+        await self._supervisor.reload(sources_of(config))
+        keep_windows(self._store, config.groups)
+        self._destinations = destinations
+        self._outbox.reload({ACTION_KIND: self._deliver}, destinations.intervals)
+        self._dispatcher.reload(build_tree(config.route), destinations.by_receiver)
+        await self._runner.reload(config.groups)
+        self.config = config
+
+    def _refuse(self, error: ConfigError | CollectorError) -> str:
+        problems = error.problems if isinstance(error, ConfigError) else ()
+        log.error("config not taken, the old one goes on: problems=%d", len(problems) or 1)
+        for problem in problems:
+            log.error("config: %s", problem)
+        self._note_reload(successful=False)
+        return _report(problems) or f"{error}\n"
+
+    def _note_reload(self, *, successful: bool) -> None:
+        RELOAD_OK.set(1 if successful else 0)
+        if successful:
+            RELOADED.set(self._clock.now_ms() / 1000)
+
+
+def replace_general(config: Config) -> tuple[dict[str, str], str]:
+    """What templates and links were built with."""
+    return dict(config.general.external_labels), config.general.external_url
+
+
+def _at_once(route: Route) -> Route:
+    """The same tree without waiting for a group to fill."""
+    return replace(route, group_wait_ms=0, routes=tuple(_at_once(child) for child in route.routes))
+
+
+def _report(problems: tuple[Problem, ...]) -> str:
+    return "".join(f"{problem}\n{problem.frame()}\n" for problem in problems)
