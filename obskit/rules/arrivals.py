@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from obskit.logql.nodes import stream_selectors
 from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, exact_name, match_all
 from obskit.rules.evaluation import metric_selectors
@@ -100,8 +101,6 @@ class Arrivals:
     def _listen(self, group: Group, rule: AlertRule) -> None:
         self._rules[rule.key] = (group.key, rule)
         if group.type.reads_logs:
-            from obskit.logql.engine import stream_selectors
-
             self._by_stream += [(matchers, rule.key) for matchers in stream_selectors(rule.query)]
             return
         for matchers in metric_selectors(rule.query):

@@ -83,15 +83,16 @@ class Evaluator:
     def on_arrival(self, group: Group, rule: AlertRule, standing: Standing, t_ms: int) -> Outcome:
         """One evaluation of an alerting rule because data has come: it changes alerts, and writes no series."""
         try:
-            vector = self._vector(group, rule, t_ms - group.query_offset_ms)
+            # A time in milliseconds stands for all of it: the record that woke the rule may lie within.
+            vector = self._vector(group, rule, t_ms - group.query_offset_ms, extra_ns=NS_PER_MS - 1)
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
         stepped = arrive(rule, standing.active, vector, self._occasion(group, rule, standing, vector, t_ms))
         return Outcome(rule, replace(standing, active=stepped.active), transitions=stepped.transitions)
 
-    def _vector(self, group: Group, rule: Rule, at_ms: int) -> Elements:
+    def _vector(self, group: Group, rule: Rule, at_ms: int, *, extra_ns: int = 0) -> Elements:
         if group.type.reads_logs:
-            result = self._logql.instant(rule.query, at_ms * NS_PER_MS)
+            result = self._logql.instant(rule.query, at_ms * NS_PER_MS + extra_ns)
         else:
             result = self._promql.instant(rule.query, at_ms)
         return _elements(result)

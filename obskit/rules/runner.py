@@ -1,10 +1,9 @@
 """The evaluate loop: every group at its slots, and alerting rules at once when data comes that they look at.
 
-It decides when to evaluate and commits what came of it: samples, alert state and what routing makes of the
-transitions, in one transaction. What an evaluation means is left to evaluation.py and state.py.
+It decides when to evaluate. What an evaluation means is left to evaluation.py and state.py, writing it to commits.py,
+whom an arrival concerns to arrivals.py.
 
 Queries run in one worker thread, in slices, so that a big group holds up neither the event loop nor an arrival.
-What could not be committed is not adopted: the next slot decides it again.
 """
 
 from __future__ import annotations
@@ -16,55 +15,29 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from obskit.clock import Clock
 from obskit.errors import StoreError
-from obskit.model.alerts import Transition
 from obskit.model.labels import Labels
 from obskit.model.samples import STALE_NAN
 from obskit.rules import ledger, telemetry
 from obskit.rules.arrivals import Arrivals, Woken
+from obskit.rules.commits import Commits, Listeners, RuleStore
 from obskit.rules.evaluation import Evaluator, Outcome, writes
-from obskit.rules.groups import Group, Rule, source_of_rule
+from obskit.rules.groups import Group, Rule
 from obskit.rules.live import GroupStatus, LiveGroup, LiveRule, Past
-from obskit.rules.state import abandon
-from obskit.store.database import Database, Transaction
-from obskit.store.interface import Batch, Samples, Touched
+from obskit.store.interface import Samples, Touched
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-OnTransitions = Callable[[Transaction, Sequence[Transition]], None]
 
 SLICE_S: Final = 0.02
 COALESCE_S: Final = 0.01
 LONGEST_SLEEP_S: Final = 60.0
 LEAVING_MS: Final = 120_000
 """Series of a rule that is gone are ended after this time, unless another rule took them over."""
-
-
-class RuleStore(Protocol):
-    """What the runner needs of the store: an append that takes a part of the transaction with it."""
-
-    @property
-    def database(self) -> Database:
-        """Where the ledger is read from."""
-        ...
-
-    async def append(
-        self, batch: Batch, also: Callable[[Transaction], None] | None = None, *, essential: bool = False
-    ) -> None:
-        """Store the batch, and do what `also` does, in one transaction."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Listeners:
-    """Who hears of transitions: `record` inside their transaction, `after_commit` when it has been committed."""
-
-    record: OnTransitions
-    after_commit: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -90,9 +63,9 @@ class Runner:
         *,
         groups: Iterable[Group] = (),
     ) -> None:
-        self._store = store
+        self._commits = Commits(store, listeners)
+        self._database = store.database
         self._evaluator = evaluator
-        self._listeners = listeners
         self._clock = clock
         self._groups: dict[str, LiveGroup] = {group.key: LiveGroup(group, {}) for group in groups}
         self._arrivals = Arrivals(live.group for live in self._groups.values())
@@ -101,8 +74,8 @@ class Runner:
         self._tasks: asyncio.TaskGroup | None = None
         self._of_groups: list[asyncio.Task[None]] = []
         self._leaving: dict[Labels, int] = {}
+        self._changing = asyncio.Lock()
         self._restored = False
-        self._unsaved = False
 
     async def run(self) -> None:
         """Evaluate until cancelled; first take up what the last process saved."""
@@ -122,27 +95,36 @@ class Runner:
 
     async def restore(self) -> None:
         """Take up what was saved. Alerts of rules that are gone end here. Done once; `run` does it."""
-        if self._restored:
-            return
-        self._restored = True
-        groups = [live.group for live in self._groups.values()]
-        past = Past.of_ledger(await self._store.database.write(ledger.load))
-        await self._install(groups, past.after_pause(groups, self._clock.now_ms()))
+        async with self._changing:
+            if self._restored:
+                return
+            groups = [live.group for live in self._groups.values()]
+            past = Past.of_ledger(await self._database.write(ledger.load))
+            try:
+                await self._end_gone(groups, past)
+            except StoreError as error:  # alerting goes on from memory; what is left to end, the next start ends
+                log.error("rules that are gone cannot be ended: reason=%s", error)
+            self._install(groups, past.after_pause(groups, self._clock.now_ms()))
+            self._restored = True
 
     async def reload(self, groups: Iterable[Group]) -> None:
-        """Go on with these groups: rules with the same key keep their alerts, those of the others end."""
+        """Go on with these groups: rules with the same key keep their alerts, those of the others end.
+
+        Raises StoreError when that cannot be saved; the groups before then go on.
+        """
         await self.restore()
-        async with AsyncExitStack() as stack:
+        async with self._changing, AsyncExitStack() as stack:
             # Nobody is in the midst of an evaluation while all locks are held: a cancelled task loses nothing.
             for live in self._groups.values():
                 await stack.enter_async_context(live.lock)
+            past, wanted, before = Past.of_groups(self._groups.values()), list(groups), set(self._groups)
+            await self._end_gone(wanted, past)
             for task in self._of_groups:
                 task.cancel()
-            dropped = set(self._groups)
-            await self._install(list(groups), Past.of_groups(self._groups.values()))
-            for key in dropped - set(self._groups):
+            self._install(wanted, past)
+            for key in before - set(self._groups):
                 telemetry.drop_group(key)
-        self._start_groups()
+            self._start_groups()
 
     async def evaluate_all(self, at_ms: int) -> None:
         """Evaluate every group once at this time, in order (`obskit watch --once`)."""
@@ -157,36 +139,18 @@ class Runner:
 
     # Start and reload
 
-    async def _install(self, groups: Sequence[Group], past: Past) -> None:
-        lives = {group.key: past.continue_in(group) for group in groups}
-        kept = {key for live in lives.values() for key in live.rules}
-        gone = [key for key in past.rules if key not in kept]
+    async def _end_gone(self, groups: Sequence[Group], past: Past) -> None:
         now_ms = self._clock.now_ms()
-        ended = [
-            transition
-            for key in gone
-            for alert in past.rules[key].standing.active.values()
-            if (transition := abandon(alert, source_of_rule(key), now_ms)) is not None
-        ]
-        gone_groups = [key for key in past.groups if key not in lives]
-        if gone or gone_groups:
+        for labels in await self._commits.end_gone(groups, past, now_ms):
+            self._leaving[labels] = now_ms + LEAVING_MS
 
-            def also(tx: Transaction) -> None:
-                ledger.forget(tx, rules=gone, groups=gone_groups)
-                if ended:
-                    self._listeners.record(tx, ended)
-
-            await self._store.append(Batch(), also, essential=True)
-        for key in gone:
-            self._leaving.update(dict.fromkeys(past.rules[key].standing.series, now_ms + LEAVING_MS))
-        self._groups = lives
+    def _install(self, groups: Sequence[Group], past: Past) -> None:
+        self._groups = {group.key: past.continue_in(group) for group in groups}
         arrivals = Arrivals(groups)
         arrivals.take_over(self._arrivals)
         self._arrivals = arrivals
         for group in groups:
             telemetry.show_group(group.key, interval_ms=group.interval_ms, rules=len(group.rules))
-        if ended:
-            self._listeners.after_commit()
 
     def _start_groups(self) -> None:
         if self._tasks is not None:
@@ -286,7 +250,7 @@ class Runner:
             samples.values += outcome.samples.values
         if not turn.to_come:
             self._end_leaving(samples, turn.slot_ms - turn.live.group.query_offset_ms)
-        await self._commit(turn.live, turn.found, samples, slot_ms=turn.slot_ms)
+        await self._commits.commit(turn.live, turn.found, samples, slot_ms=turn.slot_ms)
         turn.found = []
         turn.written = set()
 
@@ -334,7 +298,7 @@ class Runner:
         found = await self._in_thread(self._evaluated_on_arrival, live, woken, t_ms)
         live.last_arrival_ms = t_ms
         if any(outcome.transitions for outcome in found):
-            await self._commit(live, found, Samples(), slot_ms=None)
+            await self._commits.commit(live, found, Samples(), slot_ms=None)
             telemetry.ARRIVAL_SECONDS.observe(self._clock.monotonic() - min(one.woken_s for one in woken))
 
     def _evaluated_on_arrival(self, live: LiveGroup, woken: Sequence[Woken], t_ms: int) -> list[Outcome]:
@@ -353,63 +317,8 @@ class Runner:
             self._arrivals.rest(one.rule.key, took_s=ended_s - began_s, now_s=ended_s)
         return found
 
-    # Commits
-
-    async def _commit(
-        self, live: LiveGroup, outcomes: Sequence[Outcome], samples: Samples, *, slot_ms: int | None
-    ) -> None:
-        """Write what was found, and take it over as what is true; the caller holds the group's lock."""
-        transitions = [transition for outcome in outcomes for transition in outcome.transitions]
-
-        def also(tx: Transaction) -> None:
-            self._save(tx, live, outcomes, slot_ms)
-            if transitions:
-                self._listeners.record(tx, transitions)
-
-        try:
-            if samples or transitions or any(_has_alerts(live, outcome) for outcome in outcomes):
-                await self._store.append(Batch(samples=samples), also, essential=True)
-        except Exception as error:  # noqa: BLE001 - logged there; the loop must outlive a full disk and a bug in routing
-            self._note_unsaved(error)
-            # Pending alerts go on counting in memory; what must be told is decided again at the next slot.
-            for outcome in outcomes:
-                if not outcome.transitions:
-                    live.rules[outcome.rule.key].standing = outcome.standing
-            return
-        self._unsaved = False
-        for outcome in outcomes:
-            rule = live.rules[outcome.rule.key]
-            rule.standing = rule.saved = outcome.standing
-        if transitions:
-            self._listeners.after_commit()
-
-    def _save(self, tx: Transaction, live: LiveGroup, outcomes: Sequence[Outcome], slot_ms: int | None) -> None:
-        for outcome in outcomes:
-            saved = live.rules[outcome.rule.key].saved
-            ledger.save_alerts(tx, outcome.rule.key, saved.active, outcome.standing.active)
-        if slot_ms is None:
-            return
-        ledger.save_slot(tx, live.group.key, slot_ms)
-        now = {outcome.rule.key: outcome.standing.series for outcome in outcomes}
-        if any(live.rules[key].saved.series.keys() != series.keys() for key, series in now.items()):
-            series = {key: now.get(key, rule.saved.series) for key, rule in live.rules.items()}
-            ledger.save_series(tx, live.group.key, series)
-
-    def _note_unsaved(self, error: Exception) -> None:
-        telemetry.UNSAVED.inc()
-        if self._unsaved:
-            return
-        self._unsaved = True
-        expected = isinstance(error, StoreError)
-        log.error("rule results cannot be saved: reason=%s", error, exc_info=None if expected else error)
-
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
-
-def _has_alerts(live: LiveGroup, outcome: Outcome) -> bool:
-    """Whether the slot must be known to the next process: an alert counts by it, now or until now."""
-    return bool(outcome.standing.active or live.rules[outcome.rule.key].saved.active)
 
 
 def _by_group(woken: Iterable[Woken]) -> Iterable[tuple[str, list[Woken]]]:
