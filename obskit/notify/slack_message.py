@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from obskit.notify.text import ICONS, Card, Link, Tone, facts, headline, lines
@@ -23,13 +24,13 @@ COLOURS: Final = {
 }
 SIZE_LIMIT: Final = 12_000
 """Characters of all blocks. Slack refuses somewhat above 13,200 (undocumented, slackapi/bolt-js#2509)."""
-_SECTION_LIMIT: Final = 3_000
 _TEXT_LIMIT: Final = 3_000  # chat.update refuses more than 4,000 with msg_too_long
 _URL_LIMIT: Final = 3_000
 _TITLE_LIMIT: Final = 300
 _SUMMARY_LIMIT: Final = 1_200
 _MEMBER_LIMIT: Final = 300
-_FACTS_LIMIT: Final = 1_500
+_FACT_LIMIT: Final = 700
+_TARGET_LIMIT: Final = 1_200
 _ACTION_LIMIT: Final = 1_200
 _DETAIL_LIMIT: Final = 1_500
 _BUTTONS: Final = 5
@@ -96,13 +97,13 @@ def _message(shown: Card) -> Message:
 
 
 def _headline(shown: Card) -> str:
-    title = f"*{escape(shown.title, _TITLE_LIMIT)}*"
-    if shown.title_url and len(shown.title_url) <= _URL_LIMIT // 2:
-        title = f"*<{_link_target(shown.title_url)}|{escape(shown.title, _TITLE_LIMIT)}>*"
+    title, target = escape(shown.title, _TITLE_LIMIT), _link_target(shown.title_url)
+    if target and len(target) <= _TARGET_LIMIT:
+        title = f"<{target}|{title}>"
     chip = f"  `{escape(shown.severity, 60)}`" if shown.severity and shown.until_ms is None else ""
     # The icon repeats the state for the eye, the word for those who do not see colours.
     word = "" if shown.word == "FIRING" else f"  {escape(shown.word.lower(), 80)}"
-    first = f"{ICONS[shown.tone]} {title}{chip}{word}"
+    first = f"{ICONS[shown.tone]} *{title}*{chip}{word}"
     return f"{first}\n{escape(shown.summary, _SUMMARY_LIMIT)}" if shown.summary else first
 
 
@@ -120,16 +121,7 @@ def _members(shown: Card) -> Message | None:
 
 
 def _facts(shown: Card) -> Message:
-    # Stamps hold Slack's own markup, so they are put in after the escaping, in place of marks no text contains.
-    stamps: list[str] = []
-
-    def mark(ms: int) -> str:
-        stamps.append(_local(ms, day=shown.lasted_ms >= _DAY_MS))
-        return f"\x00{len(stamps) - 1}\x00"
-
-    text = escape(facts(replace(shown, scope=shown.scope.replace("\x00", "")), mark), _FACTS_LIMIT)
-    for number, stamp in enumerate(stamps):
-        text = text.replace(f"\x00{number}\x00", stamp)
+    text = facts(shown, partial(_local, day=shown.lasted_ms >= _DAY_MS), partial(escape, limit=_FACT_LIMIT))
     return {"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}
 
 
@@ -148,7 +140,7 @@ def _button(link: Link) -> Message:
 
 
 def _section(text: str) -> Message:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:_SECTION_LIMIT]}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
 def _link_target(url: str) -> str:

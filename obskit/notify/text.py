@@ -135,12 +135,12 @@ def lines(shown: Card, stamp: Callable[[int], str]) -> list[str]:
     ]
 
 
-def facts(shown: Card, stamp: Callable[[int], str]) -> str:
-    """Where, since when, how many, by which rule: one line."""
+def facts(shown: Card, stamp: Callable[[int], str], quote: Callable[[str], str] = str) -> str:
+    """Where, since when, how many, by which rule: one line. `quote` makes text of users harmless where it must be."""
     span = f"{stamp(shown.since_ms)} to {stamp(shown.until_ms)}" if shown.until_ms else f"since {stamp(shown.since_ms)}"
     length = f" ({lasted(shown.lasted_ms)})" if shown.lasted_ms >= _NOW_MS else ""
-    rule = f"rule {shown.source}" if shown.source else ""
-    return " · ".join(part for part in (shown.scope, span + length, shown.counts, rule) if part)
+    rule = f"rule {quote(shown.source)}" if shown.source else ""
+    return " · ".join(part for part in (quote(shown.scope), span + length, shown.counts, rule) if part)
 
 
 def news(notice: Notice) -> str:
