@@ -9,7 +9,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from obskit.model.durations import parse_duration
@@ -95,6 +104,14 @@ Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": "string", 
 """A size such as `500MB` (powers of 1000) or `2GiB` (of 1024), in bytes once read."""
 
 
+def _beside(path: str, info: ValidationInfo) -> str:
+    return str(Path((info.context or {}).get("folder", "")) / path)
+
+
+LocalPath = Annotated[str, AfterValidator(_beside)]
+"""A path or glob; a relative one starts at the validation context's `folder` (the config file's), else where we run."""
+
+
 class Settings(BaseModel):
     """A section of obskit.yaml: unknown keys are errors, values do not change after reading.
 
@@ -105,7 +122,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_secret_files(cls, data: Any) -> Any:
+    def _read_secret_files(cls, data: Any, info: ValidationInfo) -> Any:
         if not isinstance(data, dict):
             return data
         resolved = dict(data)
@@ -115,7 +132,7 @@ class Settings(BaseModel):
                 continue
             if (field.alias or name) in resolved:
                 raise ValueError(f"give either {name} or {file_key}, not both")
-            resolved[field.alias or name] = _read_secret(resolved.pop(file_key))
+            resolved[field.alias or name] = _read_secret(_beside(str(resolved.pop(file_key)), info))
         return resolved
 
 
@@ -123,8 +140,8 @@ def _holds_secret(annotation: Any) -> bool:
     return annotation is Secret or any(_holds_secret(part) for part in get_args(annotation))
 
 
-def _read_secret(path: Any) -> Secret:
+def _read_secret(path: str) -> Secret:
     try:
-        return Secret(Path(str(path)).read_text(encoding="utf-8").strip())
+        return Secret(Path(path).read_text(encoding="utf-8").strip())
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
