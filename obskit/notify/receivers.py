@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, Final
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -42,13 +42,14 @@ class _SettingsOf:
     key: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._validate)
+        return core_schema.with_info_plain_validator_function(self._validate)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(find_kind(self.key).settings.__pydantic_core_schema__)
 
-    def _validate(self, value: Any) -> NotifierSettings:
-        return find_kind(self.key).settings.model_validate(value)
+    def _validate(self, value: Any, info: ValidationInfo) -> NotifierSettings:
+        # The context says where relative paths of secret files begin.
+        return find_kind(self.key).settings.model_validate(value, context=info.context)
 
 
 class ReceiverSettings(Settings):

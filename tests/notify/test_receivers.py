@@ -110,6 +110,13 @@ def test_secrets_may_be_in_files(tmp_path: Path) -> None:
     assert settings.url.reveal() == HOOK
 
 
+def test_secret_files_are_looked_for_beside_the_config(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(HOOK)
+    written = {"name": "ops", "webhook_configs": [{"url_file": "url"}]}
+    receiver = ReceiverSettings.model_validate(written, context={"folder": str(tmp_path)})
+    assert receiver.webhook_configs[0].url.reveal() == HOOK
+
+
 @pytest.mark.parametrize("key", KINDS)
 def test_the_end_is_told_unless_it_is_switched_off(key: str) -> None:
     assert find_kind(key).settings.model_fields["send_resolved"].default is True
