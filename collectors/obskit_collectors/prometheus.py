@@ -148,32 +148,33 @@ class ScrapeJob:
         """Discover, and scrape every target at the same time. Raises the first failure, after all have answered."""
         client = Client(self._settings.access())
         try:
-            targets = await self._discover_once(client, feed.clock)
+            groups, failures = await self._discover_once(client, feed.clock)
+            for title, problem in failures.items():
+                feed.book(title).failure(problem, 0.0)
             now_ms = feed.clock.now_ms()
-            scrapes = (Scrape(target, self._settings, client).once(feed, now_ms) for target in targets)
-            problems = [problem for problem in await asyncio.gather(*scrapes) if problem is not None]
+            scrapes = [Scrape(target, self._settings, client) for target in targets_of(self._settings, groups)]
+            ends = await asyncio.gather(*(scrape.once(feed, now_ms) for scrape in scrapes))
         finally:
             await client.close()
-        if problems:
-            raise problems[0]
+        for problem in (*failures.values(), *filter(None, ends)):
+            raise problem
 
     async def checks(self, clock: Clock) -> list[Check]:
-        """What a doctor sees: each discovery, each target."""
+        """What a doctor sees: each discovery that fails, each target."""
         try:
             client = Client(self._settings.access())
         except CollectorError as error:
             return [failed(str(error), "correct the files named in tls_config")]
         try:
-            targets = await self._discover_once(client, clock)
-            scrapes = [Scrape(target, self._settings, client) for target in targets]
-            found = await asyncio.gather(*(_check(scrape, clock) for scrape in scrapes))
+            groups, failures = await self._discover_once(client, clock)
+            scrapes = [Scrape(target, self._settings, client) for target in targets_of(self._settings, groups)]
+            found = list(await asyncio.gather(*(_check(scrape, clock) for scrape in scrapes)))
         except CollectorError as error:
-            return [failed(f"targets of job {self._settings.job_name}: {error}", "mend the discovery it names")]
+            return [failed(str(error), _FIXES["config"])]
         finally:
             await client.close()
-        return found or [
-            failed(f"job {self._settings.job_name} has no target", "look at relabel_configs and discovery")
-        ]
+        found += [failed(f"{title}: {problem}", "mend what it names") for title, problem in failures.items()]
+        return found or [failed(f"{self.name} has no target", "look at its relabel_configs and discovery")]
 
     def _discoveries(self) -> list[Discovery]:
         return [
@@ -182,11 +183,15 @@ class ScrapeJob:
             *map(DnsDiscovery, self._settings.dns_sd_configs),
         ]
 
-    async def _discover_once(self, client: Client, clock: Clock) -> list[Target]:
-        groups = list(self._static)
+    async def _discover_once(self, client: Client, clock: Clock) -> tuple[list[TargetGroup], dict[str, CollectorError]]:
+        """Every group that could be read, and the failures by title."""
+        groups, failures = list(self._static), {}
         for discovery in self._discoveries():
-            groups += await within(clock, _DISCOVERY_TIMEOUT_S, discovery.read(client.json))
-        return targets_of(self._settings, groups)
+            try:
+                groups += await within(clock, _DISCOVERY_TIMEOUT_S, discovery.read(client.json))
+            except CollectorError as error:
+                failures[discovery.title] = error
+        return groups, failures
 
     async def _discover(
         self,

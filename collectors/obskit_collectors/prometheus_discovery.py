@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from obskit.errors import CollectorError
 from obskit.model.documents import parse_document
 from obskit.model.labels import is_label_name
-from obskit.model.settings import Duration, Settings
+from obskit.model.settings import Duration, LocalPath, Settings
 
 FetchJson = Callable[[str], Awaitable[Any]]
 """GET a URL with the job's client and authorization; the decoded JSON, or CollectorError."""
@@ -65,7 +65,7 @@ class FileSettings(Settings):
     Files are looked at every 5 s (or `refresh_interval`, when that is shorter).
     """
 
-    files: tuple[str, ...] = Field(min_length=1)
+    files: tuple[LocalPath, ...] = Field(min_length=1)
     refresh_interval: Duration = 300_000
 
     @field_validator("files")

@@ -13,11 +13,14 @@ from typing import Any, Final, Self
 from pydantic import model_validator
 
 from obskit.errors import CollectorError
-from obskit.model.settings import Secret, Settings
+from obskit.model.settings import LocalPath, Secret, Settings
 from obskit.outbound import httpx
 
 _USER_AGENT: Final = "obskit"
 _MAX_JSON_BYTES: Final = 10_000_000
+_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=300)
+"""Long enough to be used again by the next scrape of a minute's interval."""
+_BROKEN: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class AuthorizationSettings(Settings):
@@ -37,9 +40,9 @@ class BasicAuthSettings(Settings):
 class TlsSettings(Settings):
     """`tls_config:` whom to trust, and who we are."""
 
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
+    ca_file: LocalPath | None = None
+    cert_file: LocalPath | None = None
+    key_file: LocalPath | None = None
     server_name: str | None = None
     insecure_skip_verify: bool = False
 
@@ -88,6 +91,7 @@ class Client:
             auth=(access.basic_auth.username, password.reveal() if password else "") if access.basic_auth else None,
             verify=_trust(access.tls),
             timeout=None,  # one deadline of the caller's covers the whole read, body included
+            limits=_LIMITS,
             max_redirects=10,
             trust_env=False,
         )
@@ -102,7 +106,7 @@ class Client:
         """The body of a 200. CollectorError for everything else; a body over the limit is not read to its end."""
         try:
             request = self._http.build_request("GET", url, params=params, headers=headers, extensions=self._extensions)
-            response = await self._http.send(request, stream=True, follow_redirects=self._follow)
+            response = await self._send(request)
             try:
                 _check_status(response)
                 return Page(await _body(response, limit_bytes), response.headers.get("Content-Type", ""))
@@ -116,6 +120,17 @@ class Client:
             raise CollectorError("no answer in time", reason="timeout") from None
         except httpx.HTTPError as error:
             raise CollectorError(str(error) or type(error).__name__, reason="network") from None
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send, and once more when the connection broke before an answer.
+
+        A server may close an idle connection at the moment we use it again; that says nothing of its health, and a GET
+        may be repeated. Go's client, and so Prometheus, does the same.
+        """
+        try:
+            return await self._http.send(request, stream=True, follow_redirects=self._follow)
+        except _BROKEN:
+            return await self._http.send(request, stream=True, follow_redirects=self._follow)
 
     async def json(self, url: str) -> Any:
         """The decoded JSON of a URL."""

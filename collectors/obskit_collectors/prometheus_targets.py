@@ -37,7 +37,6 @@ _UNSUPPORTED: Final = (
     *("scrape_native_histograms", "native_histogram_bucket_limit", "native_histogram_min_bucket_factor"),
     *("metric_name_validation_scheme", "metric_name_escaping_scheme"),
 )
-_DEFAULT_TIMEOUT_MS: Final = 10_000
 
 
 class ScrapeSettings(Settings):
@@ -48,7 +47,7 @@ class ScrapeSettings(Settings):
 
     job_name: str = Field(min_length=1)
     scrape_interval: Duration = Field(default=15_000, gt=0)
-    scrape_timeout: Duration = Field(default=0, ge=0)
+    scrape_timeout: Duration = Field(default=10_000, gt=0)
     metrics_path: str = "/metrics"
     scheme: str = Field(default="http", pattern="^https?$")
     params: dict[str, tuple[str, ...]] = {}
@@ -84,8 +83,6 @@ class ScrapeSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.scrape_timeout > self.scrape_interval:
-            raise ValueError("scrape_timeout is longer than scrape_interval")
         if self.authorization and self.basic_auth:
             raise ValueError("give either authorization or basic_auth, not both")
         if self.fallback_scrape_protocol and self.fallback_scrape_protocol not in MEDIA_TYPES:
@@ -97,8 +94,8 @@ class ScrapeSettings(Settings):
 
     @property
     def timeout_ms(self) -> int:
-        """The limit of one scrape: 10 s, or the interval when that is shorter, unless it is set."""
-        return self.scrape_timeout or min(_DEFAULT_TIMEOUT_MS, self.scrape_interval)
+        """The limit of one scrape: never longer than the interval, whatever `global` says."""
+        return min(self.scrape_timeout, self.scrape_interval)
 
     def access(self) -> Access:
         """How the job's URLs are reached."""

@@ -196,6 +196,30 @@ def test_a_connection_that_breaks_is_a_network_error(pages: Pages) -> None:
     assert error_of(url(pages)).reason == "network"
 
 
+def test_a_connection_that_the_server_closed_meanwhile_is_not_a_failure(pages: Pages) -> None:
+    pages.serve("a 1\n")
+    inner = pages.answers["/metrics"]
+    served: list[Any] = []
+
+    def answer(request: Any) -> None:
+        if request.client_address in served:
+            request.close_connection = True  # an answer of nothing at all
+            return
+        served.append(request.client_address)
+        inner(request)
+
+    pages.answers["/metrics"] = answer
+
+    async def scenario() -> list[bytes]:
+        client = Client(access())
+        bodies = [(await client.get(url(pages), limit_bytes=1000)).body for _ in range(2)]
+        await client.close()
+        return bodies
+
+    assert run(scenario()) == [b"a 1\n", b"a 1\n"]
+    assert len(pages.requests) == 3
+
+
 def test_connections_are_used_again(pages: Pages) -> None:
     pages.serve("a 1\n")
     peers = set()
