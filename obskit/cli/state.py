@@ -99,7 +99,7 @@ def _status(store: EmbeddedStore, now_ms: int) -> dict[str, Any]:
             for labels, value in up
         ],
         "alerts": len(_alerts(store, everything=False)),
-        "outbox": {"waiting": stats.waiting, "dead": stats.dead},
+        "outbox": {"waiting": sum(stats.waiting.values()), "dead": stats.dead},
     }
 
 

@@ -114,7 +114,7 @@ def footer(overview: Overview) -> Text:
     words = [
         f"{overview.rules} rules" + (f", {overview.failing_rules} failing" if overview.failing_rules else ""),
         f"{len(overview.firing)} firing",
-        f"{outbox.waiting} to deliver" + (f", {outbox.dead} given up" if outbox.dead else ""),
+        f"{overview.waiting} to deliver" + (f", {outbox.dead} given up" if outbox.dead else ""),
         f"up {age_text(overview.now_ms - overview.started_ms)}",
         "Ctrl-C to stop",
     ]

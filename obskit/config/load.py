@@ -25,7 +25,7 @@ from obskit.shipped import rule_packs
 from obskit.store.settings import StoreSettings
 
 DEFAULT_RECEIVER: Final = "console"
-_DEFAULT_ROUTE: Final = {"receiver": DEFAULT_RECEIVER, "group_wait": "0s"}
+_DEFAULT_ROUTE: Final = {"group_by": ["alertname"], "group_wait": "0s", "group_interval": "30s"}
 _DEFAULT_RECEIVERS: Final = [{"name": DEFAULT_RECEIVER, "console_configs": [{}]}]
 
 

@@ -33,6 +33,11 @@ class Overview:
         """The alerts that wait for their `for`."""
         return tuple(alert for alert in self.alerts if alert.state is AlertState.PENDING)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages are to be delivered."""
+        return sum(self.outbox.waiting.values())
+
     def as_text(self) -> str:
         """A page without markup."""
         up = sum(target.up is True for target in self.targets)
@@ -42,7 +47,7 @@ class Overview:
             f"targets   {up} of {len(self.targets)} up",
             f"rules     {self.rules}, {self.failing_rules} failing",
             f"alerts    {len(self.firing)} firing, {len(self.pending)} pending",
-            f"outbox    {self.outbox.waiting} waiting, {self.outbox.dead} given up",
+            f"outbox    {self.waiting} waiting, {self.outbox.dead} given up",
             "",
         ]
         lines += [
