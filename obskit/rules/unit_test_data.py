@@ -1,0 +1,87 @@
+"""What a unit test puts in, as the readers that the query engines know: small, in memory, in the order of time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from obskit.model.labels import Labels
+from obskit.model.matchers import Matcher, exact_name, match_all
+from obskit.model.records import Record
+from obskit.model.samples import MetricMeta
+from obskit.store.interface import Samples, SeriesWindow
+
+Column = tuple[list[int], list[float]]
+
+
+class GivenMetrics:
+    """A MetricReader over what was given and what the rules have written. Samples of a series come in order of time."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, dict[Labels, Column]] = {}
+
+    def add(self, labels: Labels, t_ms: int, value: float) -> None:
+        """Add a sample; one of the same time replaces the last."""
+        times, values = self._by_name.setdefault(labels.name, {}).setdefault(labels, ([], []))
+        if times and times[-1] == t_ms:
+            values[-1] = value
+            return
+        times.append(t_ms)
+        values.append(value)
+
+    def append(self, samples: Samples) -> None:
+        """Add what a rule has written."""
+        for sample in samples:
+            self.add(sample.labels, sample.t_ms, sample.value)
+
+    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
+        """Samples with `start_ms < t <= end_ms` of every series that satisfies all matchers."""
+        labels, times, values, starts = [], [], [], [0]
+        for series, (all_times, all_values) in self._candidates(matchers):
+            first, last = bisect_right(all_times, start_ms), bisect_right(all_times, end_ms)
+            if first < last and match_all(matchers, series):
+                labels.append(series)
+                times += all_times[first:last]
+                values += all_values[first:last]
+                starts.append(len(times))
+        return SeriesWindow(labels, np.array(starts, np.int64), np.array(times, np.int64), np.array(values, np.float64))
+
+    def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
+        """The series that `select` would return."""
+        return list(self.select(matchers, start_ms, end_ms).labels)
+
+    def metadata(self) -> Mapping[str, MetricMeta]:
+        """Nothing is known of the metrics of a test."""
+        return {}
+
+    def _candidates(self, matchers: Sequence[Matcher]) -> Iterator[tuple[Labels, Column]]:
+        name = exact_name(matchers)
+        for group in self._by_name.values() if name is None else [self._by_name.get(name, {})]:
+            yield from group.items()
+
+
+class GivenLogs:
+    """A LogReader over given lines."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = sorted(records, key=lambda record: record.t_ns)
+        self._times = [record.t_ns for record in self._records]
+
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        containing: Sequence[str] = (),  # noqa: ARG002 - a hint that need not be taken
+        newest_first: bool = False,
+    ) -> Iterator[Record]:
+        """Records with `start_ns <= t < end_ns` of every stream that satisfies all matchers, in order of time."""
+        found = self._records[bisect_left(self._times, start_ns) : bisect_left(self._times, end_ns)]
+        return (record for record in (reversed(found) if newest_first else found) if match_all(matchers, record.stream))
+
+    def streams(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[Labels]:
+        """The streams that have a record in the range."""
+        return list(dict.fromkeys(record.stream for record in self.select(matchers, start_ns, end_ns)))

@@ -1,0 +1,230 @@
+"""Runs unit tests of rules (promtool test rules) through our own engines and state machine, and says what differs.
+
+Every group is evaluated at start + k · evaluation_interval, whatever its own interval, in promtool's order; an alert
+test looks at the last evaluation that is not after its time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from obskit.errors import QueryError
+from obskit.logql.engine import Engine as LogQLEngine
+from obskit.model.alerts import AlertState
+from obskit.model.durations import format_duration
+from obskit.model.labels import Labels
+from obskit.model.patterns import compile_pattern
+from obskit.model.problems import Problem
+from obskit.model.records import Record
+from obskit.model.results import Element, Scalar, Vector
+from obskit.promql.engine import Engine as PromQLEngine
+from obskit.rules.evaluation import Evaluator, Standing
+from obskit.rules.go_format import format_float
+from obskit.rules.groups import AlertRule, Group, Rule
+from obskit.rules.unit_test_data import GivenLogs, GivenMetrics
+from obskit.rules.unit_test_files import AlertTest, Case, ExprTest, TestFile, UnitTests, read_test_file
+
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """How one test went: passed when nothing failed. Each failure is a few lines for a person."""
+
+    name: str
+    failures: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was as expected."""
+        return not self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """How a file of tests went. `warnings` are about the file itself, such as an alert that no rule has."""
+
+    __test__ = False  # pytest takes every Test* for its own
+
+    file: str
+    cases: tuple[CaseResult, ...]
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tests passed."""
+        return all(case.passed for case in self.cases)
+
+
+def run_test_file(path: Path | str, *, run: str | None = None) -> TestReport:
+    """Run the tests of a file, or only those whose name has a match of the pattern `run`.
+
+    Raises ConfigError when the file or one of its rule files is wrong, PatternError when `run` is.
+    """
+    wanted = compile_pattern(run) if run is not None else None
+    file = read_test_file(Path(path))
+    groups = _ordered(file)
+    cases = tuple(
+        CaseResult(case.name or f"test {number}", tuple(_Run(case, file.tests, groups).failures()))
+        for number, case in enumerate(file.tests.tests, 1)
+        if wanted is None or wanted.search(case.name) is not None
+    )
+    return TestReport(file.file, cases, file.warnings)
+
+
+def _ordered(file: TestFile) -> list[Group]:
+    """The groups of all rule files: those not named in `group_eval_order` first, then the named ones in that order."""
+    groups = [group for rule_file in file.rules for group in rule_file.groups]
+    order = {name: at for at, name in enumerate(file.tests.group_eval_order)}
+    return sorted(groups, key=lambda group: order.get(group.name, -1))
+
+
+class _Run:
+    """One test: its own data, its own alerts."""
+
+    def __init__(self, case: Case, tests: UnitTests, groups: Sequence[Group]) -> None:
+        self._case = case
+        self._tests = tests
+        self._rules = [(group, rule) for group in groups for rule in group.rules]
+        self._standing = [Standing() for _ in self._rules]
+        self._interval_ms = case.interval or tests.evaluation_interval
+        self._metrics = self._given_metrics()
+        self._promql = PromQLEngine(self._metrics)
+        self._evaluator = Evaluator(
+            self._promql,
+            LogQLEngine(GivenLogs(list(self._given_records()))),
+            external_labels=Labels(case.external_labels),
+            external_url=case.external_url,
+        )
+
+    def _given_metrics(self) -> GivenMetrics:
+        metrics = GivenMetrics()
+        for given in self._case.input_series:
+            for step, value in enumerate(given.values):
+                if value is not None:
+                    metrics.add(given.series, self._case.start_timestamp + step * self._interval_ms, value)
+        return metrics
+
+    def _given_records(self) -> Iterator[Record]:
+        for given in self._case.input_logs:
+            stream = Labels(given.stream)
+            for step, count in enumerate(given.values):
+                t_ms = self._case.start_timestamp + step * self._interval_ms
+                for number in range(int(count or 0)):
+                    yield Record(stream, t_ms * NS_PER_MS + number, given.line, given.metadata)
+
+    def failures(self) -> Iterator[str]:
+        """What was not as expected, in order of time; then the queries."""
+        every_ms = self._tests.evaluation_interval
+        for offset_ms in range(0, self._case.last_ms + 1, every_ms):
+            errors = list(self._evaluate(offset_ms))
+            if errors:
+                yield from errors
+                return
+            for test in self._case.alert_rule_test:
+                if offset_ms <= test.eval_time < offset_ms + every_ms:
+                    yield from self._check_alerts(test)
+        for query in self._case.promql_expr_test:
+            yield from self._check_query(query)
+
+    def _evaluate(self, offset_ms: int) -> Iterator[str]:
+        """Evaluate every rule once, in order, each seeing what those before it have written."""
+        slot_ms = self._case.start_timestamp + offset_ms
+        for at, (group, rule) in enumerate(self._rules):
+            outcome = self._evaluator.at_slot(group, rule, self._standing[at], slot_ms)
+            if outcome.error:
+                yield f"rule {rule.name} ({rule.place}) failed at {format_duration(offset_ms)}: {outcome.error}"
+            self._standing[at] = outcome.standing
+            self._metrics.append(outcome.samples)
+
+    def _check_alerts(self, test: AlertTest) -> Iterator[str]:
+        expected = [
+            (Labels({**alert.exp_labels, "alertname": test.alertname}), alert.exp_annotations)
+            for alert in test.exp_alerts
+        ]
+        got = [
+            (alert.labels, alert.annotations)
+            for (_, rule), standing in zip(self._rules, self._standing, strict=True)
+            if _is_alert(rule, test.alertname)
+            for alert in standing.active.values()
+            if alert.state is AlertState.FIRING
+        ]
+        if lines := list(_alert_differences(expected, got)):
+            yield "\n".join([f"alert {test.alertname} at {format_duration(test.eval_time)}:", *lines])
+
+    def _check_query(self, test: ExprTest) -> Iterator[str]:
+        title = f"query {test.expr} at {format_duration(test.eval_time)}:"
+        try:
+            result = self._promql.instant(test.expr, self._case.start_timestamp + test.eval_time).value
+        except QueryError as error:
+            yield f"{title}\n  {error}"
+            return
+        if isinstance(result, Scalar):
+            elements: Sequence[Element] = [Element(Labels(), result.value, result.t_ms)]
+        elif isinstance(result, Vector):
+            elements = result.elements
+        else:
+            yield f"{title}\n  only numbers and instant vectors can be tested"
+            return
+        got = sorted((element.labels.pairs, element.value) for element in elements)
+        expected = sorted((sample.labels.pairs, sample.value) for sample in test.exp_samples)
+        if not _same_samples(expected, got, fuzzy=self._tests.fuzzy_compare):
+            yield "\n".join([title, *_sample_differences(expected, got, fuzzy=self._tests.fuzzy_compare)])
+
+
+def _is_alert(rule: Rule, name: str) -> bool:
+    return isinstance(rule, AlertRule) and rule.name == name
+
+
+Alerts = Iterable[tuple[Labels, Mapping[str, str]]]
+Sampled = tuple[tuple[tuple[str, str], ...], float]
+
+
+def _alert_differences(expected: Alerts, got: Alerts) -> Iterator[str]:
+    """`-` was expected, `+` was found; alerts with the same labels are compared by annotation."""
+    missing, unexpected = dict(expected), dict(got)
+    for labels in sorted(missing.keys() & unexpected.keys(), key=lambda one: one.pairs):
+        before, after = missing.pop(labels), unexpected.pop(labels)
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        if names:
+            yield f"    {labels}"
+        for name in names:
+            yield from (
+                f"  {sign}   {name}: {texts[name]}" for sign, texts in (("-", before), ("+", after)) if name in texts
+            )
+    for sign, alerts in (("-", missing), ("+", unexpected)):
+        for labels in sorted(alerts, key=lambda one: one.pairs):
+            yield f"  {sign} {labels}"
+            yield from (f"  {sign}   {name}: {text}" for name, text in sorted(alerts[labels].items()))
+
+
+def _same_samples(expected: Sequence[Sampled], got: Sequence[Sampled], *, fuzzy: bool) -> bool:
+    return len(expected) == len(got) and all(
+        before[0] == after[0] and _same_value(before[1], after[1], fuzzy=fuzzy)
+        for before, after in zip(expected, got, strict=True)
+    )
+
+
+def _same_value(expected: float, got: float, *, fuzzy: bool) -> bool:
+    """Exactly equal (NaN never is); fuzzy: or the next float in either direction."""
+    near = (math.nextafter(expected, math.inf), math.nextafter(expected, -math.inf)) if fuzzy else ()
+    return expected == got or got in near
+
+
+def _sample_differences(expected: Sequence[Sampled], got: Sequence[Sampled], *, fuzzy: bool) -> Iterator[str]:
+    left = list(got)
+    for before in expected:
+        same = next((after for after in left if _same_samples([before], [after], fuzzy=fuzzy)), None)
+        if same is None:
+            yield f"  - {_sample_text(before)}"
+        else:
+            left.remove(same)
+    for after in left:
+        yield f"  + {_sample_text(after)}"
+
+
+def _sample_text(sample: Sampled) -> str:
+    return f"{Labels(sample[0])} {format_float(sample[1])}"
