@@ -145,7 +145,7 @@ def test_a_bad_page_is_an_error_and_up_is_0(
     pages: Pages, serve: Callable[[Pages], None], reason: str, says: str
 ) -> None:
     serve(pages)
-    source = job(pages.address, sample_limit=2, body_size_limit=2_000_000, scrape_timeout=300)
+    source = job(pages.address, sample_limit=2, body_size_limit=2_000_000, scrape_interval=400, scrape_timeout=300)
     captured = Captured()
 
     async def scenario() -> None:
