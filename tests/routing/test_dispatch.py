@@ -229,7 +229,7 @@ def test_a_restart_changes_nothing(tmp_path: Path, stop_at: int) -> None:
         ears = Ears(clock)
         for end in (stop_at, 200):
             async with desk(tmp_path, clock, ears, tree(repeat_interval="2m")) as ops:
-                for at, name, fires in ((0, "a", True), (20, "b", True), (70, "a", False), (80, "b", False)):
+                for at, name, fires in ((0, "a", True), (20, "b", True), (72, "a", False), (80, "b", False)):
                     if clock.monotonic() <= at < end:
                         await clock.sleep(at - clock.monotonic())
                         await (ops.fire(name) if fires else ops.resolve(name))
@@ -280,7 +280,7 @@ def test_a_wall_clock_that_was_set_back_before_the_start_delays_no_longer_than_a
             await ops.resolve("a")
         clock.set_wall(clock.now_ms() - 86_400_000)
         async with desk(tmp_path, clock, ears, tree()):
-            await clock.sleep(60)
+            await clock.sleep(61)
             assert ears.lines == [(10.0, "slack", FIRST, "A"), (80.0, "slack", ALL, "a")]
 
     play(scenario)
@@ -299,10 +299,10 @@ def test_a_reload_that_takes_the_route_away_still_tells_the_end(tmp_path: Path) 
             assert {group.receiver for group in ops.dispatcher.snapshot()} == {"ops", "new"}
             await ops.resolve("a")
             await clock.sleep(100)
-            assert [line[1:] for line in ears.lines if line[1] != "mail"] == [
-                ("slack", FIRST, "A"),
+            assert sorted(line[1:] for line in ears.lines if line[1] != "mail") == [
                 ("pd", FIRST, "A"),
                 ("slack", ALL, "a"),
+                ("slack", FIRST, "A"),
             ]
             assert [line[2] for line in ears.lines if line[1] == "mail"] == [FIRST, REPEAT, ALL]
             assert ops.database.read("SELECT * FROM alert") == []
