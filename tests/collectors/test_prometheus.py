@@ -154,12 +154,12 @@ def test_a_bad_page_is_an_error_and_up_is_0(
         while not captured.batches:
             await SystemClock().sleep(0.01)
         (status,) = supervisor.status()
-        assert (status.up, status.errors) == (False, 1)
+        assert status.up is False
         assert says in status.error
         await supervisor.stop()
 
     run(scenario())
-    assert values(captured.samples, "up") == [0]
+    assert set(values(captured.samples, "up")) == {0}
     assert failure(source).reason == reason
 
 
