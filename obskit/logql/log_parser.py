@@ -49,7 +49,9 @@ _MATCH_SIGNS: Final = ("=", "!=", "=~", "!~")
 _COMPARE_SIGNS: Final = ("==", "=", "!=", ">", ">=", "<", "<=")
 _LABEL_SIGNS: Final = (*_COMPARE_SIGNS, "=~", "!~")
 _LINE_SIGNS: Final = tuple(op.value for op in LineOp)
-_MAX_NESTING: Final = 200
+_MAX_NESTING: Final = 100
+_MAX_CONDITIONS: Final = 250
+"""A chain of conditions is a tree as deep as it is long, and trees are walked by recursion."""
 _NO_SELECTOR: Final = (
     "queries require at least one regexp or equality matcher that does not have an empty-compatible value. "
     'For instance, app=~".*" does not meet this requirement, but app=~".+" will'
@@ -74,6 +76,7 @@ class LogParser:
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         self._depth = 0
+        self._conditions = 0
 
     def query(self) -> LogQuery:
         """A selector with its stages, maybe in parentheses."""
@@ -347,6 +350,9 @@ class LogParser:
 
     def _condition(self) -> Condition:
         tokens = self._tokens
+        self._conditions += 1
+        if self._conditions > _MAX_CONDITIONS:
+            tokens.fail(f"more than {_MAX_CONDITIONS} label filters in one query", tokens.here)
         if tokens.accept_sign("("):
             condition = self._nested(self._either)
             tokens.expect_sign(")", "the label filter")

@@ -211,7 +211,9 @@ class Both:
     right: Condition
 
     def __str__(self) -> str:
-        return f"{_side(self.left)} and {_side(self.right)}"
+        return " and ".join(
+            f"({side})" if isinstance(side, Both | Either) else str(side) for side in _chain(self, Both)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class Either:
     right: Condition
 
     def __str__(self) -> str:
-        return f"{_side(self.left)} or {_side(self.right)}"
+        return " or ".join(f"({side})" if isinstance(side, Either) else str(side) for side in _chain(self, Either))
 
 
 Condition: TypeAlias = Matcher | Compare | CompareIp | Both | Either
@@ -466,8 +468,13 @@ def _list(items: Iterable[object]) -> list[str]:
     return [text] if text else []
 
 
-def _side(condition: Condition) -> str:
-    return f"({condition})" if isinstance(condition, Both | Either) else str(condition)
+def _chain(condition: Condition, kind: type[Both | Either]) -> list[Condition]:
+    """The sides of `a and b and c`, which is a tree that leans to the left."""
+    sides = []
+    while isinstance(condition, kind):
+        sides.append(condition.right)
+        condition = condition.left
+    return [condition, *reversed(sides)]
 
 
 def _operand(parent: Binary, child: MetricExpr, *, right: bool) -> str:

@@ -37,7 +37,9 @@ _UNGROUPED: Final = frozenset({"sort", "sort_desc", "approx_topk"})
 VECTOR_OPERATIONS: Final = frozenset({"sum", "avg", "min", "max", "count", "stddev", "stdvar"}) | _RANKED | _UNGROUPED
 _BINARY_SIGNS: Final = tuple(op for op in PRECEDENCE if not op.isalpha())
 _BINARY_WORDS: Final = tuple(op for op in PRECEDENCE if op.isalpha())
-_MAX_NESTING: Final = 200
+_MAX_NESTING: Final = 100
+_MAX_OPERATIONS: Final = 250
+"""A chain of operations is a tree as deep as it is long, and trees are walked by recursion."""
 
 
 def parse(text: str) -> Expr:
@@ -58,6 +60,7 @@ class _MetricParser:
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         self._depth = 0
+        self._operations = 0
 
     def expression(self, loosest: int = 1) -> MetricExpr:
         self._depth += 1
@@ -78,6 +81,9 @@ class _MetricParser:
     def _binary(self, left: MetricExpr, op: str) -> MetricExpr:
         tokens = self._tokens
         sign = tokens.take()
+        self._operations += 1
+        if self._operations > _MAX_OPERATIONS:
+            tokens.fail(f"more than {_MAX_OPERATIONS} operations in one query", sign)
         returns_bool = tokens.accept_word("bool")
         if returns_bool and op not in COMPARISONS:
             tokens.fail(f"unexpected bool: {op} is not a comparison", returns_bool)
