@@ -86,6 +86,12 @@ class Arrivals:
         ]
         return [self._pop(key) for key in taken]
 
+    def put_back(self, woken: Iterable[Woken]) -> None:
+        """Let rules that were taken wait again."""
+        for one in woken:
+            newest = self._waiting.get(one.rule.key, _Waiting(one.newest_ms, one.woken_s)).newest_ms
+            self._waiting[one.rule.key] = _Waiting(max(newest, one.newest_ms), one.woken_s)
+
     def rest(self, key: str, *, took_s: float, now_s: float) -> None:
         """Let a rule rest after an evaluation that took this long."""
         self._rested_s[key] = now_s + REST * took_s

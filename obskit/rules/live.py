@@ -94,6 +94,10 @@ class LiveGroup:
         rules = tuple(rule.status() for rule in self.rules.values())
         return GroupStatus(self.group, self.last_slot_ms, self.duration_s, rules)
 
+    def slot_is_due(self, now_ms: int) -> bool:
+        """Whether the slot it waits for has come."""
+        return self.next_slot_ms is not None and self.next_slot_ms <= now_ms
+
     def first_slot_ms(self, now_ms: int) -> int:
         """The slot to begin with: the one a reload found it waiting for, or the first after `now_ms`."""
         if self.next_slot_ms is not None:

@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 SLICE_S: Final = 0.02
 COALESCE_S: Final = 0.01
+PAUSE: Final = 4
+"""After a round of arrivals the next one waits four times as long as it took, within these bounds."""
+LONGEST_PAUSE_S: Final = 0.1
 LONGEST_SLEEP_S: Final = 60.0
 LEAVING_MS: Final = 120_000
 """Series of a rule that is gone are ended after this time, unless another rule took them over."""
@@ -200,7 +203,7 @@ class Runner:
                 await self._commit_turn(turn)
             if not turn.to_come:
                 break
-        live.last_slot_ms = slot_ms
+        live.last_slot_ms, live.last_arrival_ms = slot_ms, 0
         live.duration_s = self._clock.monotonic() - started_s
         telemetry.LAST_EVALUATION.labels(live.group.key).set(slot_ms / 1000)
         telemetry.LAST_DURATION.labels(live.group.key).set(live.duration_s)
@@ -273,22 +276,31 @@ class Runner:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            busy = [key for key, live in self._groups.items() if live.lock.locked()]
-            for group, woken in _by_group(self._arrivals.take(self._clock.monotonic(), busy)):
+            began_s = self._clock.monotonic()
+            for group, woken in _by_group(self._arrivals.take(began_s, self._busy())):
                 live = self._groups.get(group)
                 if live is None:
                     continue
                 async with live.lock:
                     if self._groups.get(group) is live:  # no reload took its place while we waited
                         await self._arrive(live, woken)
-            await self._clock.sleep(COALESCE_S)
+            spent_s = self._clock.monotonic() - began_s
+            await self._clock.sleep(min(max(COALESCE_S, PAUSE * spent_s), LONGEST_PAUSE_S))
             next_s = self._arrivals.next_s()
             if next_s is not None:
                 await self._clock.sleep(max(0.0, next_s - self._clock.monotonic()))
                 self._woken.set()
 
+    def _busy(self) -> set[str]:
+        """The groups that are being evaluated, or about to be: an arrival must not overtake a slot."""
+        now_ms = self._clock.now_ms()
+        return {key for key, live in self._groups.items() if live.lock.locked() or live.slot_is_due(now_ms)}
+
     async def _arrive(self, live: LiveGroup, woken: Sequence[Woken]) -> None:
         now_ms = self._clock.now_ms()
+        if live.slot_is_due(now_ms):
+            self._arrivals.put_back(woken)
+            return
         last_ms = max(live.last_slot_ms or 0, live.last_arrival_ms)
         if last_ms > now_ms:
             return  # the clock went back: the next slot sorts it out

@@ -192,14 +192,19 @@ def _unseen(rule: AlertRule, known: ActiveAlert, occasion: Occasion) -> ActiveAl
         return None
     alert = _as_slots_have_it(known, occasion)
     if alert.state is AlertState.INACTIVE:
-        resolved_ms = min(alert.resolved_ms or t_ms, t_ms)
-        return None if t_ms - resolved_ms > RESOLVED_RETENTION_MS else replace(alert, resolved_ms=resolved_ms)
+        ended = _ended_by(alert, t_ms)
+        return None if t_ms - (ended.resolved_ms or t_ms) > RESOLVED_RETENTION_MS else ended
     since = alert.keep_firing_since_ms
     if rule.keep_firing_for_ms:
         alert = replace(alert, keep_firing_since_ms=t_ms if since is None else min(since, t_ms))
         if _held(rule, alert, t_ms):
             return alert if known.state is AlertState.FIRING else replace(alert, fired_ms=t_ms)
-    return _resolved(alert, occasion) if known.state is AlertState.FIRING else known
+    return _resolved(alert, occasion) if known.state is AlertState.FIRING else _ended_by(known, t_ms)
+
+
+def _ended_by(alert: ActiveAlert, t_ms: int) -> ActiveAlert:
+    """A resolved alert, with its end not after now: the clock may have been set back."""
+    return replace(alert, resolved_ms=min(alert.resolved_ms or t_ms, t_ms))
 
 
 def _fired_early(rule: AlertRule, known: ActiveAlert | None, found: _Found, occasion: Occasion) -> ActiveAlert | None:
@@ -217,7 +222,7 @@ def _as_slots_have_it(alert: ActiveAlert, occasion: Occasion) -> ActiveAlert:
         alert.state is AlertState.INACTIVE
         and occasion.last_slot_ms is not None
         and alert.resolved_ms is not None
-        and occasion.last_slot_ms < alert.resolved_ms <= occasion.t_ms
+        and occasion.last_slot_ms < alert.resolved_ms
     ):
         return replace(alert, state=AlertState.FIRING, resolved_ms=None, resolve_reason=None)
     return alert
