@@ -80,9 +80,11 @@ class Arrivals:
         return bool(self._waiting)
 
     def take(self, now_s: float, busy: Iterable[str] = ()) -> list[Woken]:
-        """The waiting rules that are rested and whose group is not busy; they wait no longer."""
+        """The waiting rules that are rested and whose group is not busy, in order of the files; they wait no longer."""
         taken = [
-            key for key in self._waiting if self._rested_s.get(key, 0.0) <= now_s and self._rules[key][0] not in busy
+            key
+            for key, (group, _) in self._rules.items()
+            if key in self._waiting and self._rested_s.get(key, 0.0) <= now_s and group not in busy
         ]
         return [self._pop(key) for key in taken]
 
