@@ -18,6 +18,7 @@ import pytest
 PACKAGES = {
     "redis-server": "redis-server",
     "prometheus": "prometheus",
+    "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
 }
 
