@@ -121,7 +121,7 @@ def test_a_group_may_ask_for_logs_and_events(type: str, kind: GroupType) -> None
         (in_rule("record: a", "expr: \"up{a=~'('}\""), "6:18 bad-regex"),
         (in_rule("record: a", "expr: up[5m]"), "6:11 wrong-result"),
         (in_rule("record: a", "expr: '{app=\"x\"}'", type="loki"), "6:11 wrong-result"),
-        (in_rule("record: a", "expr: 'rate({app=\"x\"} [5m'", type="loki"), "6:30 logql-syntax"),
+        (in_rule("record: a", "expr: 'rate({app=\"x\"} [5m] > 3'", type="loki"), "6:32 logql-syntax"),
     ],
 )
 def test_a_mistake_is_named_at_its_place(text: str, expected: str) -> None:
