@@ -45,13 +45,15 @@ class ListSettings(Settings):
     time_field: str = Field("", description="where the element's JSON holds its time, as a dotted path")
     in_flight: str = Field("", description="the list that holds what consumers are working on")
     dead: str = Field("", description="the list of dead letters")
+    labels: dict[str, str] = Field(default={}, description="labels of the queue's series, such as tier")
 
 
 class StreamSettings(Settings):
     """A stream; every consumer group of it is a queue `stream/group`."""
 
     key: str = Field(min_length=1)
-    dead: str = Field("", description="the stream or list of dead letters")
+    dead: str = Field("", description="the stream of dead letters")
+    labels: dict[str, str] = Field(default={}, description="labels of the queue's series, such as tier")
 
 
 class SetSettings(Settings):
@@ -62,6 +64,7 @@ class SetSettings(Settings):
     scores: Literal["time", "priority"] = Field(
         "priority", description="what the scores are; time: due at (Unix s or ms)"
     )
+    labels: dict[str, str] = Field(default={}, description="labels of the queue's series, such as tier")
 
 
 class RedisSettings(Settings):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -49,14 +49,14 @@ class Readings:
         full = {NAME: metric, "job": "redis", "instance": self.instance, **labels}
         self.samples.add(Labels(full), self.now_ms, float(value))
 
-    def depth(self, system: str, queue: str, state: str, value: float) -> None:
-        """How many messages of a queue are in a state."""
-        self.add(MESSAGES, value, system=system, queue=queue, state=state)
+    def depth(self, queue: Mapping[str, str], state: str, value: float) -> None:
+        """How many messages of a queue (its labels: system, queue, own ones) are in a state."""
+        self.add(MESSAGES, value, **queue, state=state)
 
-    def age(self, system: str, queue: str, method: str, since_ms: float | None) -> None:
+    def age(self, queue: Mapping[str, str], method: str, since_ms: float | None) -> None:
         """How long the oldest message has waited; None: the queue is known to be empty."""
         age_s = 0.0 if since_ms is None else max(0.0, (self.now_ms - since_ms) / 1000)
-        self.add(OLDEST_AGE, age_s, system=system, queue=queue, method=method)
+        self.add(OLDEST_AGE, age_s, **queue, method=method)
 
     def first_seen(self, key: str, element: str) -> int:
         """Since when this element is the oldest, as far as we saw: a lower bound of its age."""
@@ -105,10 +105,12 @@ class ListQueue:
     time_field: str = ""
     in_flight: str = ""
     dead: str = ""
-    system: str = "redis_list"
+    labels: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.queue = self.queue or self.key
+    @property
+    def named(self) -> dict[str, str]:
+        """The labels of its series."""
+        return {**self.labels, "system": "redis_list", "queue": self.queue or self.key}
 
     def questions(self) -> Sequence[Command]:
         """LLEN of the list and of its companions, LINDEX of the oldest element."""
@@ -123,10 +125,10 @@ class ListQueue:
         for key, state in ((self.in_flight, "in_flight"), (self.dead, "dead")):
             count = readings.number(next(given), f"list {key}") if key else None
             if count is not None:
-                readings.depth(self.system, self.queue, state, count)
+                readings.depth(self.named, state, count)
         if ready is None:
             return ()
-        readings.depth(self.system, self.queue, "ready", ready)
+        readings.depth(self.named, "ready", ready)
         readings.add("redis_key_size", ready, db=readings.database, key=self.key)
         if self.age:
             self._read_age(next(given), readings)
@@ -138,13 +140,13 @@ class ListQueue:
     def _read_age(self, element: Reply, readings: Readings) -> None:
         if element is None:
             readings.heads = {key: head for key, head in readings.heads.items() if key != self.key}
-            readings.age(self.system, self.queue, "payload" if self.time_field else "first_seen", None)
+            readings.age(self.named, "payload" if self.time_field else "first_seen", None)
         elif isinstance(element, str):
             written_ms = payload_time_ms(element, self.time_field) if self.time_field else None
             if written_ms is not None:
-                readings.age(self.system, self.queue, "payload", written_ms)
+                readings.age(self.named, "payload", written_ms)
             else:
-                readings.age(self.system, self.queue, "first_seen", readings.first_seen(self.key, element))
+                readings.age(self.named, "first_seen", readings.first_seen(self.key, element))
 
 
 @dataclass(slots=True)
@@ -154,10 +156,12 @@ class SetQueue:
     key: str
     queue: str = ""
     scores: str = "priority"
-    system: str = "redis_zset"
+    labels: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.queue = self.queue or self.key
+    @property
+    def named(self) -> dict[str, str]:
+        """The labels of its series."""
+        return {**self.labels, "system": "redis_zset", "queue": self.queue or self.key}
 
     def questions(self) -> Sequence[Command]:
         """ZCARD, and the lowest score when scores are times."""
@@ -171,17 +175,17 @@ class SetQueue:
             return ()
         readings.add("redis_key_size", size, db=readings.database, key=self.key)
         if self.scores != "time":
-            readings.depth(self.system, self.queue, "ready", size)
+            readings.depth(self.named, "ready", size)
             return ()
         head = replies[1] if isinstance(replies[1], list) and len(replies[1]) > 1 else None
         if head is None:
-            readings.depth(self.system, self.queue, "ready", 0)
-            readings.depth(self.system, self.queue, "delayed", 0)
-            readings.age(self.system, self.queue, "exact", None)
+            readings.depth(self.named, "ready", 0)
+            readings.depth(self.named, "delayed", 0)
+            readings.age(self.named, "exact", None)
             return ()
         scale = 1 if float(head[1]) > _MS_FROM else 1000
         due_ms = float(head[1]) * scale
-        readings.age(self.system, self.queue, "exact", due_ms if due_ms <= readings.now_ms else None)
+        readings.age(self.named, "exact", due_ms if due_ms <= readings.now_ms else None)
         return [
             ("ZCOUNT", self.key, "-inf", f"{readings.now_ms / scale:.0f}"),
             ("ZCOUNT", self.key, f"({readings.now_ms / scale:.0f}", "+inf"),
@@ -192,7 +196,7 @@ class SetQueue:
         for reply, state in zip(replies, ("ready", "delayed"), strict=False):
             count = readings.number(reply, f"sorted set {self.key}")
             if count is not None:
-                readings.depth(self.system, self.queue, state, count)
+                readings.depth(self.named, state, count)
 
 
 @dataclass(slots=True)
@@ -201,8 +205,12 @@ class StreamQueue:
 
     key: str
     dead: str = ""
-    system: str = "redis_stream"
+    labels: Mapping[str, str] = field(default_factory=dict)
     _groups: list[str] = field(default_factory=list)
+
+    def named(self, group: str = "") -> dict[str, str]:
+        """The labels of a group's series, or of the stream's own."""
+        return {**self.labels, "system": "redis_stream", "queue": f"{self.key}/{group}" if group else self.key}
 
     def questions(self) -> Sequence[Command]:
         """XLEN and the groups; XINFO of a stream that does not exist is an error, and means empty."""
@@ -220,13 +228,13 @@ class StreamQueue:
         added = as_mapping(replies[2]).get("entries-added")
         if isinstance(added, int):
             readings.add("redis_stream_entries_added_total", added, **labels)
-            readings.add("obskit_queue_enqueued_total", added, system=self.system, queue=self.key)
+            readings.add("obskit_queue_enqueued_total", added, **self.named())
         dead = readings.number(replies[3], f"stream {self.dead}") if self.dead else None
         if dead is not None:
-            readings.depth(self.system, self.key, "dead", dead)
+            readings.depth(self.named(), "dead", dead)
         groups = [as_mapping(group) for group in replies[1]] if isinstance(replies[1], list) else []
         if not groups:
-            readings.depth(self.system, self.key, "ready", length)
+            readings.depth(self.named(), "ready", length)
         self._groups = [str(group.get("name")) for group in groups]
         return [command for group in groups for command in self._take_group(group, readings)]
 
@@ -236,11 +244,10 @@ class StreamQueue:
             ids = [entry_id for entry_id in (_first_id(undelivered), _oldest_pending(pending)) if entry_id]
             since_ms = min((int(entry_id.split("-")[0]) for entry_id in ids), default=None)
             if not isinstance(undelivered, ReplyError):
-                readings.age(self.system, f"{self.key}/{name}", "exact", since_ms)
+                readings.age(self.named(name), "exact", since_ms)
 
     def _take_group(self, group: dict[str, Any], readings: Readings) -> list[Command]:
         name = str(group.get("name"))
-        queue = f"{self.key}/{name}"
         labels = {"db": readings.database, "stream": self.key, "group": name}
         for metric, key in (("consumers", "consumers"), ("messages_pending", "pending"), ("lag", "lag")):
             if isinstance(group.get(key), int):
@@ -248,9 +255,9 @@ class StreamQueue:
         # `lag` is null when Redis cannot know it (after XDEL): then the backlog is unknown, not 0.
         for state, key in (("ready", "lag"), ("in_flight", "pending")):
             if isinstance(group.get(key), int):
-                readings.depth(self.system, queue, state, group[key])
+                readings.depth(self.named(name), state, group[key])
         if isinstance(group.get("consumers"), int):
-            readings.add("obskit_queue_consumers", group["consumers"], system=self.system, queue=queue)
+            readings.add("obskit_queue_consumers", group["consumers"], **self.named(name))
         after = f"({group.get('last-delivered-id', '0-0')}"
         return [("XRANGE", self.key, after, "+", "COUNT", "1"), ("XPENDING", self.key, name)]
 
