@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -192,15 +193,17 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     for position, q in enumerate(quantiles):
         part = _quantile_block(context, block, q, (call.args[2 + position], call.args[0]))
         shown = f"{q[0]:g}" if len(q) else ""
-        parts.append(
-            Block(part.sets.mapped(lambda labels, v=shown: labels.updated({label: v})), part.values, part.present)
-        )
+        parts.append(Block(part.sets.mapped(partial(_named, label, shown)), part.values, part.present))
     if not parts:
         raise QueryError("histogram_quantiles needs a quantile")
     rows = [labels for part in parts for labels in part.sets.rows()]
     return joined(
         Block(LabelSets.of(rows), np.concatenate([p.values for p in parts]), np.concatenate([p.present for p in parts]))
     )
+
+
+def _named(label: str, value: str, labels: Labels) -> Labels:
+    return labels.updated({label: value})
 
 
 def histogram_fraction(context: Context, call: Call, args: list[Any]) -> Block:

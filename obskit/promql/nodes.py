@@ -281,10 +281,10 @@ class Matching:
     fill_right: float | None = None
 
     def __str__(self) -> str:
-        parts = []
-        if self.on or self.labels:
-            parts.append(f"{'on' if self.on else 'ignoring'} ({_names(self.labels)})")
         side = {Cardinality.MANY_TO_ONE: "group_left", Cardinality.ONE_TO_MANY: "group_right"}.get(self.cardinality)
+        parts = []
+        if self.on or self.labels or side:
+            parts.append(f"{'on' if self.on else 'ignoring'} ({_names(self.labels)})")
         if side:
             parts.append(f"{side} ({_names(self.include)})")
         if self.fill_left is not None:

@@ -39,8 +39,9 @@ from obskit.promql.nodes import (
 from obskit.promql.parse_selectors import SelectorParser
 from obskit.promql.signatures import PARAMETER_TYPES, SIGNATURES
 
-MAX_DEPTH: Final = 200
-"""Deeper nesting is refused: a query from outside must not exhaust the stack."""
+MAX_DEPTH: Final = 100
+MAX_CHAIN: Final = 300
+"""Deeper nesting and longer chains of operators are refused: a query from outside must not exhaust the stack."""
 
 _RESERVED: Final = frozenset({"on", "ignoring", "group_left", "group_right", *WORD_OPERATORS})
 _FILLS: Final = frozenset({"fill", "fill_left", "fill_right"})
@@ -63,7 +64,7 @@ class Parser(SelectorParser):
     def run(self) -> Expr:
         """The whole text as one expression."""
         if len(self.tokens) == 1 and self.token.kind is Kind.END:
-            raise QuerySyntaxError("no expression found in input", self.text, 0, 0)
+            raise QuerySyntaxError("no expression found in input", self.text, 0, 1)
         expr = self.expression()
         if self.token is not self.tokens[-1] or self.token.kind is Kind.ERROR:
             self.unexpected()
@@ -74,8 +75,11 @@ class Parser(SelectorParser):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail_here("expression is nested too deeply")
-        left = self.operand()
+        left, links = self.operand(), 0
         while (op := self.binary_operator()) is not None and PRECEDENCE[op] >= minimum:
+            links += 1
+            if links > MAX_CHAIN:
+                self.fail_here("expression is too long")
             self.advance()
             left = self.binary(op, left)
         self.depth -= 1

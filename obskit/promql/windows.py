@@ -78,6 +78,9 @@ class Windows:
         """`ufunc` over the column in each window, less its first `skip` samples; anything where nothing is left."""
         if not len(column):
             return np.zeros(self.first.shape)
+        if not skip and self._gapless(len(column)):
+            whole: Floats = ufunc.reduceat(column, self.first[:, 0])[:, None]
+            return whole
         pairs = np.empty((*self.first.shape, 2), np.int64)
         pairs[..., 0] = np.minimum(self.first + skip, self.last)
         pairs[..., 1] = self.last
@@ -85,6 +88,16 @@ class Windows:
         padded = np.append(column, column[-1:])
         result: Floats = ufunc.reduceat(padded, pairs.reshape(-1))[::2].reshape(self.first.shape)
         return result
+
+    def _gapless(self, samples: int) -> bool:
+        """Whether the windows are the rows' samples one behind the other: one step, nothing outside, none empty."""
+        first, last = self.first[:, 0], self.last[:, 0]
+        return (
+            self.first.shape[1] == 1
+            and bool((first < last).all())
+            and bool((first[1:] == last[:-1]).all())
+            and int(last[-1]) == samples
+        )
 
     def fold_segments(self, fold: Callable[[Segments], Floats]) -> Floats:
         """`fold` over all windows with samples, laid out one behind the other in pieces of bounded size."""
