@@ -64,8 +64,9 @@ class Scrape:
         problem = None
         try:
             with book.call():
-                page = await within(clock, self.target.timeout_ms / 1000, self._fetch(now_ms))
-                batch = self._series.read(page, now_ms, clock.monotonic() - started)
+                page = await within(clock, self.target.timeout_ms / 1000, self._fetch())
+                exposition = await self._parse(page, now_ms)
+                batch = self._series.read(exposition, now_ms, clock.monotonic() - started)
         except CollectorError as error:
             problem = error
             batch = self._series.fail(now_ms, clock.monotonic() - started)
@@ -80,15 +81,16 @@ class Scrape:
 
     async def probe(self, clock: Clock) -> int:
         """Fetch and parse once; how many samples there are. CollectorError when that fails."""
-        return len((await within(clock, self.target.timeout_ms / 1000, self._fetch(clock.now_ms()))).values)
+        page = await within(clock, self.target.timeout_ms / 1000, self._fetch())
+        return len((await self._parse(page, clock.now_ms())).values)
 
     def _stamp(self, now_ms: int, due_ms: int) -> int:
         """The point that was due, when we are nearly on it: even intervals compress well (as prometheus' scrape.go)."""
         tolerance_ms = max(2, self.target.interval_ms // 100)
         return due_ms if 0 <= now_ms - due_ms <= tolerance_ms else now_ms
 
-    async def _fetch(self, now_ms: int) -> Exposition:
-        page = await self._client.get(
+    async def _fetch(self) -> Page:
+        return await self._client.get(
             self.target.url,
             params=self.target.params or None,
             headers={
@@ -97,6 +99,9 @@ class Scrape:
             },
             limit_bytes=self._settings.body_size_limit,
         )
+
+    async def _parse(self, page: Page, now_ms: int) -> Exposition:
+        """The samples. Outside the deadline, because a thread at work on the parser's memory cannot be cancelled."""
         content_type = self._content_type(page)
         try:
             if len(page.body) > _THREAD_BYTES:
@@ -140,9 +145,9 @@ class ScrapeJob:
                     groups[discovery] = ()
                     tasks.create_task(self._discover(discovery, groups, running, tasks))
         finally:
+            await client.close()
             if feed.retired:
                 await within(feed.clock, _END_TIMEOUT_S, running.end_all())
-            await client.close()
 
     async def once(self, feed: Feed) -> None:
         """Discover, and scrape every target at the same time. Raises the first failure, after all have answered."""

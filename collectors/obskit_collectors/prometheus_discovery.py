@@ -168,6 +168,8 @@ class DnsDiscovery:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(name, self._settings.port, family=family, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise CollectorError(f"cannot resolve {name}: not a host name", reason="config") from None
         except socket.gaierror as error:
             if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
                 return []  # the name is gone: so are its targets (a Fly app that was scaled to zero)

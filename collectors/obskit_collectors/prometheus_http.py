@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Self
 
-from pydantic import model_validator
+from pydantic import Field, field_validator, model_validator
 
 from obskit.errors import CollectorError
 from obskit.model.settings import LocalPath, Secret, Settings
 from obskit.outbound import httpx
 
-_USER_AGENT: Final = "obskit"
 _MAX_JSON_BYTES: Final = 10_000_000
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=300)
 """Long enough to be used again by the next scrape of a minute's interval."""
@@ -26,8 +25,15 @@ _BROKEN: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 class AuthorizationSettings(Settings):
     """`authorization:` a header `<type> <credentials>`."""
 
-    type: str = "Bearer"
+    type: str = Field(default="Bearer", pattern=r"^[!-~]+$")
     credentials: Secret
+
+    @field_validator("credentials")
+    @classmethod
+    def _fits_a_header(cls, credentials: Secret) -> Secret:
+        if not credentials.reveal().isprintable():
+            raise ValueError("credentials have a line break or another control character")
+        return credentials
 
 
 class BasicAuthSettings(Settings):
@@ -63,11 +69,12 @@ class Access:
     follow_redirects: bool
     compression: bool
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> dict[bytes, bytes]:
         """The headers that every request carries; the secret leaves its type here."""
-        headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip" if self.compression else "identity"}
+        headers = {b"User-Agent": b"obskit", b"Accept-Encoding": b"gzip" if self.compression else b"identity"}
         if self.authorization is not None:
-            headers["Authorization"] = f"{self.authorization.type} {self.authorization.credentials.reveal()}"
+            sent = f"{self.authorization.type} {self.authorization.credentials.reveal()}"
+            headers[b"Authorization"] = sent.encode()
         return headers
 
 
@@ -114,8 +121,12 @@ class Client:
                 await response.aclose()
         except httpx.TooManyRedirects:
             raise CollectorError("redirected more than 10 times", reason="config") from None
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError, ExceptionGroup):
+            # the last three: host names and ports that nobody looks at before the socket does
             raise CollectorError("the URL is not one HTTP can use", reason="config") from None
+        except httpx.LocalProtocolError:
+            # its message would show the header that HTTP does not allow
+            raise CollectorError("the request is not one HTTP can send", reason="config") from None
         except httpx.TimeoutException:
             raise CollectorError("no answer in time", reason="timeout") from None
         except httpx.HTTPError as error:
@@ -137,7 +148,7 @@ class Client:
         page = await self.get(url, headers={"Accept": "application/json"}, limit_bytes=_MAX_JSON_BYTES)
         try:
             return json.loads(page.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CollectorError(f"not JSON: {error}", reason="bad_data") from None
 
 

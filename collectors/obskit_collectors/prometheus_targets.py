@@ -129,10 +129,12 @@ class Target:
 
     @property
     def title(self) -> str:
-        """The URL without query or user: safe to show."""
+        """The URL without query or user, and the instance where the URL does not say it (a blackbox exporter's probes)."""
         scheme, _, rest = self.url.partition("://")
         address, slash, path = rest.partition("/")
-        return f"{scheme}://{address.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+        shown = f"{scheme}://{address.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+        instance = self.labels.get("instance")
+        return shown if instance == address else f"{shown} ({instance})"
 
 
 def targets_of(settings: ScrapeSettings, groups: Iterable[TargetGroup]) -> list[Target]:

@@ -138,6 +138,11 @@ def test_a_resolver_that_does_not_answer_is_a_failure(monkeypatch: pytest.Monkey
     assert caught.value.reason == "network"
 
 
+def test_a_name_that_cannot_be_one_is_a_mistake() -> None:
+    with pytest.raises(CollectorError, match="not a host name"):
+        read(DnsDiscovery(DnsSettings(names=("a" * 64 + ".internal",), type="A", port=1)))
+
+
 def test_addresses_of_version_six_stand_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fdaa:0:1::2", 9100, 0, 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found)

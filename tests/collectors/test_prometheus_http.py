@@ -77,6 +77,7 @@ def test_compression_can_be_declined(pages: Pages) -> None:
     [
         (AuthorizationSettings(credentials=Secret("s3cret")), None, "Bearer s3cret"),
         (AuthorizationSettings(type="Token", credentials=Secret("s3cret")), None, "Token s3cret"),
+        (AuthorizationSettings(credentials=Secret("schlüssel")), None, "Bearer schl\u00c3\u00bcssel"),
         (None, BasicAuthSettings(username="me", password=Secret("s3cret")), "Basic bWU6czNjcmV0"),
         (None, BasicAuthSettings(username="me"), "Basic bWU6"),
         (None, None, None),
@@ -178,6 +179,8 @@ def test_a_server_that_never_answers_is_a_timeout(pages: Pages) -> None:
         ("http://127.0.0.1:1/metrics", "network"),
         ("ftp://127.0.0.1/metrics", "config"),
         ("http://127.0.0.1:notaport/metrics", "config"),
+        ("http://127.0.0.1:70000/metrics", "config"),
+        ("http://[::1/metrics", "config"),
     ],
 )
 def test_an_address_that_leads_nowhere_has_a_reason(bad: str, reason: str) -> None:

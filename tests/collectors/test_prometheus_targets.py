@@ -60,6 +60,7 @@ def test_the_blackbox_pattern_works() -> None:
     assert target.url == "http://127.0.0.1:9115/probe"
     assert target.params == (("module", "http_2xx"), ("target", "https://example.com/health"))
     assert target.labels["instance"] == "https://example.com/health"
+    assert target.title == "http://127.0.0.1:9115/probe (https://example.com/health)"
 
 
 def test_relabelling_chooses_and_changes_targets() -> None:
@@ -108,6 +109,8 @@ def test_too_many_targets_are_an_error() -> None:
             {"authorization": {"credentials": "x"}, "basic_auth": {"username": "x"}},
             "give either authorization or basic_auth",
         ),
+        ({"authorization": {"credentials": "two\nlines"}}, "credentials have a line break"),
+        ({"authorization": {"credentials": "x", "type": "Bear er"}}, "type"),
         ({"tls_config": {"key_file": "x"}}, "key_file needs cert_file"),
         ({"job_name": ""}, "job_name"),
     ],
