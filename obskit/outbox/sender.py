@@ -230,6 +230,11 @@ class Outbox:
             while not await self._store(self._settle(delivery, outcome, verdict, receiver)):
                 await self._clock.sleep(STORE_RETRY_S)
             self._tell(delivery, outcome, verdict, receiver)
+        except Exception:
+            # A defect of ours. The row keeps its lease: better late, after a restart, than again and again.
+            log.exception(
+                "attempt could not be recorded: id=%d destination=%s", delivery.id, delivery.action.destination
+            )
         finally:
             receiver.in_flight -= 1
             self.wake()
@@ -276,7 +281,7 @@ class Outbox:
     def _pause(self, receiver: _Receiver, outcome: Outcome, verdict: Verdict, steady_ms: int) -> None:
         """Leave the whole destination alone for as long as this outcome says."""
         if outcome.reason in OUT_OF_REACH:
-            if steady_ms >= receiver.paused_until_ms:  # lanes that fail together are one failure
+            if steady_ms >= receiver.paused_until_ms or not receiver.failures:  # lanes that fail together fail once
                 receiver.failures += 1
             wait_ms = probe_wait_ms(receiver.failures)
         else:

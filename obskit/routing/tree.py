@@ -134,7 +134,8 @@ class RouteSettings(Settings):
     def all_matchers(self) -> tuple[Matcher, ...]:
         """`match`, `match_re` and `matchers` together, in Alertmanager's order: it is part of the route's key."""
         found = [Matcher(name, MatchOp.EQUAL, value) for name, value in self.match.items()]
-        found += [Matcher(name, MatchOp.REGEX, value) for name, value in self.match_re.items()]
+        # Alertmanager prints these with their anchors, and the key is part of what receivers know an incident by.
+        found += [Matcher(name, MatchOp.REGEX, f"^(?:{value})$") for name, value in self.match_re.items()]
         found += [matcher for line in self.matchers for matcher in line]
         return tuple(sorted(found, key=lambda each: (each.name, each.value, _OPS.index(each.op))))
 

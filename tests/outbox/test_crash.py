@@ -61,7 +61,8 @@ class World:
             return False
         finally:
             running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            (end,) = await asyncio.gather(running, return_exceptions=True)
+            assert database.fuse.burnt or isinstance(end, asyncio.CancelledError), end
 
     async def _work(self, database: MortalDatabase, outbox: Outbox) -> None:
         while self.todo and not database.fuse.burnt:

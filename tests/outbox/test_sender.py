@@ -161,6 +161,45 @@ def test_retry_after_is_honoured_exactly_and_pauses_the_whole_destination(tmp_pa
     play(scenario)
 
 
+def test_a_destination_that_is_paused_and_then_out_of_reach_is_probed(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        async def receiver(delivery: Delivery) -> Outcome:
+            if delivery.attempt > 1:
+                return Outcome.sent()
+            limited = delivery.action.lane == "1"
+            await clock.sleep(0 if limited else 1)
+            return Outcome.retry(RATE_LIMITED, "429", after_s=5) if limited else SERVER
+
+        async with house(tmp_path, clock, receiver) as home:
+            await home.put(action("a", lane="1"), action("b", lane="2"))
+            await clock.sleep(10)
+            assert len(home.outbox.rows(RowState.SENT)) == 2
+
+    play(scenario)
+
+
+def test_a_defect_while_recording_keeps_the_action_and_stops_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(Outcome.sent({"ts": object()})))  # type: ignore[dict-item]  # not JSON
+        async with house(tmp_path, clock, receiver) as home:
+            await home.put(action("a", handle_key="i"))
+            await clock.sleep(1)
+            await home.put(action("b", lane="other"))
+            await clock.sleep(100)
+            assert receiver.payloads == ["a", "b"]
+            assert [row.in_flight for row in home.outbox.rows(RowState.WAITING)] == [True]
+        async with house(tmp_path, clock, receiver) as home:
+            await clock.sleep(1)
+            assert receiver.payloads == ["a", "b", "a"]
+
+    play(scenario)
+    assert [record.getMessage() for record in caplog.records] == [
+        "attempt could not be recorded: id=1 destination=slack:ops:0"
+    ]
+
+
 def test_a_pause_outlives_the_process(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         receiver = Receiver(clock, answers(Outcome.retry(RATE_LIMITED, "429", after_s=3600)))
@@ -458,15 +497,15 @@ def test_the_metrics_say_what_waits(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         receiver = Receiver(clock, lambda _: SERVER if clock.monotonic() < 100 else Outcome.sent())
         async with house(tmp_path, clock, receiver) as home:
-            await home.put(action("a", to="d1"), action("b", to="d1"))
+            await home.put(action("a", to="measured"), action("b", to="measured"))
             await clock.sleep(60)
-            labels = {"destination": "d1"}
+            labels = {"destination": "measured"}
             assert REGISTRY.get_sample_value("obskit_outbox_waiting", labels) == 2
             assert 45 <= (REGISTRY.get_sample_value("obskit_outbox_oldest_age_seconds", labels) or 0) <= 60
             await clock.sleep(100)
             assert REGISTRY.get_sample_value("obskit_outbox_waiting", labels) == 0
             assert REGISTRY.get_sample_value("obskit_outbox_oldest_age_seconds", labels) == 0
-            failed = {"destination": "d1", "result": "retry", "reason": "server"}
+            failed = {"destination": "measured", "result": "retry", "reason": "server"}
             assert REGISTRY.get_sample_value("obskit_outbox_attempts_total", failed) == 7
 
     play(scenario)
