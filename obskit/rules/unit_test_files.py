@@ -33,9 +33,11 @@ _ZEROS: Final = re.compile(r"(?<![\w.])0x(?=\d)")
 
 
 def _number(value: Any) -> float:
+    """A number as PromQL writes it, or as YAML does (`.inf`, `-.inf`, `.nan`)."""
     text = str(value)
     sign = -1.0 if text.startswith("-") else 1.0
-    return sign * parse_number(text.lstrip("+-"))
+    digits = text.lstrip("+-")
+    return sign * parse_number(digits[1:] if digits.lower() in (".inf", ".nan") else digits)
 
 
 def _start(value: Any) -> int:
@@ -210,8 +212,7 @@ def read_test_file(path: Path) -> TestFile:
     problems = [*document.problems, *_too_long(document, tests)]
     rules = tuple(_rule_files(document, tests, problems))
     for rule_file in rules:
-        if not rule_file.usable:
-            problems.extend(rule_file.problems)
+        problems.extend(problem for problem in rule_file.problems if problem.severity is Severity.ERROR)
     if problems:
         raise ConfigError(problems)
     return TestFile(str(path), tests, rules, tuple(_unknown_alerts(document, tests, rules)))
