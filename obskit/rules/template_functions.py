@@ -126,7 +126,8 @@ def _sort_by_label(label: str, vector: list[Element]) -> list[Element]:
 
 def _re_replace_all(pattern: str, replacement: str, text: str) -> str:
     """Go's ReplaceAllString: `$1`, `$name`, `${name}` and `$$` in the replacement. Never longer than MAX_TEXT."""
-    compiled, parts, at, size = compile_pattern(pattern), [], 0, 0
+    compiled, at, size = compile_pattern(pattern), 0, 0
+    parts: list[str] = []
     for match in compiled.finditer(text):
         if parts and match.start() == match.end() == at:
             continue  # Go allows no empty match right behind another one
