@@ -1,0 +1,88 @@
+"""A store in a folder on a clock of its own, and short ways to fill and read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from obskit.model.labels import NAME, Labels
+from obskit.model.matchers import Matcher, MatchOp
+from obskit.model.records import Record
+from obskit.store.database import RESERVE_BYTES, Database
+from obskit.store.embedded import EmbeddedStore
+from obskit.store.interface import Batch, Cursor, MetricReader, Samples
+from obskit.store.settings import StoreSettings
+from obskit.testing.clock import FakeClock
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+
+
+def metric(name: str, **labels: str) -> Labels:
+    return Labels({NAME: name, **labels})
+
+
+def named(name: str) -> tuple[Matcher, ...]:
+    return (Matcher(NAME, MatchOp.EQUAL, name),)
+
+
+def samples(*rows: tuple[Labels, int, float]) -> Batch:
+    batch = Samples()
+    for row in rows:
+        batch.add(*row)
+    return Batch(batch)
+
+
+def lines(*rows: tuple[Labels, int, str], cursor: Cursor | None = None) -> Batch:
+    return Batch(records=[Record(stream, t_ns, line) for stream, t_ns, line in rows], cursor=cursor)
+
+
+def points(reader: MetricReader, name: str, start_ms: int, end_ms: int) -> dict[Labels, list[tuple[int, float]]]:
+    """What a selector of one metric returns, by series."""
+    window = reader.select(named(name), start_ms, end_ms)
+    found = {}
+    for index, labels in enumerate(window.labels):
+        rows = slice(window.starts[index], window.starts[index + 1])
+        found[labels] = list(zip(window.times_ms[rows].tolist(), window.values[rows].tolist(), strict=True))
+    return found
+
+
+class Shelf:
+    """`async with Shelf(folder) as shelf:` gives a loaded store as `shelf.store`."""
+
+    def __init__(
+        self, folder: Path, clock: FakeClock | None = None, *, reserve_bytes: int = RESERVE_BYTES, **settings: object
+    ) -> None:
+        self.folder = folder
+        self.clock = clock or FakeClock()
+        self._reserve_bytes = reserve_bytes
+        self._limits = StoreSettings.model_validate(settings)
+
+    async def __aenter__(self) -> Self:
+        database = Database.open(self.folder, reserve_bytes=self._reserve_bytes)
+        self.store = EmbeddedStore(database, self.clock, self._limits)
+        self.store.load()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+
+    @property
+    def now(self) -> int:
+        return self.clock.now_ms()
+
+    def points(self, name: str, back_ms: int = HOUR) -> dict[Labels, list[tuple[int, float]]]:
+        """The metric's samples of the last `back_ms`."""
+        return points(self.store.metrics, name, self.now - back_ms, self.now)
+
+    async def put(self, labels: Labels, value: float, *, age_ms: int = 0) -> None:
+        """One sample."""
+        await self.store.append(samples((labels, self.now - age_ms, value)))
+
+    async def tick(self, series: Iterable[Labels], count: int, *, every_s: float = 15) -> None:
+        """Move on and append a sample of each series, `count` times; values count up."""
+        known = list(series)
+        for number in range(count):
+            self.clock.advance(every_s)
+            await self.store.append(samples(*((labels, self.now, float(number)) for labels in known)))
