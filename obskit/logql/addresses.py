@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
-_CANDIDATE: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:]+(?:\.[0-9.]+)?")
+_IPV4: Final = re.compile(r"(?<![0-9])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])")
+_IPV6_RUN: Final = re.compile(r"[0-9a-fA-F:]{2,}")
+_IPV6_LENGTH: Final = 39
 
 
 class AddressRange:
@@ -30,7 +32,8 @@ class AddressRange:
 
     def occurs_in(self, line: str) -> bool:
         """Whether an address of the range stands anywhere in the line."""
-        return any(_true(self.holds, found) for found in _CANDIDATE.findall(line))
+        found = _IPV4.findall(line) if self._family == 4 else _ipv6_candidates(line)
+        return any(_true(self.holds, address) for address in found)
 
 
 @lru_cache(maxsize=256)
@@ -46,6 +49,18 @@ def parse_range(text: str) -> AddressRange:
         return AddressRange(network[0], network[-1])
     except ValueError as error:
         raise ValueError(f"not an address or a range of addresses: {text!r} ({error})") from None
+
+
+def _ipv6_candidates(line: str) -> list[str]:
+    """Runs of hexadecimal digits and colons that may be an address; a lone colon at an end belongs to the text."""
+    found = []
+    for run in _IPV6_RUN.findall(line):
+        if run.count(":") < 2 or len(run) > _IPV6_LENGTH + 2:
+            continue
+        begin = 1 if run[0] == ":" and run[1] != ":" else 0
+        end = len(run) - (1 if run[-1] == ":" and run[-2] != ":" else 0)
+        found.append(run[begin:end])
+    return found
 
 
 def _true(holds: Callable[[str], bool], address: str) -> bool:

@@ -61,9 +61,9 @@ def own_labels(stream: Labels, metadata: Mapping[str, str]) -> tuple[dict[str, s
 
     The stream's label wins over metadata of the same name, which becomes `<name>_extracted`.
     """
+    labels = dict(stream.pairs)
     if not metadata:
-        return dict(stream), stream
-    labels = dict(stream)
+        return labels, stream
     for name, value in metadata.items():
         labels[name + EXTRACTED if name in stream else name] = value
     return labels, frozenset([*stream, *metadata])

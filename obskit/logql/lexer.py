@@ -158,16 +158,20 @@ def _token(query: str, start: int) -> Token:
 def _figure(query: str, match: re.Match[str]) -> Token:
     """A number, a duration or a size, tried in this order."""
     text, start, end = match[0], match.start(), match.end()
-    if _HEX.fullmatch(text):
-        return Token(Kind.NUMBER, text, start, end, float.fromhex(text))
-    if _DECIMAL.fullmatch(text):
-        return Token(Kind.NUMBER, text, start, end, float(text))
-    for kind, read in ((Kind.DURATION, literal_duration_ns), (Kind.BYTES, literal_bytes)):
+    for kind, read in ((Kind.NUMBER, _number), (Kind.DURATION, literal_duration_ns), (Kind.BYTES, literal_bytes)):
         try:
             return Token(kind, text, start, end, read(text))
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     raise QuerySyntaxError(f"{text!r} is no number, duration or size in bytes", query, start, end)
+
+
+def _number(text: str) -> float:
+    if _HEX.fullmatch(text):
+        return float.fromhex(text)
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    raise ValueError(text)
 
 
 def _string(query: str, start: int) -> Token:

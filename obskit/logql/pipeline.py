@@ -6,7 +6,7 @@ for it, and the texts they need are handed to the reader, which may leave out wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obskit.logql.entries import Entry, own_labels
+from obskit.logql.entries import EXTRACTED, Entry, own_labels
 from obskit.logql.filters import LinePredicate, all_of, condition_step, labels_asked, line_predicate, needles, number
 from obskit.logql.nodes import ERROR_LABEL, Grouping, LineFilter, LogQuery, Stage, Unwrap
 from obskit.logql.stages import LINE_CHANGERS, Wanted, labels_read, steps
@@ -114,11 +114,11 @@ def _of_bare_lines(
     buckets: dict[object, _Columns] = {}
     sources: dict[object, Record] = {}
     counting = extraction.value == "lines"
+    metadata_key = _metadata_key(extraction)
     for record in records:
         if accepts is not None and not accepts(record.line):
             continue
-        metadata = record.metadata
-        key: object = (record.stream, tuple(metadata.items())) if metadata else record.stream
+        key: object = (record.stream, metadata_key(record.metadata)) if record.metadata else record.stream
         columns = buckets.get(key)
         if columns is None:
             columns = buckets[key] = _Columns()
@@ -189,6 +189,14 @@ def _series_key(extraction: Extraction) -> Callable[[dict[str, str]], object]:
         return tuple(labels.items()) if ERROR_LABEL in labels else tuple([labels.get(name) for name in names])
 
     return key
+
+
+def _metadata_key(extraction: Extraction) -> Callable[[Mapping[str, str]], object]:
+    """What of a line's metadata its series depends on: with `by`, not the trace id that every line has for itself."""
+    if extraction.wanted is None:
+        return lambda metadata: tuple(metadata.items())
+    names = sorted(extraction.wanted | {name.removesuffix(EXTRACTED) for name in extraction.wanted})
+    return lambda metadata: tuple([metadata.get(name) for name in names])
 
 
 def _value_of(extraction: Extraction) -> Callable[[Entry], float | None]:

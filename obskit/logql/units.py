@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from math import isinf
 from typing import Final
 
 from obskit.model.durations import parse_duration
 
 NS_PER_MS: Final = 1_000_000
+MAX_DURATION_NS: Final = 2**62
+"""146 years: a time now, less a range and an offset, still fits 64 bits."""
 _GO_UNITS_NS: Final = {
     "ns": 1,
     "us": 1_000,
@@ -33,15 +36,20 @@ def go_duration_ns(text: str) -> int:
     if match is None:
         raise ValueError(f"not a duration: {text!r}")
     total = sum(float(number) * _GO_UNITS_NS[unit] for number, unit in _GO_PART.findall(match[2]))
+    if total > MAX_DURATION_NS:
+        raise ValueError(f"the duration is out of range: {text[:40]!r}")
     return round(-total if match[1] == "-" else total)
 
 
 def literal_duration_ns(text: str) -> int:
     """Nanoseconds of a duration as it may stand in a query: the Prometheus form first (`1d`), then Go's (`1.5h`)."""
     try:
-        return parse_duration(text) * NS_PER_MS
+        duration_ns = parse_duration(text) * NS_PER_MS
     except ValueError:
         return go_duration_ns(text)
+    if duration_ns > MAX_DURATION_NS:
+        raise ValueError(f"the duration is out of range: {text[:40]!r}")
+    return duration_ns
 
 
 def byte_size(text: str) -> float:
@@ -55,7 +63,10 @@ def byte_size(text: str) -> float:
     power = _POWERS.get(prefix.removesuffix("i"))
     if power is None or prefix == "i":
         raise ValueError(f"not a size in bytes: {text!r}")
-    return float(int(float(number) * base**power))
+    size = float(number) * base**power
+    if isinf(size):
+        raise ValueError(f"the size is out of range: {text[:40]!r}")
+    return float(int(size))
 
 
 def literal_bytes(text: str) -> float:
