@@ -16,8 +16,10 @@ from obskit.promql.aggregations import aggregate
 from obskit.promql.binary import binary
 from obskit.promql.blocks import Block, Floats, Value, broadcast, nameless
 from obskit.promql.context import Context
+from obskit.promql.extended import ExtendedWindows, extend, smooth
 from obskit.promql.functions import UNLABELLED, apply
 from obskit.promql.functions_time import CALENDAR
+from obskit.promql.info import InfoRequest, enrich
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import (
     Aggregate,
@@ -25,6 +27,7 @@ from obskit.promql.nodes import (
     Call,
     Expr,
     MatrixSelector,
+    Modifier,
     Number,
     Paren,
     Shift,
@@ -94,13 +97,27 @@ class Evaluator:
     def _call(self, call: Call, context: Context) -> Value:
         if call.name == "timestamp":
             return self._timestamp(call, context)
+        if call.name == "info":
+            return self._info(call, context)
         if not call.args and call.name in CALENDAR:
             values = CALENDAR[call.name](context.seconds())
             return Block(UNLABELLED, values[None, :], np.ones((1, context.steps), bool))
         return apply(context, call, [self._argument(arg, context) for arg in call.args])
 
     def _argument(self, expr: Expr, context: Context) -> Any:
-        return self.windows(expr, context) if expr.type is ValueType.MATRIX else self.value(expr, context)
+        if expr.type is not ValueType.MATRIX:
+            return self.value(expr, context)
+        ranged = bare(expr)
+        if isinstance(ranged, MatrixSelector) and ranged.vector.modifier:
+            return self._extended(ranged, context)
+        return self.windows(ranged, context)
+
+    def _info(self, call: Call, context: Context) -> Block:
+        request = InfoRequest.of(call)
+        base = self.value(call.args[0], context)
+        assert isinstance(base, Block)
+        infos = self._newest(request.selector, context, times=False)
+        return enrich(request, base, infos, self._newest(request.selector, context, times=True).values)
 
     def _timestamp(self, call: Call, context: Context) -> Block:
         """The samples' own times for a bare selector, else the evaluation time."""
@@ -114,6 +131,8 @@ class Evaluator:
 
     def instant(self, selector: VectorSelector, context: Context) -> Block:
         """The newest sample of each series within the lookback, unless it is a stale marker."""
+        if selector.modifier:
+            return self._smoothed(selector, context)
         return self._newest(selector, context, times=False)
 
     def _newest(self, selector: VectorSelector, context: Context, *, times: bool) -> Block:
@@ -138,6 +157,20 @@ class Evaluator:
         block = Block(samples.sets, values, present)
         self.selection.spend(values.size)
         return block if len(ends) == context.steps else broadcast(block, context.steps)
+
+    def _smoothed(self, selector: VectorSelector, context: Context) -> Block:
+        ends, lookback_ms = self._ends(selector.shift, context), self.lookback_ms
+        samples = self.selection.fetch(selector, int(ends[0]) - lookback_ms, int(ends[-1]) + lookback_ms)
+        block = smooth(samples.without_stale(), ends, lookback_ms)
+        return block if len(ends) == context.steps else broadcast(block, context.steps)
+
+    def _extended(self, expr: MatrixSelector, context: Context) -> ExtendedWindows:
+        """The windows of a range with `anchored` or `smoothed`."""
+        ends, span_ms = self._ends(expr.vector.shift, context), self._span(expr, context)
+        smoothed = expr.vector.modifier is Modifier.SMOOTHED
+        until_ms = int(ends[-1]) + (self.lookback_ms if smoothed else 0)
+        samples = self.selection.fetch(expr.vector, int(ends[0]) - span_ms - self.lookback_ms, until_ms).without_stale()
+        return extend(samples, ends, context.steps, span_ms, lookback_ms=self.lookback_ms, smoothed=smoothed)
 
     def _ends(self, shift: Shift, context: Context) -> Ints:
         """Where the windows of a shifted selector end: one per step, or a single one with `@`."""

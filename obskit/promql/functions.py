@@ -17,9 +17,10 @@ from obskit.model.matchers import Matcher, MatchOp
 from obskit.promql import functions_labels, functions_sort, histograms, over_time, rates
 from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, single
 from obskit.promql.context import Context
+from obskit.promql.extended import EXTENDED, ExtendedWindows
 from obskit.promql.functions_time import CALENDAR
 from obskit.promql.labelsets import METADATA, LabelSets
-from obskit.promql.nodes import Call, Expr, MatrixSelector, Subquery, VectorSelector, bare
+from obskit.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, bare
 from obskit.promql.windows import Windows
 
 Function = Callable[[Context, Call, list[Any]], Value]
@@ -92,12 +93,16 @@ def _math(change: Callable[[Floats], Floats]) -> Function:
 
 
 def _fold(fold: Callable[[Windows], Block]) -> Function:
-    return lambda _context, _call, args: fold(args[0])
+    return lambda _context, call, args: _folded(fold, call, args[0])
+
+
+def _folded(fold: Callable[[Windows], Block], call: Call, windows: Windows | ExtendedWindows) -> Block:
+    return EXTENDED[call.name](windows) if isinstance(windows, ExtendedWindows) else fold(windows)
 
 
 def _counter(fold: Callable[[Windows], Block]) -> Function:
     def function(context: Context, call: Call, args: list[Any]) -> Block:
-        block = fold(args[0])
+        block = _folded(fold, call, args[0])
         for name in block.sets.memo("metric names", lambda: _metric_names(block)):
             if name and not name.endswith(_COUNTER_SUFFIXES):
                 message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
@@ -196,14 +201,6 @@ def _extreme(choose: np.ufunc) -> Function:
 def _no_floats(context: Context, _call: Call, _args: list[Any]) -> Block:
     """What functions of native histograms give for floats: nothing."""
     return empty(context.steps)
-
-
-def range_arg(call: Call) -> int | None:
-    """The position of the range vector among the arguments."""
-    for position, arg in enumerate(call.args):
-        if isinstance(bare(arg), MatrixSelector | Subquery):
-            return position
-    return None
 
 
 FUNCTIONS: Final[dict[str, Function]] = {
