@@ -35,9 +35,6 @@ T = TypeVar("T")
 
 SLICE_S: Final = 0.02
 COALESCE_S: Final = 0.01
-PAUSE: Final = 4
-"""After a round of arrivals the next one waits four times as long as it took, within these bounds."""
-LONGEST_PAUSE_S: Final = 0.1
 LONGEST_SLEEP_S: Final = 60.0
 LEAVING_MS: Final = 120_000
 """Series of a rule that is gone are ended after this time, unless another rule took them over."""
@@ -276,16 +273,14 @@ class Runner:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            began_s = self._clock.monotonic()
-            for group, woken in _by_group(self._arrivals.take(began_s, self._busy())):
+            for group, woken in _by_group(self._arrivals.take(self._clock.monotonic(), self._busy())):
                 live = self._groups.get(group)
                 if live is None:
                     continue
                 async with live.lock:
                     if self._groups.get(group) is live:  # no reload took its place while we waited
                         await self._arrive(live, woken)
-            spent_s = self._clock.monotonic() - began_s
-            await self._clock.sleep(min(max(COALESCE_S, PAUSE * spent_s), LONGEST_PAUSE_S))
+            await self._clock.sleep(COALESCE_S)
             next_s = self._arrivals.next_s()
             if next_s is not None:
                 await self._clock.sleep(max(0.0, next_s - self._clock.monotonic()))
@@ -297,36 +292,39 @@ class Runner:
         return {key for key, live in self._groups.items() if live.lock.locked() or live.slot_is_due(now_ms)}
 
     async def _arrive(self, live: LiveGroup, woken: Sequence[Woken]) -> None:
-        now_ms = self._clock.now_ms()
-        if live.slot_is_due(now_ms):
-            self._arrivals.put_back(woken)
-            return
-        last_ms = max(live.last_slot_ms or 0, live.last_arrival_ms)
-        if last_ms > now_ms:
-            return  # the clock went back: the next slot sorts it out
-        # Strictly after the last slot, so that what it resolved and what an arrival resolved can be told apart.
-        newest_ms = min(max(one.newest_ms for one in woken), now_ms)
-        t_ms = max(newest_ms, (live.last_slot_ms or 0) + 1, live.last_arrival_ms)
-        found = await self._in_thread(self._evaluated_on_arrival, live, woken, t_ms)
-        live.last_arrival_ms = t_ms
-        if any(outcome.transitions for outcome in found):
-            await self._commits.commit(live, found, Samples(), slot_ms=None)
-            telemetry.ARRIVAL_SECONDS.observe(self._clock.monotonic() - min(one.woken_s for one in woken))
+        """Evaluate woken rules, slice by slice, until all are done or the group's slot is due; with its lock held."""
+        left = deque(woken)
+        while left:
+            now_ms = self._clock.now_ms()
+            if live.slot_is_due(now_ms):
+                self._arrivals.put_back(left)
+                return
+            if max(live.last_slot_ms or 0, live.last_arrival_ms) > now_ms:
+                return  # the clock went back: the next slot sorts it out
+            # Strictly after the last slot, so that what it resolved and what an arrival resolved can be told apart.
+            newest_ms = min(max(one.newest_ms for one in left), now_ms)
+            t_ms = max(newest_ms, (live.last_slot_ms or 0) + 1, live.last_arrival_ms)
+            woken_s = min(one.woken_s for one in left)
+            found = await self._in_thread(self._arrival_slice, live, left, t_ms)
+            live.last_arrival_ms = t_ms
+            if any(outcome.transitions for outcome in found):
+                await self._commits.commit(live, found, Samples(), slot_ms=None)
+                telemetry.ARRIVAL_SECONDS.observe(self._clock.monotonic() - woken_s)
 
-    def _evaluated_on_arrival(self, live: LiveGroup, woken: Sequence[Woken], t_ms: int) -> list[Outcome]:
+    def _arrival_slice(self, live: LiveGroup, left: deque[Woken], t_ms: int) -> list[Outcome]:
         found = []
-        for one in woken:
-            live_rule = live.rules.get(one.rule.key)
-            if live_rule is None:
-                continue
+        until_s = self._clock.monotonic() + SLICE_S
+        ended_s = 0.0
+        while left and ended_s <= until_s:
+            rule = left.popleft().rule
             began_s = self._clock.monotonic()
             try:
-                found.append(self._evaluator.on_arrival(live.group, one.rule, live_rule.standing, t_ms))
+                found.append(self._evaluator.on_arrival(live.group, rule, live.rules[rule.key].standing, t_ms))
             except Exception:  # the next slot meets the same bug and tells it
-                log.debug("rule crashed on arrival: rule=%s", one.rule.name, exc_info=True)
+                log.debug("rule crashed on arrival: rule=%s", rule.name, exc_info=True)
             ended_s = self._clock.monotonic()
             telemetry.ARRIVALS.inc()
-            self._arrivals.rest(one.rule.key, took_s=ended_s - began_s, now_s=ended_s)
+            self._arrivals.rest(rule.key, took_s=ended_s - began_s, now_s=ended_s)
         return found
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:

@@ -93,6 +93,16 @@ def test_a_costly_rule_rests_for_a_multiple_of_its_time() -> None:
     assert arrivals.next_s() is None
 
 
+def test_the_more_rules_rest_the_longer_each_of_them_does() -> None:
+    arrivals = Arrivals(groups_of("up == 0", "up == 1", "up == 2"))
+    arrivals.wake(touched("up"), 0.0)
+    for one in arrivals.take(0.0):
+        arrivals.rest(one.rule.key, took_s=1.0, now_s=0.0)
+    arrivals.wake(touched("up"), 0.0)
+    names = [[one.rule.name for one in arrivals.take(REST * n)] for n in (1, 2, 3)]
+    assert names == [["A0"], ["A1"], ["A2"]]
+
+
 def test_a_reload_keeps_who_waits_as_long_as_the_rule_stays() -> None:
     before = Arrivals(groups_of("up == 0", "up == 1"))
     before.wake(touched("up"), 0.0)
