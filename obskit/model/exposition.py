@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 from obskit.model.labels import NAME, Labels, is_metric_name
@@ -311,10 +310,13 @@ def _normal_float(text: str) -> str:
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    if abs(value) < 1e6:
-        return repr(value)
-    mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
-    return f"{mantissa}e{int(exponent):+03d}"
+    shown = repr(value)
+    if abs(value) < 1e6 or "e" in shown:
+        return shown
+    whole, _, fraction = shown.lstrip("-").partition(".")
+    digits = (whole + fraction).rstrip("0")
+    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+    return f"{'-' if value < 0 else ''}{mantissa}e+{len(whole) - 1:02d}"
 
 
 def _metadata(comments: Iterable[str], lines: list[str]) -> dict[str, MetricMeta]:

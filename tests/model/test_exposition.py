@@ -77,7 +77,7 @@ def test_created_series_are_kept() -> None:
 @pytest.mark.parametrize(
     ("written", "stored"),
     [("1", "1.0"), ("0.5", "0.5"), ("1e6", "1e+06"), ("1234567", "1.234567e+06"), ("+Inf", "+Inf"), (".25", "0.25"),
-     ("0.00001", "1e-05"), ("-Inf", "-Inf"), ("NaN", "NaN"), ("soon", "soon"), ("100000", "100000.0")],
+     ("0.00001", "1e-05"), ("-Inf", "-Inf"), ("NaN", "NaN"), ("soon", "soon"), ("100000", "100000.0"), ("-12500000", "-1.25e+07"), ("1e22", "1e+22"), ("1048576.5", "1.0485765e+06")],
 )  # fmt: skip
 def test_bounds_of_buckets_are_written_as_floats(written: str, stored: str) -> None:
     labels, _ = one(f'# TYPE h histogram\nh_bucket{{le="{written}"}} 1\n')
