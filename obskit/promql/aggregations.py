@@ -23,6 +23,8 @@ def aggregate(context: Context, expr: Aggregate, block: Block, param: Value | No
     if expr.op == "count_values":
         assert isinstance(param, str)
         check_label_name(param, "invalid label name ")
+    if isinstance(param, np.ndarray) and expr.op in ranking.NUMBERS_ONLY:
+        ranking.refuse_nan(expr.op, param)
     if not len(block.sets):
         return empty(context.steps)
     groups = block.sets.grouped(expr.grouping, without=expr.without)

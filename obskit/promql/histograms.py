@@ -14,6 +14,7 @@ from obskit.promql.blocks import Block, Bools, Floats, empty, joined
 from obskit.promql.context import Context
 from obskit.promql.functions_labels import check_label_name
 from obskit.promql.labelsets import METADATA, Ints, LabelSets
+from obskit.promql.literals import format_number
 from obskit.promql.nodes import Call, Expr
 
 SMALL_DELTA: Final = 1e-12
@@ -192,7 +193,7 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     parts = []
     for position, q in enumerate(quantiles):
         part = _quantile_block(context, block, q, (call.args[2 + position], call.args[0]))
-        shown = f"{q[0]:g}" if len(q) else ""
+        shown = _open_metrics(float(q[0])) if len(q) else ""
         parts.append(Block(part.sets.mapped(partial(_named, label, shown)), part.values, part.present))
     if not parts:
         raise QueryError("histogram_quantiles needs a quantile")
@@ -200,6 +201,12 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     return joined(
         Block(LabelSets.of(rows), np.concatenate([p.values for p in parts]), np.concatenate([p.present for p in parts]))
     )
+
+
+def _open_metrics(value: float) -> str:
+    """A number as OpenMetrics writes it in labels: `1.0`, not `1`."""
+    text = format_number(value)
+    return f"{text}.0" if text.lstrip("-").isdigit() else text
 
 
 def _named(label: str, value: str, labels: Labels) -> Labels:

@@ -18,6 +18,10 @@ from obskit.promql.nodes import Aggregate
 from obskit.promql.over_time import interpolate
 
 Grouped = tuple[Block, Groups]
+NUMBERS_ONLY: Final = {
+    **dict.fromkeys(("topk", "bottomk", "limitk"), "Parameter value is NaN"),
+    "limit_ratio": "Ratio value is NaN",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,13 @@ def _cells(grouped: Grouped, key: Callable[[Floats], Floats], *, nan_last: bool)
     return _Cells(rows[order], steps[order], values[order], starts, counts, unique)
 
 
-def _how_many(param: Floats) -> Ints:
+def refuse_nan(op: str, param: Floats) -> None:
+    """These parameters must be numbers, whether there is anything to choose from or not."""
     if np.isnan(param).any():
-        raise QueryError("Parameter value is NaN")
+        raise QueryError(NUMBERS_ONLY[op])
+
+
+def _how_many(param: Floats) -> Ints:
     wrong = param[np.abs(param) >= 2.0**63]
     if len(wrong):
         raise QueryError(f"Scalar value {format_number(float(wrong[0]))} overflows int64")
@@ -100,8 +108,6 @@ def limitk(_context: Context, _expr: Aggregate, grouped: Grouped, param: Floats)
 
 def limit_ratio(context: Context, expr: Aggregate, grouped: Grouped, param: Floats) -> Block:
     """About the share r of the rows, always the same ones; a negative r takes the complement of 1 + r."""
-    if np.isnan(param).any():
-        raise QueryError("Ratio value is NaN")
     assert expr.param is not None
     for ratio in np.unique(param[np.abs(param) > 1]).tolist():
         cap = 1 if ratio > 0 else -1

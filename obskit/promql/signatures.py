@@ -49,7 +49,6 @@ SIGNATURES: Final[dict[str, Signature]] = {
         " histogram_stdvar",
         Signature((_V,)),
     ),
-    **_all("start_timestamp", Signature((_V,), experimental=True)),
     **_all(
         "absent_over_time avg_over_time changes count_over_time delta deriv idelta increase irate last_over_time"
         " max_over_time min_over_time present_over_time rate resets stddev_over_time stdvar_over_time sum_over_time"
