@@ -10,9 +10,9 @@ import asyncio
 import logging
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from obskit.clock import Clock, SteadyTime, wait_for
 from obskit.errors import StoreError
@@ -24,6 +24,8 @@ from obskit.outbox.verdict import OUT_OF_REACH, Limits, RowState, Tried, Verdict
 from obskit.store.database import Database, Transaction
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Handler = Callable[[Delivery], Awaitable[Outcome]]
 """Carries one action out. Its exceptions are counted as `internal` and the action is tried again."""
@@ -41,6 +43,7 @@ class _Receiver:
 
     in_flight: int = 0
     paused_until_ms: int = 0
+    probe_ms: int = 0
     paced_until_ms: int = 0
     hurried_ms: int = 0
     failures: int = 0
@@ -51,9 +54,14 @@ class _Receiver:
         return (1 if self.failing else parallel) - self.in_flight
 
     @property
+    def open_ms(self) -> int:
+        """From when on it may be tried at all: it asked us to wait, or does not answer and the next probe is then."""
+        return max(self.paused_until_ms, self.probe_ms)
+
+    @property
     def ready_ms(self) -> int:
-        """When the next attempt may begin, as far as the destination is concerned."""
-        return max(self.paused_until_ms, self.paced_until_ms)
+        """When the next attempt may begin, its pace considered."""
+        return max(self.open_ms, self.paced_until_ms)
 
 
 @dataclass(slots=True)
@@ -97,7 +105,7 @@ class Outbox:
         self._serving: asyncio.Task[None] | None = None
         self._measured_s = float("-inf")
         self._pruned_s = float("-inf")
-        self._store_trouble = ""
+        self._trouble = ""
         self.reload(handlers, intervals or {})
 
     def reload(self, handlers: Mapping[str, Handler], intervals: Mapping[str, float]) -> None:
@@ -139,14 +147,14 @@ class Outbox:
     async def retry(self, id: int) -> bool:
         """Try a dead, dropped or backing-off action again now; False when there is nothing to hurry."""
         now_ms = self._clock.now_ms()
-        done = await self._database.write(lambda tx: rows.retry(tx, id, now_ms), essential=True)
+        done = await self._write(lambda tx: rows.retry(tx, id, now_ms))
         self.wake()
         return done
 
     async def drop(self, id: int) -> bool:
         """Give up a waiting or dead action; False when it is in flight, arrived or unknown."""
         now_ms = self._clock.now_ms()
-        done = await self._database.write(lambda tx: rows.drop(tx, id, now_ms), essential=True)
+        done = await self._write(lambda tx: rows.drop(tx, id, now_ms))
         self.wake()
         return done
 
@@ -164,27 +172,33 @@ class Outbox:
         return sum(receiver.in_flight for receiver in self._receivers.values())
 
     async def _serve(self) -> None:
-        while not await self._store(self._recover()):
-            await self._clock.sleep(STORE_RETRY_S)
+        await self._insist(self._recover)
         async with asyncio.TaskGroup() as attempts:
-            while True:
-                self._woken.clear()
-                plan = self._plan()
-                if self._draining and not plan.due and not self._in_flight:
-                    return
-                began = await self._begin(plan, attempts)
-                if began is None:
-                    await wait_for(self._clock, self._woken, STORE_RETRY_S)
-                elif began:
-                    await self._clock.sleep(0)  # the attempts go first
-                else:
-                    await wait_for(self._clock, self._woken, await self._idle_s(plan))
+            while (wait_s := await self._guarded_turn(attempts)) is not None:
+                await wait_for(self._clock, self._woken, wait_s)
+
+    async def _guarded_turn(self, attempts: asyncio.TaskGroup) -> float | None:
+        try:
+            return await self._turn(attempts)
+        except (StoreError, sqlite3.Error) as error:
+            self._note_trouble(error)
+            return STORE_RETRY_S
+
+    async def _turn(self, attempts: asyncio.TaskGroup) -> float | None:
+        """Begin what may be tried now; seconds until there may be more, None when a drain is through."""
+        self._woken.clear()
+        plan = self._plan()
+        if self._draining and not plan.due and not self._in_flight:
+            return None
+        if plan.slots:
+            return 0.0 if await self._begin(plan, attempts) else STORE_RETRY_S
+        return await self._idle_s(plan)
 
     def _plan(self) -> _Plan:
         now_ms, plan = self._time.now_ms(), _Plan()
         for destination, due_ms in self._database.read(rows.QUEUES):
             receiver = self._receiver(destination)
-            plan.due = plan.due or (due_ms <= now_ms and receiver.paused_until_ms <= now_ms)
+            plan.due = plan.due or (due_ms <= now_ms and receiver.open_ms <= now_ms)
             free = receiver.free(1 if destination in self._intervals else self._limits.parallel)
             ready_ms = max(due_ms, receiver.ready_ms)
             if free <= 0:
@@ -195,27 +209,17 @@ class Outbox:
                 plan.next_ms = min(plan.next_ms, ready_ms)
         return plan
 
-    async def _begin(self, plan: _Plan, attempts: asyncio.TaskGroup) -> int | None:
-        """Lease what the plan allows and begin the attempts; how many, or None when the store could not be written."""
-        if not plan.slots:
-            return 0
+    async def _begin(self, plan: _Plan, attempts: asyncio.TaskGroup) -> int:
+        """Lease what the plan allows and begin the attempts; how many."""
         now_ms = self._time.now_ms()
         until_ms = now_ms + round(self._limits.attempt_s * 2000)
-        deliveries: list[Delivery] = []
-
-        async def lease() -> None:
-            deliveries.extend(
-                await self._database.write(lambda tx: rows.take(tx, plan.slots, now_ms, until_ms), essential=True)
-            )
-
-        if not await self._store(lease()):
-            return None
+        deliveries = await self._write(lambda tx: rows.take(tx, plan.slots, now_ms, until_ms))
         for delivery in deliveries:
             receiver = self._receiver(delivery.action.destination)
             receiver.in_flight += 1
             receiver.paced_until_ms = now_ms + round(self._intervals.get(delivery.action.destination, 0) * 1000)
             attempts.create_task(self._attempt(delivery, receiver))
-        return len(deliveries) or None
+        return len(deliveries)
 
     async def _attempt(self, delivery: Delivery, receiver: _Receiver) -> None:
         try:
@@ -227,8 +231,7 @@ class Outbox:
                 had_handle=delivery.handle is not None,
             )
             verdict = judge(outcome, tried, self._limits, self._luck())
-            while not await self._store(self._settle(delivery, outcome, verdict, receiver)):
-                await self._clock.sleep(STORE_RETRY_S)
+            await self._insist(lambda: self._settle(delivery, outcome, verdict, receiver))
             self._tell(delivery, outcome, verdict, receiver)
         except Exception:
             # A defect of ours. The row keeps its lease: better late, after a restart, than again and again.
@@ -274,20 +277,19 @@ class Outbox:
             if hurry:
                 rows.hurry(tx, delivery.action.destination)
 
-        await self._database.write(work, essential=True)
+        await self._write(work)
         if hurry:
             receiver.hurried_ms = steady_ms
 
     def _pause(self, receiver: _Receiver, outcome: Outcome, verdict: Verdict, steady_ms: int) -> None:
         """Leave the whole destination alone for as long as this outcome says."""
-        if outcome.reason in OUT_OF_REACH:
-            if steady_ms >= receiver.paused_until_ms or not receiver.failures:  # lanes that fail together fail once
-                receiver.failures += 1
-            wait_ms = probe_wait_ms(receiver.failures)
-        else:
-            receiver.failures = 0
-            wait_ms = verdict.wait_ms if verdict.pause else 0
-        receiver.paused_until_ms = max(receiver.paused_until_ms, steady_ms + wait_ms)
+        if verdict.pause:
+            receiver.paused_until_ms = max(receiver.paused_until_ms, steady_ms + verdict.wait_ms)
+        if outcome.reason not in OUT_OF_REACH:
+            receiver.failures = receiver.probe_ms = 0
+        elif steady_ms >= receiver.probe_ms:  # lanes that fail together fail once
+            receiver.failures += 1
+            receiver.probe_ms = steady_ms + probe_wait_ms(receiver.failures)
 
     def _is_back(self, outcome: Outcome, receiver: _Receiver, steady_ms: int) -> bool:
         """Whether a destination that failed has answered, so that its other lanes need not sit out their back-off.
@@ -327,28 +329,36 @@ class Outbox:
 
     async def _recover(self) -> None:
         now_ms = self._time.now_ms()
-        await self._database.write(lambda tx: rows.recover(tx, now_ms), essential=True)
+        await self._write(lambda tx: rows.recover(tx, now_ms))
         for destination, until_ms in self._database.read(rows.PAUSED, (now_ms, BEHIND)):
             self._receiver(destination).paused_until_ms = until_ms
 
-    async def _store(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Run `work`; False when the store refused, which is logged once per kind of trouble."""
-        try:
-            await work
-        except (StoreError, sqlite3.Error) as error:
-            if self._store_trouble != str(error):
-                log.error("outbox cannot write: %s", error)
-            self._store_trouble = str(error)
-            return False
-        self._store_trouble = ""
-        return True
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Repeat `work` until the store takes it."""
+        while True:
+            try:
+                return await work()
+            except (StoreError, sqlite3.Error) as error:
+                self._note_trouble(error)
+            await self._clock.sleep(STORE_RETRY_S)
+
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
+        result = await self._database.write(work, essential=True)
+        self._trouble = ""
+        return result
+
+    def _note_trouble(self, error: Exception) -> None:
+        """Log what the store says, once until a write has gone well."""
+        if self._trouble != str(error):
+            log.error("outbox cannot use the store: %s", error)
+        self._trouble = str(error)
 
     async def _idle_s(self, plan: _Plan) -> float:
         """How long nothing is due. Uses the pause to measure and to prune."""
         now_s = self._clock.monotonic()
         if now_s - self._pruned_s >= PRUNE_S and not self._draining:
             self._pruned_s = now_s
-            await self._store(self._prune())
+            await self._prune()
         until_due_s = (plan.next_ms - self._time.now_ms()) / 1000
         return max(0.001, min(until_due_s, self._measure(now_s, plan)))
 
@@ -364,7 +374,7 @@ class Outbox:
 
     async def _prune(self) -> None:
         now_ms = self._clock.now_ms()
-        while await self._database.write(lambda tx: rows.prune(tx, now_ms, self._limits)) >= rows.PRUNE_PAGE:
+        while await self._write(lambda tx: rows.prune(tx, now_ms, self._limits)) >= rows.PRUNE_PAGE:
             pass
 
     def _receiver(self, destination: str) -> _Receiver:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from pathlib import Path
 
@@ -287,16 +288,16 @@ def test_an_action_nobody_carries_out_is_a_dead_letter(tmp_path: Path) -> None:
     play(scenario)
 
 
-def test_what_cannot_arrive_for_three_days_is_a_dead_letter(tmp_path: Path) -> None:
+def test_what_cannot_arrive_for_long_is_a_dead_letter(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         receiver = Receiver(clock, lambda _: SERVER)
-        async with house(tmp_path, clock, receiver) as home:
+        async with house(tmp_path, clock, receiver, max_age_ms=7_200_000) as home:
             await home.put(action("a"))
-            await clock.sleep(3 * 86400 - 300)
+            await clock.sleep(7200 - 300)
             assert len(home.outbox.rows(RowState.WAITING)) == 1
             await clock.sleep(600)
             assert len(home.outbox.rows(RowState.DEAD)) == 1
-            assert len(receiver.calls) < 900
+            assert len(receiver.calls) < 40
 
     play(scenario)
 
@@ -358,6 +359,107 @@ def test_an_action_in_flight_is_not_replaced(tmp_path: Path) -> None:
             assert receiver.payloads == ["0", "3"]
 
     play(scenario)
+
+
+def test_a_dead_letter_can_be_tried_again_or_dropped(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(*[Outcome.permanent(OutcomeReason.CREDENTIAL)] * 2))
+        async with house(tmp_path, clock, receiver) as home:
+            first, second = await home.put(action("a"), action("b"))
+            await clock.sleep(1)
+            assert await home.outbox.retry(first)
+            assert await home.outbox.drop(second)
+            await clock.sleep(1)
+            assert receiver.payloads == ["a", "b", "a"]
+            assert [row.id for row in home.outbox.rows(RowState.SENT)] == [first]
+            assert [row.id for row in home.outbox.rows(RowState.DROPPED)] == [second]
+            assert not await home.outbox.retry(first)
+            assert not await home.outbox.drop(first)
+            assert not await home.outbox.retry(99)
+            assert await home.outbox.retry(second)
+
+    play(scenario)
+
+
+def test_a_dead_letter_goes_behind_what_waits_in_its_lane_unless_newer_content_took_its_place(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        dead = Outcome.permanent(OutcomeReason.DESTINATION)
+        receiver = Receiver(clock, answers(dead, dead, SERVER))
+        async with house(tmp_path, clock, receiver) as home:
+            old, other = await home.put(action("old", coalesce="root"), action("other"))
+            await clock.sleep(0.1)
+            await home.put(action("new", coalesce="root"), action("last"))
+            await clock.sleep(0.1)
+            assert not await home.outbox.retry(old)
+            assert await home.outbox.retry(other)
+            await clock.sleep(60)
+            assert receiver.payloads == ["old", "other", "new", "new", "other", "last"]
+
+    play(scenario)
+
+
+def test_an_action_that_backs_off_can_be_hurried_and_dropped(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        internal = Outcome.retry(OutcomeReason.INTERNAL, after_s=100)
+        receiver = Receiver(clock, answers(internal, internal), took_s=1)
+        async with house(tmp_path, clock, receiver) as home:
+            head, behind = await home.put(action("head"), action("behind"))
+            await clock.sleep(0.5)
+            assert not await home.outbox.retry(head), "it is in flight"
+            assert not await home.outbox.drop(head)
+            assert not await home.outbox.retry(behind), "it waits its turn"
+            assert [row.due_ms is None for row in home.outbox.rows(RowState.WAITING)] == [False, True]
+            await clock.sleep(9.5)
+            assert await home.outbox.retry(head)
+            await clock.sleep(9)
+            assert await home.outbox.drop(head)
+            await clock.sleep(9)
+            assert list(zip(receiver.payloads, receiver.times, strict=True)) == [
+                ("head", 0.0),
+                ("head", 10.0),
+                ("behind", 19.0),
+            ]
+
+    play(scenario)
+
+
+def test_receipts_dead_letters_and_handles_are_forgotten_in_time(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(Outcome.permanent(OutcomeReason.PAYLOAD), Outcome.sent({"ts": "1"})))
+        kept = {"receipts_ms": 86_400_000, "dead_ms": 2 * 86_400_000, "handles_ms": 3 * 86_400_000}
+        async with house(tmp_path, clock, receiver, **kept) as home:
+            await home.put(action("dead"), action("sent", handle_key="i"))
+            counts = []
+            for _ in range(4):
+                counts.append(
+                    [home.database.read(f"SELECT COUNT(*) FROM {table}")[0][0] for table in ("outbox", "handle")]
+                )
+                await clock.sleep(86_400 + 3_700)
+            assert counts == [[2, 0], [1, 1], [0, 1], [0, 0]]
+
+    play(scenario)
+
+
+def test_the_loop_outlives_a_store_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock)
+        async with house(tmp_path, clock, receiver) as home:
+            await clock.sleep(1)
+            read = home.database.read
+
+            def broken(*_: object) -> object:
+                raise sqlite3.OperationalError("disk I/O error")
+
+            home.database.read = broken  # type: ignore[method-assign,assignment]
+            await home.put(action("a"))
+            await clock.sleep(30)
+            assert receiver.calls == []
+            home.database.read = read  # type: ignore[method-assign]
+            await clock.sleep(2)
+            assert receiver.payloads == ["a"]
+
+    play(scenario)
+    assert [record.getMessage() for record in caplog.records] == ["outbox cannot use the store: disk I/O error"]
 
 
 def test_the_latency_from_commit_to_handler_is_under_5_ms(tmp_path: Path) -> None:
@@ -490,7 +592,7 @@ def test_a_full_disk_holds_the_outbox_and_is_logged_once(tmp_path: Path, caplog:
         await database.close()
 
     play(scenario)
-    assert [record.getMessage() for record in caplog.records] == ["outbox cannot write: no space left"]
+    assert [record.getMessage() for record in caplog.records] == ["outbox cannot use the store: no space left"]
 
 
 def test_the_metrics_say_what_waits(tmp_path: Path) -> None:

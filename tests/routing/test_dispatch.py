@@ -390,6 +390,20 @@ def test_alerting_goes_on_from_the_rows_when_a_flush_failed(tmp_path: Path, capl
     assert [record.getMessage() for record in caplog.records] == ["groups could not be flushed, trying again"]
 
 
+def test_a_process_that_looks_once_flushes_what_is_due(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        database = Database.open(tmp_path, reserve_bytes=0)
+        reach = {"ops": [FakeDestination("slack")]}
+        dispatcher = Dispatcher(database, clock, tree(group_wait="0s", group_by=["..."]), reach)
+        fired = [Transition(TransitionKind.FIRED, Alert(Labels({"n": str(n)}), {}, 0)) for n in range(60)]
+        await database.write(lambda tx: dispatcher.accept(tx, fired))
+        await dispatcher.flush_due()
+        assert database.read("SELECT COUNT(*) FROM outbox") == [(60,)]
+        await database.close()
+
+    play(scenario)
+
+
 def test_transitions_that_were_rolled_back_are_not_told(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         ears = Ears(clock)
