@@ -161,8 +161,10 @@ class ScrapeJob:
             ends = await asyncio.gather(*(scrape.once(feed, now_ms) for scrape in scrapes))
         finally:
             await client.close()
-        for problem in (*failures.values(), *filter(None, ends)):
-            raise problem
+        titles = [scrape.target.title for scrape in scrapes]
+        for title, end in (*failures.items(), *zip(titles, ends, strict=True)):
+            if end is not None:
+                raise CollectorError(f"{title}: {end}", reason=end.reason)
 
     async def checks(self, clock: Clock) -> list[Check]:
         """What a doctor sees: each discovery that fails, each target."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -19,6 +21,8 @@ from obskit.outbound import httpx
 _MAX_JSON_BYTES: Final = 10_000_000
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=300)
 """Long enough to be used again by the next scrape of a minute's interval."""
+_MAX_CAUSES: Final = 10
+"""How deep to look for the system's words: a chain of exceptions may be a ring."""
 _BROKEN: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
@@ -130,7 +134,7 @@ class Client:
         except httpx.TimeoutException:
             raise CollectorError("no answer in time", reason="timeout") from None
         except httpx.HTTPError as error:
-            raise CollectorError(str(error) or type(error).__name__, reason="network") from None
+            raise CollectorError(_cause(error), reason="network") from None
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         """Send, and once more when the connection broke before an answer.
@@ -164,6 +168,21 @@ def _trust(tls: TlsSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise CollectorError(f"tls_config: cannot load a certificate: {error}", reason="config") from None
     return context
+
+
+def _cause(error: BaseException) -> str:
+    """What the system said (`Connection refused`), which the client's own words hide ("All connection attempts failed")."""
+    said = str(error) or type(error).__name__
+    below: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if isinstance(below, ssl.SSLCertVerificationError):
+            said = f"certificate not accepted: {below.verify_message}"
+        elif isinstance(below, (socket.gaierror, ssl.SSLError)):
+            said = below.strerror or said
+        elif isinstance(below, OSError) and below.errno:
+            said = os.strerror(below.errno)
+        below = (below.__cause__ or below.__context__) if below else None
+    return said
 
 
 def _check_status(response: httpx.Response) -> None:

@@ -187,6 +187,17 @@ def test_an_address_that_leads_nowhere_has_a_reason(bad: str, reason: str) -> No
     assert error_of(bad).reason == reason
 
 
+def test_the_systems_own_words_are_shown() -> None:
+    assert str(error_of("http://127.0.0.1:1/metrics")) == "Connection refused"
+
+
+def test_a_server_without_tls_behind_https_is_a_network_error(pages: Pages) -> None:
+    pages.serve("a 1\n")
+    error = error_of(f"https://{pages.address}/metrics", patience_s=5)
+    assert error.reason == "network"
+    assert "SSL" in str(error)
+
+
 def test_a_connection_that_breaks_is_a_network_error(pages: Pages) -> None:
     def answer(request: Any) -> None:
         request.send_response(200)
