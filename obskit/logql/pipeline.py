@@ -6,6 +6,7 @@ for it, and the texts they need are handed to the reader, which may leave out wh
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -89,13 +90,13 @@ class SampleSeries:
 
 
 class _Columns:
-    """Samples of a series while they are gathered."""
+    """Samples of a series while they are gathered: 16 bytes each, where lists would take five times that."""
 
     __slots__ = ("times", "values")
 
     def __init__(self) -> None:
-        self.times: list[int] = []
-        self.values: list[float] = []
+        self.times = array("q")
+        self.values = array("d")
 
 
 def read_samples(extraction: Extraction, pipeline: Pipeline, records: Iterable[Record]) -> list[SampleSeries]:
@@ -155,8 +156,10 @@ def _through_steps(
 
 
 def _series(labels: Labels, parts: list[_Columns]) -> SampleSeries:
-    times = np.array([t_ns for part in parts for t_ns in part.times], dtype=np.int64)
-    values = np.array([value for part in parts for value in part.values] or np.ones(len(times)), dtype=np.float64)
+    times = np.concatenate([np.frombuffer(part.times, dtype=np.int64) for part in parts])
+    values = np.concatenate([np.frombuffer(part.values, dtype=np.float64) for part in parts])
+    if not len(values):
+        values = np.ones(len(times))  # lines that are only counted
     if len(parts) > 1:
         order = np.argsort(times, kind="stable")
         times, values = times[order], values[order]
