@@ -49,7 +49,10 @@ class Scrape:
         self._schedule = Schedule(target.interval_ms, f"{target.url} {target.labels}")
 
     async def run(self, feed: Feed) -> None:
-        """Scrape at fixed points, for ever. The first scrape comes within a second of the start."""
+        """Scrape at fixed points, for ever. The first scrape comes within a second of the start.
+
+        As with Prometheus, a target that fails is asked at the same rhythm: `up` is a signal, and must not thin out.
+        """
         spread_ms = self._schedule.offset_ms % min(1000, self.target.interval_ms)
         await feed.clock.sleep(spread_ms / 1000)
         due_ms = feed.clock.now_ms()

@@ -175,13 +175,15 @@ def _cause(error: BaseException) -> str:
     said = str(error) or type(error).__name__
     below: BaseException | None = error
     for _ in range(_MAX_CAUSES):
+        if below is None:
+            break
         if isinstance(below, ssl.SSLCertVerificationError):
             said = f"certificate not accepted: {below.verify_message}"
         elif isinstance(below, (socket.gaierror, ssl.SSLError)):
             said = below.strerror or said
         elif isinstance(below, OSError) and below.errno:
             said = os.strerror(below.errno)
-        below = (below.__cause__ or below.__context__) if below else None
+        below = below.__cause__ or below.__context__
     return said
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from obskit.clock import Clock
@@ -28,6 +29,13 @@ RESTARTS: Final = Counter(
 RESTART_WAIT_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 STEADY_S: Final = 300.0
 """A collector that ran this long before it crashed starts again with the shortest pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    source: Source
+    build: Callable[[], Collector]
+    name: str
 
 
 @dataclass(slots=True)
@@ -55,20 +63,21 @@ class Supervisor:
 
         Everything new is built first: an error (CollectorError) leaves the old set as it was.
         """
-        leaving, wanted = list(self._running), []
+        leaving = list(self._running)
         staying: list[_Running] = []
+        wanted: list[_Prepared] = []
         for source in sources:
             same = next((running for running in leaving if running.source == source), None)
             if same is None:
-                wanted.append((source, self._find(source.kind).build(source.settings)))
+                wanted.append(self._prepared(source))
             else:
                 leaving.remove(same)
                 staying.append(same)
-        names = {running.feed.collector for running in staying} | {collector.name for _, collector in wanted}
+        names = {running.feed.collector for running in staying} | {prepared.name for prepared in wanted}
         for running in leaving:
             running.feed.retired = running.feed.collector not in names
         await self._end(leaving)
-        self._running = staying + [self._start(source, collector) for source, collector in wanted]
+        self._running = staying + [self._start(prepared) for prepared in wanted]
 
     async def stop(self) -> None:
         """End every collector and wait until each has let go of its connections."""
@@ -82,10 +91,14 @@ class Supervisor:
             rows += running.feed.status() or [Book(running.feed.collector, "", self._clock).status()]
         return rows
 
-    def _start(self, source: Source, collector: Collector) -> _Running:
-        feed = Feed(collector.name, self._intake, self._clock)
-        task = asyncio.create_task(self._keep_running(collector, feed), name=f"collector {collector.name}")
-        return _Running(source, feed, task)
+    def _prepared(self, source: Source) -> _Prepared:
+        build = partial(self._find(source.kind).build, source.settings)
+        return _Prepared(source, build, build().name)
+
+    def _start(self, prepared: _Prepared) -> _Running:
+        feed = Feed(prepared.name, self._intake, self._clock)
+        task = asyncio.create_task(self._keep_running(prepared.build, feed), name=f"collector {prepared.name}")
+        return _Running(prepared.source, feed, task)
 
     async def _end(self, leaving: Sequence[_Running]) -> None:
         for running in leaving:
@@ -94,22 +107,23 @@ class Supervisor:
         for running in leaving:
             running.feed.close()
 
-    async def _keep_running(self, collector: Collector, feed: Feed) -> None:
+    async def _keep_running(self, build: Callable[[], Collector], feed: Feed) -> None:
+        """Run the collector, and after each crash a new one: what a crash left behind in the old one is not known."""
         crashes, known = 0, ""
         while True:
             started = self._clock.monotonic()
             problem = CollectorError("ended by itself", reason="crash")
             try:
-                await collector.run(feed)
+                await build().run(feed)
             except CollectorError as error:
                 problem = error
             except Exception as error:  # the loop: one bad collector must not take the others with it
                 problem = CollectorError(f"crashed: {type(error).__name__}", reason="crash")
                 if str(problem) != known:
-                    log.exception("collector crashed: collector=%s", collector.name)
+                    log.exception("collector crashed: collector=%s", feed.collector)
             known = str(problem)
             feed.down(problem)
-            RESTARTS.labels(collector.name).inc()
+            RESTARTS.labels(feed.collector).inc()
             if self._clock.monotonic() - started > STEADY_S:
                 crashes = 0
             pause_s = RESTART_WAIT_S[min(crashes, len(RESTART_WAIT_S) - 1)]

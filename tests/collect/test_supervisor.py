@@ -60,6 +60,7 @@ class Stage:
         self.clock = FakeClock()
         self.intake = Captured()
         self.log: list[str] = []
+        self.built = 0
         self.supervisor = Supervisor(self.intake, self.clock, find=self._find)
 
     def _find(self, name: str) -> Kind[Any]:
@@ -68,6 +69,7 @@ class Stage:
         return Kind(Doing, self._build, self._doctor)
 
     def _build(self, settings: Doing) -> Collector:
+        self.built += 1
         return Actor(settings, self.log)
 
     async def _doctor(self, settings: Doing, clock: Clock) -> Sequence[Check]:
@@ -93,6 +95,15 @@ def test_a_crash_is_counted_and_started_again_with_growing_pauses(caplog: pytest
         assert (crashed.up, crashed.error, crashed.errors) == (False, "crashed: RuntimeError", 5)
         assert (well.up, well.items) == (True, 30)
         assert len([record for record in caplog.records if record.exc_info]) == 1
+
+    Stage().play(scenario)
+
+
+def test_after_a_crash_a_new_collector_is_built() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.supervisor.reload([actor("crasher", "crashes")])
+        await stage.clock.sleep(10)
+        assert stage.built == 1 + stage.log.count("start crasher")
 
     Stage().play(scenario)
 
