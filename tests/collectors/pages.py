@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -73,8 +74,8 @@ class Pages:
 
 
 @contextmanager
-def serving() -> Iterator[Pages]:
-    """A server for the time of the block."""
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Pages]:
+    """A server for the time of the block; over TLS with a context."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -95,6 +96,8 @@ def serving() -> Iterator[Pages]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.block_on_close = False
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     pages = Pages(server.server_port)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

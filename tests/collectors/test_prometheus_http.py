@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import ssl
+import subprocess
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,6 +200,52 @@ def test_a_server_without_tls_behind_https_is_a_network_error(pages: Pages) -> N
     error = error_of(f"https://{pages.address}/metrics", patience_s=5)
     assert error.reason == "network"
     assert "SSL" in str(error)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of our own for scrape.internal, with its key in the same file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl: apt-get install openssl")
+    path = tmp_path / "both.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=x"
+    names = ["-addext", "subjectAltName=DNS:scrape.internal", "-keyout", path, "-out", tmp_path / "cert.pem"]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "cert.pem").read_text())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("trust", "says"),
+    [
+        ({"ca_file": "both.pem", "server_name": "scrape.internal"}, ""),
+        ({"insecure_skip_verify": True}, ""),
+        ({"ca_file": "both.pem", "server_name": "other.internal"}, "certificate not accepted: Hostname mismatch"),
+        ({"server_name": "scrape.internal"}, "certificate not accepted: self-signed"),
+    ],
+)
+def test_whom_to_trust_is_configured(certificate: Path, trust: dict[str, Any], says: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    tls = TlsSettings.model_validate(trust, context={"folder": certificate.parent})
+    with serving(context) as pages:
+        pages.serve("a 1\n")
+        url = f"https://{pages.address}/metrics"
+        if says:
+            assert says in str(error_of(url, tls=tls)).replace("self signed", "self-signed")
+        else:
+            assert get(url, tls=tls).body == b"a 1\n"
+
+
+def test_a_client_certificate_is_shown(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.load_verify_locations(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with serving(context) as pages:
+        pages.serve("a 1\n")
+        tls = TlsSettings(insecure_skip_verify=True, cert_file=str(certificate))
+        assert get(f"https://{pages.address}/metrics", tls=tls).body == b"a 1\n"
 
 
 def test_a_connection_that_breaks_is_a_network_error(pages: Pages) -> None:
