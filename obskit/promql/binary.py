@@ -99,11 +99,16 @@ def _vectors(context: Context, expr: Binary, sides: tuple[Block, Block], matchin
 
 def _check(sides: tuple[Block, Block], table: Join, matching: Matching) -> None:
     """The one side has at most one row per group."""
+    left, right = sides
+    # Where a side is empty nothing can match and nothing is refused, unless fill values take its place.
+    looked_at = np.logical_or.reduce(left.present, axis=0) & np.logical_or.reduce(right.present, axis=0)
+    if matching.fill_left is not None or matching.fill_right is not None:
+        looked_at = np.ones_like(looked_at)
     if matching.cardinality is Cardinality.ONE_TO_MANY:
         if not table.unique_left:
-            refuse_duplicates(sides[0], table.left, "left")
+            refuse_duplicates(replace_present(left, left.present & looked_at), table.left, "left")
     elif not table.unique_right:
-        refuse_duplicates(sides[1], table.right, "right")
+        refuse_duplicates(replace_present(right, right.present & looked_at), table.right, "right")
 
 
 def _explicit(table: Join, ours: Ints, present: Bools) -> None:
