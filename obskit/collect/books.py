@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,6 +79,7 @@ class Book:
         self._errors = 0
         self._error = ""
         self._reason = ""
+        self._results: set[str] = set()
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -147,13 +148,19 @@ class Book:
         )
 
     def close(self) -> None:
-        """The target is gone for good: its gauges go too."""
-        for gauge in (UP, LAST_SUCCESS, DATA_AGE):
-            gauge.remove_by_labels({"collector": self.collector, "target": self.target})
+        """The target is gone for good: its series go too, so that targets that come and go do not pile up."""
+        key = (self.collector, self.target)
+        for metric, labels in (
+            *((gauge, key) for gauge in (UP, LAST_SUCCESS, DATA_AGE)),
+            *((CALLS, (*key, result)) for result in self._results),
+        ):
+            with suppress(KeyError):  # never booked; newer clients do not raise
+                metric.remove(*labels)
 
     def _count(self, result: str, duration_s: float) -> None:
         UP.labels(self.collector, self.target).set(1 if self._up else 0)
         CALLS.labels(self.collector, self.target, result).inc()
+        self._results.add(result)
         DURATION.labels(self.collector).observe(duration_s)
 
     def _saw(self, newest_ms: int) -> None:

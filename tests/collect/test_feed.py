@@ -112,11 +112,12 @@ def test_dropped_and_sampled_items_are_counted() -> None:
     assert metric("obskit_collector_sampled_total", collector="dropping") == 9
 
 
-def test_the_gauges_of_a_target_that_is_gone_go_too() -> None:
+def test_the_series_of_a_target_that_is_gone_go_too() -> None:
     feed = Feed("leaving", Captured(), FakeClock())
     with feed.book("t").call():
         pass
     feed.close_book("t")
     feed.close_book("never there")
     assert metric("obskit_collector_up", collector="leaving", target="t") is None
+    assert metric("obskit_collector_calls_total", collector="leaving", target="t", result="ok") is None
     assert feed.status() == []
