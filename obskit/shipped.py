@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -14,6 +15,10 @@ def shipped_path(name: str) -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"obskit was installed without its {name}: reinstall obskit-toolkit")
+
+
+OPT_IN: Final = frozenset({"watchdog"})
+"""Packs that are of use only together with something else in the config."""
 
 
 def rule_packs() -> dict[str, Path]:

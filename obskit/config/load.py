@@ -21,7 +21,7 @@ from obskit.notify import ReceiverSettings
 from obskit.routing.tree import RouteSettings, check_tree
 from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
-from obskit.shipped import rule_packs
+from obskit.shipped import OPT_IN, rule_packs
 from obskit.store.settings import StoreSettings
 
 DEFAULT_RECEIVER: Final = "console"
@@ -220,9 +220,10 @@ def _route(tree: ConfigTree) -> RouteSettings | None:
 
 def _rule_files(tree: ConfigTree) -> list[Path]:
     packs = rule_packs()
+    default = [name for name in packs if name not in OPT_IN]
     chosen = tree.data.get("rule_packs")
     found: list[Path] = []
-    for index, name in enumerate(packs if chosen is None else _list(tree, "rule_packs")):
+    for index, name in enumerate(default if chosen is None else _list(tree, "rule_packs")):
         if name in packs:
             found.append(packs[name])
             continue
