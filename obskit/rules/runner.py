@@ -73,6 +73,8 @@ class Runner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="obskit-rules")
         self._tasks: asyncio.TaskGroup | None = None
         self._of_groups: list[asyncio.Task[None]] = []
+        self._alarm: asyncio.Task[None] | None = None
+        self._alarm_s = 0.0
         self._leaving: dict[Labels, int] = {}
         self._changing = asyncio.Lock()
         self._restored = False
@@ -281,10 +283,24 @@ class Runner:
                     if self._groups.get(group) is live:  # no reload took its place while we waited
                         await self._arrive(live, woken)
             await self._clock.sleep(COALESCE_S)
-            next_s = self._arrivals.next_s()
-            if next_s is not None:
-                await self._clock.sleep(max(0.0, next_s - self._clock.monotonic()))
-                self._woken.set()
+            self._wake_for_rested()
+
+    def _wake_for_rested(self) -> None:
+        """See to it that the next round comes when the first of the waiting rules is rested, if not before."""
+        rested_s, now_s = self._arrivals.next_s(), self._clock.monotonic()
+        if rested_s is None:
+            return
+        if rested_s <= now_s:
+            self._woken.set()
+        elif self._tasks is not None and (self._alarm is None or self._alarm.done() or rested_s < self._alarm_s):
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_s = rested_s
+            self._alarm = self._tasks.create_task(self._ring(rested_s - now_s), name="rules: a rest ends")
+
+    async def _ring(self, in_s: float) -> None:
+        await self._clock.sleep(in_s)
+        self._woken.set()
 
     def _busy(self) -> set[str]:
         """The groups that are being evaluated, or about to be: an arrival must not overtake a slot."""

@@ -91,10 +91,13 @@ class WatchedEngine(promql.Engine):
     """The real engine, which says when it was asked, and can be made to fail."""
 
     asked: list[int]
+    takes_s: dict[str, float]
+    clock: FakeClock
     fails: Exception | None = None
 
     def instant(self, expr: str | Expr, at_ms: int) -> Result:
         self.asked.append(at_ms)
+        self.clock.advance(self.takes_s.get(str(expr), 0.0))
         if self.fails:
             raise self.fails
         return super().instant(expr, at_ms)
@@ -127,7 +130,7 @@ class Scene:
         self.store = WatchedStore(self.folder, self.clock)
         self.store.load()
         self.engine = WatchedEngine(self.store.metrics)
-        self.engine.asked = []
+        self.engine.asked, self.engine.takes_s, self.engine.clock = [], {}, self.clock
         evaluator = Evaluator(self.engine, logql.Engine(self.store.logs), external_url="http://obskit")
         listeners = Listeners(self.record, self.after_commit)
         self.runner = Runner(self.store, evaluator, listeners, self.clock, groups=groups_of(text))
@@ -169,10 +172,14 @@ class Scene:
         return self.status.rules[0]
 
     @property
-    def kinds(self) -> list[str]:
+    def told_now(self) -> list[Transition]:
         if self.live:
             self.read_told()
-        return [transition.kind.value for transition in self.told]
+        return self.told
+
+    @property
+    def kinds(self) -> list[str]:
+        return [transition.kind.value for transition in self.told_now]
 
     def window(self, *names: str) -> SeriesWindow:
         pattern = Matcher("__name__", MatchOp.REGEX, "|".join(names))
@@ -634,6 +641,36 @@ def test_a_log_rule_is_woken_by_its_streams_alone(scene: Scene) -> None:
             await scene.line("error", app="api")
             await scene.a_moment()
             assert ARRIVALS._value.get() == before + 1
+
+    play(scene, scenario())
+
+
+COSTLY = (
+    BACKLOG
+    + """\
+- name: costly
+  interval: 1h
+  rules:
+  - alert: Costly
+    expr: costly > 5
+    labels: {severity: page}
+"""
+)
+
+
+def test_a_costly_rule_that_rests_holds_up_no_other(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(COSTLY):
+            costly = Labels({"__name__": "costly"})
+            scene.engine.takes_s["costly > 5"] = 2.0
+            for value in (1, 6):
+                await scene.depth(value, labels=costly)
+                await scene.a_moment()
+            await scene.depth(6)
+            await scene.a_moment()
+            assert [transition.alert.name for transition in scene.told_now] == ["Backlog"]
+            await scene.clock.sleep(20)
+            assert [transition.alert.name for transition in scene.told_now] == ["Backlog", "Costly"]
 
     play(scene, scenario())
 
