@@ -104,6 +104,7 @@ def steady(series: set[tuple[tuple[tuple[str, str], ...], float]]) -> set[tuple[
     return {(labels, value) for labels, value in series if dict(labels)["__name__"] not in VARYING}
 
 
+@pytest.mark.slow  # its discovery waits 5 s before the first scrape
 @pytest.mark.server("prometheus")
 def test_prometheus_makes_the_same_series_of_the_same_page(prometheus_url: str, pages: Pages) -> None:
     wait = SystemClock()
