@@ -262,14 +262,17 @@ def _members(notice: Notice, alerts: Sequence[Alert]) -> list[str]:
 
 
 def _who(notice: Notice, alerts: Iterable[Alert]) -> list[str]:
-    """Each alert by its labels that are not common to the group (`machine b`), or by its name."""
+    """Each alert by its labels that are not common to the group (`machine b`), else by its severity, or its name."""
     common = set(notice.common_labels)
     names = []
     for alert in alerts:
         apart = [(name, value) for name, value in alert.labels.items() if name not in common and name != "severity"]
         apart.sort(key=lambda pair: (pair[0] != "alertname", _place(pair[0])))
         names.append(" ".join(value if name == "alertname" else f"{name} {value}" for name, value in apart[:3]))
-    return [name or alert.name for name, alert in zip(names, alerts, strict=True)]
+    return [
+        name or ("severity" not in common and alert.labels.get("severity")) or alert.name
+        for name, alert in zip(names, alerts, strict=True)
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:
