@@ -47,16 +47,22 @@ class Database:
         self._read_lock = threading.Lock()
         self._scan_lock = threading.Lock()
         self._lock_file: int | None = None
-        if not readonly:
-            self._claim()
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="obskit-writer")
-            self._writer = self._connect("rwc", check_same_thread=False)
-            _migrate(self._writer)
-            self._lay_reserve()
-        elif not self.path.exists():
-            raise StoreError(f"no store in {folder}: is `obskit watch` running with this store.path?")
-        self._reader = self._connect("ro", check_same_thread=False)
-        self._scanner = self._connect("ro", check_same_thread=False)
+        self._connections: list[sqlite3.Connection] = []
+        try:
+            if readonly:
+                self._check_is_there()
+            else:
+                self._claim()
+                self._writer = self._connect("rwc")
+                _migrate(self._writer)
+                self._lay_reserve()
+            self._reader = self._connect("ro")
+            self._scanner = self._connect("ro")
+            _check_schema(self._reader)
+        except BaseException:
+            self._release()
+            raise
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="obskit-writer")
 
     @classmethod
     def open(cls, folder: Path | str, *, reserve_bytes: int = RESERVE_BYTES) -> Self:
@@ -126,15 +132,20 @@ class Database:
 
     async def close(self) -> None:
         """Wait for the writes that were begun, then close."""
-        if not self.readonly:
-            await asyncio.to_thread(self._thread.shutdown)
-            self._writer.close()
+        await asyncio.to_thread(self._thread.shutdown)
         with self._read_lock, self._scan_lock:
-            self._reader.close()
-            self._scanner.close()
+            self._release()
+
+    def _release(self) -> None:
+        for connection in self._connections:
+            connection.close()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
+
+    def _check_is_there(self) -> None:
+        if not self.path.exists():
+            raise StoreError(f"no store in {self.folder}: is `obskit watch` running with this store.path?")
 
     def _pragma(self, name: str) -> int:
         return int(self.read(f"PRAGMA {name}")[0][0])
@@ -209,15 +220,16 @@ class Database:
                 raise StoreLocked(f"{self.folder} is in use by another `obskit watch`") from None
             raise StoreError(f"cannot lock {self.folder}: {error.strerror}") from error
 
-    def _connect(self, mode: str, *, check_same_thread: bool) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(
                 f"file:{self.path}?mode={mode}",
                 uri=True,
                 timeout=5,
                 isolation_level=None,
-                check_same_thread=check_same_thread,
+                check_same_thread=False,  # used under locks, or by the writer thread alone
             )
+            self._connections.append(connection)
             if mode == "rwc":
                 # Takes effect in a new file only, and before anything else is written to it.
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -231,13 +243,28 @@ class Database:
         return connection
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to the newest schema; a store made by a newer obskit is refused, not guessed at."""
+def _schema_of(connection: sqlite3.Connection) -> int:
+    """How many migrations made it; a store made by a newer obskit is refused, not guessed at."""
     try:
         (done,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.DatabaseError as error:
         raise StoreError(f"this is not an obskit store: {error}") from error
     if done > len(MIGRATIONS):
         raise StoreError(f"the store was written by a newer obskit (schema {done}, this one knows {len(MIGRATIONS)})")
+    return int(done)
+
+
+def _check_schema(connection: sqlite3.Connection) -> None:
+    """A reader cannot migrate."""
+    done = _schema_of(connection)
+    if done < len(MIGRATIONS):
+        raise StoreError(
+            f"the store was written by an older obskit (schema {done}): `obskit watch` brings it up to date"
+        )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables up to the newest schema."""
+    done = _schema_of(connection)
     for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
         connection.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")

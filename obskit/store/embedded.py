@@ -80,7 +80,9 @@ class EmbeddedStore:
         return self._database
 
     def load(self) -> None:
-        """Bring the memory window back from disk."""
+        """Bring the memory window back from disk; not for a reader, which would not see later commits in it."""
+        if self._database.readonly:
+            return
         with self._database.snapshot() as connection:
             self._metrics.replay(connection, self._clock.now_ms())
 

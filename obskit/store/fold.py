@@ -28,8 +28,8 @@ from obskit.store.rounds import Round, joined, without_repeats
 
 _KEY: Final = "fold"
 _ROWS: Final = "FROM metric_head WHERE id <= :upto AND t1_ms <= :cutoff_ms"
-_PASS_SAMPLES: Final = 1 << 17
-"""Samples in memory at a time (about 6 MB with their copies): a fold of many series makes several passes."""
+_PASS_SAMPLES: Final = 1 << 16
+"""Samples in memory at a time (about 4 MB with their copies): a fold of many series makes several passes."""
 _CHUNKS_AT_ONCE: Final = 250
 _ROWS_AT_ONCE: Final = 50
 

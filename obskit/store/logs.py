@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -126,11 +126,10 @@ class LogStore:
         """The streams that have a record in the range, in the order in which the store first saw them."""
         wanted = self._matching(matchers)
         found: set[int] = set()
-        for rows in self._hours(start_ns, end_ns, newest_first=True):
-            for row in rows:
-                if len(found) == len(wanted):
-                    break
-                found |= self._streams_of(row, start_ns, end_ns) & wanted.keys()
+        for row in chain.from_iterable(self._hours(start_ns, end_ns, newest_first=True)):
+            if len(found) == len(wanted):
+                break
+            found |= self._streams_of(row, start_ns, end_ns) & wanted.keys()
         return [labels for number, labels in wanted.items() if number in found]
 
     def _fit(self, record: Record, written: Written) -> Record | None:

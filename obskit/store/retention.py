@@ -18,6 +18,7 @@ from obskit.clock import NS_PER_MS, Clock
 from obskit.errors import StoreFull
 from obskit.store import telemetry
 from obskit.store.database import Database, Transaction
+from obskit.store.disk import SPAN_MS
 from obskit.store.fold import fold
 from obskit.store.head import LATE_MS
 from obskit.store.settings import StoreSettings
@@ -53,12 +54,13 @@ class Retention:
         self._limits = limits
         self._live_ids = live_ids
         self._forgot_ms = 0
+        self._folded_span = -1
         metrics_ms, logs_ms = limits.retention.metrics, limits.retention.logs
-        self._tables = (
-            _Kept(metrics_ms, "metric_chunk", "(series_id, t0_ms)", "t1_ms", 1),
-            _Kept(metrics_ms, "metric_head", "id", "t1_ms", 1),
-            _Kept(logs_ms, "log_head", "id", "t1_ns", NS_PER_MS),
-        )
+        chunks = _Kept(metrics_ms, "metric_chunk", "(series_id, t0_ms)", "t1_ms", 1)
+        rows = _Kept(metrics_ms, "metric_head", "id", "t1_ms", 1)
+        records = _Kept(logs_ms, "log_head", "id", "t1_ns", NS_PER_MS)
+        self._by_age = (chunks, records)  # rows become chunks long before they are old
+        self._by_size = (chunks, rows, records)
 
     async def run(self, clock: Clock) -> None:
         """The loop: a round now and then, for ever. A round that fails is counted and tried again."""
@@ -78,13 +80,20 @@ class Retention:
 
     async def once(self, now_ms: int) -> None:
         """One round. Deleting goes first: it needs little space and makes room."""
-        for table in self._tables:
+        for table in self._by_age:
             await self._drain(partial(_delete_before, table=table, before_ms=now_ms - table.retention_ms))
         await self._drain(partial(_delete_receipts, before_ms=now_ms - RECEIPTS_MS))
         await self._shrink(now_ms)
-        await fold(self._database, now_ms)
+        await self._fold(now_ms)
         await self._forget_names(now_ms)
         telemetry.BYTES.set(self._database.data_bytes() + self._database.log_bytes())
+
+    async def _fold(self, now_ms: int) -> None:
+        """Once in every span, as nothing more is due within it; at the start also what a crash left over."""
+        span = now_ms // SPAN_MS
+        if span != self._folded_span:
+            await fold(self._database, now_ms)
+            self._folded_span = span
 
     async def _drain(self, slice_: Callable[[Transaction], int]) -> None:
         while await self._database.write(slice_, essential=True):
@@ -106,7 +115,7 @@ class Retention:
                 break
 
     def _relatively_oldest(self, now_ms: int) -> tuple[_Kept, int] | None:
-        ends = [(table, self._first_end_ms(table)) for table in self._tables]
+        ends = [(table, self._first_end_ms(table)) for table in self._by_size]
         known = [(table, end_ms) for table, end_ms in ends if end_ms is not None]
         return max(known, key=lambda pair: (now_ms - pair[1]) / pair[0].retention_ms, default=None)
 

@@ -10,7 +10,7 @@ SAMPLES: Final = Counter("obskit_store_samples_total", "Samples taken into the s
 RECORDS: Final = Counter("obskit_store_records_total", "Log records taken into the store.", registry=REGISTRY)
 DROPPED: Final = Counter(
     "obskit_store_dropped_total",
-    "Samples refused, by reason.",
+    "Samples and records refused, by reason.",
     ["reason"],
     registry=REGISTRY,
 )

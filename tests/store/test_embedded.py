@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from obskit.model.samples import MetricMeta, MetricType
 from obskit.store.database import Database, Transaction
 from obskit.store.embedded import EmbeddedStore
 from obskit.store.interface import Batch, Cursor, Samples, Touched
+from obskit.store.schema import MIGRATIONS
 from obskit.testing.clock import FakeClock, run
 from tests.store.shelf import HOUR, Shelf, lines, metric, points, samples
 
@@ -120,6 +124,7 @@ def test_a_reader_beside_the_daemon_sees_everything_committed(tmp_path: Path) ->
         async with Shelf(tmp_path) as shelf:
             await shelf.store.append(everything(shelf))
             reader = EmbeddedStore.open_readonly(tmp_path)
+            reader.load()
             assert points(reader.metrics, "up", 0, shelf.now) == {UP: [(shelf.now, 1.0)]}
             assert [record.line for record in reader.logs.select([], 0, 2**62)] == ["line 1"]
             shelf.clock.advance(15)
@@ -160,25 +165,31 @@ def test_metadata_is_written_when_it_changes(tmp_path: Path) -> None:
 
 
 def test_a_store_made_by_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    import sqlite3
-
-    from obskit.store.schema import MIGRATIONS
-
     old = sqlite3.connect(tmp_path / "main.db")
     old.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1;")
     old.close()
 
     async def scenario() -> None:
-        async with Shelf(tmp_path) as shelf:
+        with pytest.raises(StoreError, match="older obskit"):
+            EmbeddedStore.open_readonly(tmp_path)
+        async with Shelf(tmp_path, clock) as shelf:
             await shelf.store.append(everything(shelf))
             assert shelf.points("up", HOUR) == {UP: [(shelf.now, 1.0)]}
 
-    run(scenario())
+    clock = FakeClock()
+    run(scenario(), clock)
+
+
+@pytest.mark.parametrize("open_store", [Database.open, Database.open_readonly])
+def test_a_store_made_by_a_newer_version_is_refused(tmp_path: Path, open_store: Callable[[Path], Database]) -> None:
+    new = sqlite3.connect(tmp_path / "main.db")
+    new.executescript("PRAGMA user_version = 1000")
+    new.close()
+    with pytest.raises(StoreError, match="newer obskit"):
+        open_store(tmp_path)
 
 
 def test_many_appends_at_once_are_all_kept_in_order(tmp_path: Path) -> None:
-    import asyncio
-
     async def scenario() -> None:
         async with Shelf(tmp_path) as shelf:
             start = shelf.now
