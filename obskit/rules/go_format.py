@@ -21,6 +21,7 @@ MAX_WIDTH: Final = 4096
 """Go stops at a million; nobody pads an alert that far."""
 
 _UINT64: Final = (1 << 64) - 1
+_PREFIXES: Final = {"b": "0b", "o": "0", "O": "0o", "x": "0x", "X": "0X"}
 _VERB: Final = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d*))?(.)?", re.DOTALL)
 _ESCAPES: Final = {
     "\a": "\\a",
@@ -76,16 +77,12 @@ def format_float(value: float, verb: str = "g", precision: int | None = None) ->
     return f"{value:.{len(digits) - 1 if verb == 'e' else max(0, -scale)}{verb}}"
 
 
-def quote(text: str) -> str:
-    """A Go string literal (strconv.Quote)."""
-    return '"' + "".join(_quoted(char) for char in text) + '"'
-
-
-def _quoted(char: str) -> str:
+def _quoted(char: str, *, to_ascii: bool = False) -> str:
+    """One character as it stands in a Go string literal (strconv.Quote and QuoteToASCII)."""
     if char in _ESCAPES:
         return _ESCAPES[char]
     code = ord(char)
-    if char.isprintable():
+    if char.isprintable() and (char.isascii() or not to_ascii):
         return char
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
@@ -201,6 +198,8 @@ def _formatted(value: Any, spec: _Spec) -> str:
             text = _formatted_string(value, spec)
         case Element():
             text = f"{{{_formatted(value.labels, spec)} {_formatted(value.value, spec)}}}"
+        case Struct():
+            text = "{" + " ".join(_formatted(field, spec) for field in value.values()) + "}"
         case Labels() | Mapping():
             pairs = (f"{_formatted(key, spec)}:{_formatted(value[key], spec)}" for key in sorted(value))
             text = "map[" + " ".join(pairs) + "]"
@@ -215,8 +214,9 @@ def _formatted_int(value: int, spec: _Spec) -> str | None:
     match spec.verb:
         case "d" | "v":
             return spec.pad_number(f"{value:0{(spec.precision or 0) + (value < 0)}d}")
-        case "b" | "o" | "x" | "X":
-            return spec.pad_number(f"{value:{'#' if '#' in spec.flags else ''}{spec.verb}}")
+        case "b" | "o" | "O" | "x" | "X":
+            prefix = _PREFIXES[spec.verb] if "#" in spec.flags or spec.verb == "O" else ""
+            return spec.pad_number(f"{'-' if value < 0 else ''}{prefix}{abs(value):{spec.verb.replace('O', 'o')}}")
         case "c" | "q" | "U":
             char = chr(value) if 0 <= value <= sys.maxunicode and not 0xD800 <= value < 0xE000 else "\ufffd"
             quoted = "'" + (_quoted(char) if char not in "'\"" else {"'": "\\'"}.get(char, char)) + "'"
@@ -241,8 +241,9 @@ def _formatted_string(value: str, spec: _Spec) -> str | None:
         case "s" | "v":
             return spec.pad(text)
         case "q":
-            raw = "#" in spec.flags and "`" not in text and text.isprintable()
-            return spec.pad(f"`{text}`" if raw else quote(text))
+            if "#" in spec.flags and "`" not in text and text.isprintable():
+                return spec.pad(f"`{text}`")
+            return spec.pad('"' + "".join(_quoted(char, to_ascii="+" in spec.flags) for char in text) + '"')
         case "x" | "X":
             data = text.encode("utf-8", "surrogatepass")
             encoded = data.hex(" ") if " " in spec.flags else data.hex()

@@ -231,7 +231,7 @@ def to_float(value: Any) -> float:
         return float(value)
     if isinstance(value, str):
         try:
-            if value != value.strip() or "_" in value:
+            if value != value.strip() or not value.isascii():
                 raise ValueError
             return float(value)
         except ValueError:

@@ -180,6 +180,11 @@ def _title(text: str) -> str:
     return re.sub(r"(?<!\w)\w", lambda first: first.group().title(), text)
 
 
+def _to_upper(text: str) -> str:
+    """Character by character, as Go does: a sharp s stays one."""
+    return "".join(char.upper() if len(char.upper()) == 1 else char for char in text)
+
+
 def _seconds(duration: str) -> float:
     ms = parse_duration(duration) if len(duration) < 64 else MAX_INT64
     if ms * 1_000_000 > MAX_INT64:
@@ -323,8 +328,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "now": Function(lambda data: data.now_ms / 1000, "", asks=True),
     # From Prometheus: text and addresses
     "title": Function(_title, "s"),
-    "toUpper": Function(str.upper, "s"),
-    "toLower": Function(str.lower, "s"),
+    "toUpper": Function(_to_upper, "s"),
+    "toLower": Function(lambda text: "".join(char.lower()[0] for char in text), "s"),
     "match": Function(lambda pattern, text: compile_pattern(pattern).search(text) is not None, "ss"),
     "reReplaceAll": Function(_re_replace_all, "sss"),
     "stripPort": Function(_strip_port, "s"),

@@ -17,19 +17,20 @@ Column = tuple[list[int], list[float]]
 
 
 class GivenMetrics:
-    """A MetricReader over what was given and what the rules have written. Samples of a series come in order of time."""
+    """A MetricReader over what was given and what the rules have written."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, dict[Labels, Column]] = {}
 
     def add(self, labels: Labels, t_ms: int, value: float) -> None:
-        """Add a sample; one of the same time replaces the last."""
+        """Add a sample, also between others: a rule may write a series that was given. The later of two at a time counts."""
         times, values = self._by_name.setdefault(labels.name, {}).setdefault(labels, ([], []))
-        if times and times[-1] == t_ms:
-            values[-1] = value
+        at = bisect_left(times, t_ms)
+        if at < len(times) and times[at] == t_ms:
+            values[at] = value
             return
-        times.append(t_ms)
-        values.append(value)
+        times.insert(at, t_ms)
+        values.insert(at, value)
 
     def append(self, samples: Samples) -> None:
         """Add what a rule has written."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from obskit.errors import ConfigError, QuerySyntaxError
 from obskit.model.documents import Document, parse_document
@@ -94,7 +94,7 @@ def _values(text: str) -> list[float | None]:
         raise ValueError("native histograms are not supported")
     values = parse_values(_ZEROS.sub("0.0x", text))
     if len(values) > MAX_VALUES:
-        raise ValueError(f"more than {MAX_VALUES} values")
+        raise ValueError(f"more than {MAX_VALUES:,} values")
     return values
 
 
@@ -164,6 +164,15 @@ class Case(Settings):
     promql_expr_test: list[ExprTest] = []
     external_labels: dict[str, str] = {}
     external_url: str = ""
+
+    @model_validator(mode="after")
+    def _each_series_once(self) -> Self:
+        known: set[Labels] = set()
+        for given in self.input_series:
+            if given.series in known:
+                raise ValueError(f"the series {given.series} is given twice")
+            known.add(given.series)
+        return self
 
     @property
     def last_ms(self) -> int:
@@ -263,7 +272,7 @@ def _known_keys(path: tuple[int | str, ...]) -> list[str]:
 def _too_long(document: Document, tests: UnitTests) -> Iterator[Problem]:
     for index, case in enumerate(tests.tests):
         if case.last_ms // tests.evaluation_interval > MAX_SLOTS:
-            message = f"more than {MAX_SLOTS} evaluations until the last eval_time"
+            message = f"more than {MAX_SLOTS:,} evaluations until the last eval_time"
             yield document.problem(("tests", index), "bad-value", message)
 
 

@@ -28,13 +28,11 @@ SERIES = {
 
 
 def ask(expr: str) -> Sequence[Element]:
-    answers = {
-        "n": [
-            Element(Labels({"__name__": "n", "i": "b"}), 2.0, 0),
-            Element(Labels({"__name__": "n", "i": "a"}), 3.0, 0),
-        ],
-        "nothing": [],
-    }
+    n = [
+        Element(Labels({"__name__": "n", "i": "b"}), 2.0, 0),
+        Element(Labels({"__name__": "n", "i": "a"}), 3.0, 0),
+    ]
+    answers: dict[str, list[Element]] = {"n": n, "sort(n)": n, "nothing": []}
     if expr not in answers:
         raise QueryError(f"cannot evaluate {expr}")
     return answers[expr]
@@ -101,6 +99,13 @@ def test_the_golden_file_is_what_promtool_prints(tmp_path: Path) -> None:
         ("{{ printf `%[1]d` 3 }}", "%![(int=3)1]d"),
         ("{{ with $x := $labels.nope }}a{{ else with .Labels.a }}{{ . }}{{ end }}", "x"),
         ("{{ or $labels.a (query `boom`) }}{{ and $labels.nope (query `boom`) }}", "x"),
+        ("{{ range (args nil).arg0 }}x{{ else }}nothing{{ end }}", "nothing"),
+        ("{{ with query `n` | first }}{{ .Value }}{{ end }}{{ if toDuration 0 }}x{{ end }}{{ if first (query `n`) }}y{{ end }}", "2y"),
+        ("{{ and true | or 0 }} {{ true | and 1 }} {{ 5 | or 0 }}", "true true 5"),
+        ("{{ eq nil 1 nil }} {{ eq nil 1 }} {{ print now }} {{ print (now) }}", "true false 120 120"),
+        ("{{ printf `%d %v` (first (query `n`)) (toDuration 1) }}", "{map[%!d(string=__name__):%!d(string=n) %!d(string=i):%!d(string=b)] %!d(float64=2)} 1s"),
+        ("{{ printf `%+f|%6.1f|%d` (index (args 1) `arg0`) 2.0 (toDuration 0.000001) }}", "%!f(int=1)|   2.0|1000"),
+        ("{{ (now | toTime).YearDay }} {{ (now | toTime).Weekday }} {{ (now | toTime).UnixMilli }}", "1 Thursday 120000"),
         ("plain text, no braces }}", "plain text, no braces }}"),
         ("", ""),
     ],
@@ -143,6 +148,12 @@ def test_it_prints_what_the_reference_says(text: str, printed: str) -> None:
         ("{{ define 1 }}{{ end }}", 'define wants a name in quotes: {{ define "name" }}', 10),
         ('{{ if 1 }}{{ define "t" }}{{ end }}{{ end }}', "define inside of another block", 13),
         ('{{ define "t" }}{{ $labels }}{{ end }}', "there is no variable $labels", 19),
+        (r'{{ "\400" }}', r"\400 is more than a byte", 3),
+        (r'{{ "\ud800" }}', r"\ud800 is not a character", 3),
+        ('{{ define "t" }}', "this define has no {{ end }}", 3),
+        ("{{ end 1 }}", "{{ end }} without an if, range, with, block or define before it", 3),
+        ("{{ if 1 }}{{ end 1 }}", "unexpected '1' after end: }} expected", 17),
+        ("{{ , }}", "unexpected ','", 3),
         (r'{{ "\q" }}', r"there is no escape \q (write \\ for a backslash)", 3),
         ("{{ 'ab' }}", "more than one character in single quotes (strings take double quotes)", 3),
         ("{{ 99999999999999999999 }}", "the number 99999999999999999999 does not fit in 64 bits", 3),
@@ -177,6 +188,10 @@ def test_a_wrong_template_is_refused_with_its_place(text: str, message: str, sta
         ("{{ $labels.a 1 }}", "a is not a method but has arguments, in {{ $labels.a 1 }}"),
         ("{{ 1 | $value }}", "only a function can take arguments, in {{ 1 | $value }}"),
         ("{{ (now | toTime).Format }}", "Format wants 1 argument, not 0, in {{ (now | toTime).Format }}"),
+        ("{{ (now | toTime).Format 1 }}", "Format wants a string, not int, in {{ (now | toTime).Format 1 }}"),
+        ("{{ (now | toTime).Add 1 }}", "Add wants a duration, not int, in {{ (now | toTime).Add 1 }}"),
+        ("{{ humanize `٣` }}", "humanize: '٣' is not a number, in {{ humanize `٣` }}"),
+        ("{{ tmpl `x` }}", "tmpl wants the name of a defined template and its dot, in {{ tmpl `x` }}"),
         ("{{ parseDuration `999999999y` }}", "parseDuration: the duration is out of range, in {{ parseDuration `999999999y` }}"),
         ("{{ toTime 1e300 }}", "toTime: 1e+300 seconds are beyond what nanoseconds in 64 bits can say, in {{ toTime 1e300 }}"),
     ],
@@ -222,6 +237,12 @@ def test_it_knows_whether_the_text_depends_on_the_value(text: str, uses: bool) -
 def test_labels_may_be_any_mapping_and_a_missing_one_is_empty() -> None:
     data = TemplateData(labels={"job": "api"}, value=1.0)
     assert expand("{{ $labels.job }}|{{ $labels.nope }}|{{ .ExternalLabels.x }}", data) == "api||"
+
+
+def test_without_an_engine_a_query_is_an_error_and_an_empty_template_is_empty() -> None:
+    assert compile_template("{{/* nothing */}}").expand(TemplateData()) == ""
+    with pytest.raises(TemplateError, match="query: query cannot be answered here: up"):
+        compile_template("{{ query `up` }}").expand(TemplateData())
 
 
 def test_expanding_twice_gives_the_same_text() -> None:

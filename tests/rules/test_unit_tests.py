@@ -69,6 +69,7 @@ VERDICTS = {
     "recorded series": (True, f"{SERIES}, promql_expr_test: [{{expr: 'job:m:sum', eval_time: 3m, exp_samples: [{{labels: 'job:m:sum{{job=\"a\"}}', value: 6}}]}}]"),
     "another value": (False, f"{SERIES}, promql_expr_test: [{{expr: m, eval_time: 3m, exp_samples: [{{labels: 'm{{job=\"a\"}}', value: 7}}]}}]"),
     "one sample too many": (False, f"{SERIES}, promql_expr_test: [{{expr: m, eval_time: 3m}}]"),
+    "a series both given and recorded": (True, "interval: 30s, input_series: [{series: m, values: 1x10}, {series: 'job:m:sum', values: '_ 7 _ 9'}], promql_expr_test: [{expr: 'job:m:sum', eval_time: 1m, exp_samples: [{labels: 'job:m:sum', value: 1}]}, {expr: 'sum_over_time(job:m:sum[6m])', eval_time: 4m, exp_samples: [{value: 21}]}]"),
     "a scalar": (True, "promql_expr_test: [{expr: 1 + 1, eval_time: 1m, exp_samples: [{value: 2}]}]"),
     "NaN equals nothing": (False, "promql_expr_test: [{expr: NaN, eval_time: 1m, exp_samples: [{value: .nan}]}]"),
     "an infinite value": (True, "promql_expr_test: [{expr: -1 / 0, eval_time: 1m, exp_samples: [{value: -.inf}]}]"),
@@ -81,7 +82,9 @@ VERDICTS = {
 
 
 def as_test(case: str) -> str:
-    return f"tests: [{{{case if 'interval:' in case else f'interval: 1m, {case}'}}}]"
+    """A file with one test. promtool evaluates groups in any order, unless told."""
+    case = case if "interval:" in case else f"interval: 1m, {case}"
+    return f"group_eval_order: [first, second]\ntests: [{{{case}}}]"
 
 
 @pytest.mark.parametrize("name", VERDICTS)
@@ -230,6 +233,9 @@ def test_an_alert_that_no_rule_has_is_a_warning_with_the_nearest_name(folder: Pa
         ("tests: [{alert_rule_test: [{eval_time: 1m}]}]", "2:28", "missing-key", 'the key "alertname" is missing'),
         ("evaluation_interval: 1 minute", "2:22", "bad-value", "not a duration: '1 minute' (like 30s, 5m or 1h30m)"),
         ("evaluation_interval: 0s", "2:22", "bad-value", "Input should be greater than 0"),
+        ("tests: [{input_series: [{series: '{}', values: '1'}]}]", "2:34", "bad-value", 'must be one series, like up{job="api"}'),
+        ("tests: [{input_series: [{series: m, values: '1x2000000'}]}]", "2:45", "bad-value", "more than 1,000,000 values"),
+        ("tests: [{input_series: [{series: m}, {series: m}]}]", "2:9", "bad-value", "the series m is given twice"),
         ("tests: [{input_series: [{series: 'm{', values: '1'}]}]", "2:34", "bad-value", ""),
         ("tests: [{input_series: [{series: 'm{a=~\"b\"}', values: '1'}]}]", "2:34", "bad-value", 'a series is described with = only: m{a=~"b"}'),
         ("tests: [{input_series: [{series: 'm 1', values: '1'}]}]", "2:34", "bad-value", "unexpected text after the labels: 1"),
@@ -239,7 +245,7 @@ def test_an_alert_that_no_rule_has_is_a_warning_with_the_nearest_name(folder: Pa
         ("tests: [{promql_expr_test: [{expr: m, exp_samples: [{value: x}]}]}]", "2:61", "bad-value", ""),
         ("tests: [{start_timestamp: yesterday}]", "2:27", "bad-value", "must be Unix seconds or a time like 2026-11-20T14:00:00Z"),
         ("tests: [{start_timestamp: 2026-11-20T14:00:00}]", "2:27", "bad-value", "must name its time zone, like 2026-11-20T14:00:00Z"),
-        ("evaluation_interval: 1ms\ntests: [{promql_expr_test: [{expr: m, eval_time: 1d}]}]", "3:9", "bad-value", "more than 1000000 evaluations until the last eval_time"),
+        ("evaluation_interval: 1ms\ntests: [{promql_expr_test: [{expr: m, eval_time: 1d}]}]", "3:9", "bad-value", "more than 1,000,000 evaluations until the last eval_time"),
         ("tests: [", "2:8", "yaml-syntax", ""),
     ],
 )  # fmt: skip
