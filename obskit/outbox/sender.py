@@ -111,7 +111,7 @@ class Outbox:
     def reload(self, handlers: Mapping[str, Handler], intervals: Mapping[str, float]) -> None:
         """Take other handlers and paces; attempts in flight end with the old ones."""
         self._handlers = dict(handlers)
-        self._intervals = dict(intervals)
+        self._intervals = {destination: seconds for destination, seconds in intervals.items() if seconds > 0}
         self.wake()
 
     def wake(self) -> None:
@@ -264,7 +264,7 @@ class Outbox:
         finally:
             timer.cancel()
             attempt.cancel()
-            await asyncio.wait((attempt,))
+            await asyncio.gather(attempt, return_exceptions=True)
 
     async def _settle(self, delivery: Delivery, outcome: Outcome, verdict: Verdict, receiver: _Receiver) -> None:
         now_ms, steady_ms = self._clock.now_ms(), self._time.now_ms()
@@ -304,23 +304,21 @@ class Outbox:
 
     def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict, receiver: _Receiver) -> None:
         """Count, and log what changed."""
-        destination, step = delivery.action.destination, delivery.action.step
+        destination, failing = delivery.action.destination, OutcomeReason.NONE
         measure.count(destination, outcome)
-        if verdict.state is RowState.DEAD:
-            why = (outcome.reason.value, outcome.detail)
+        if verdict.state is RowState.SENT:
+            measure.LATENCY.observe(max(0, self._clock.now_ms() - delivery.renewed_ms) / 1000)
+        elif verdict.state is RowState.WAITING:
+            failing = receiver.failing if verdict.in_another_form else outcome.reason
+        else:
             log.error(
                 "action given up: id=%d destination=%s step=%s reason=%s detail=%s",
                 delivery.id,
                 destination,
-                step,
-                *why,
+                delivery.action.step,
+                outcome.reason,
+                outcome.detail,
             )
-            failing = OutcomeReason.NONE
-        elif verdict.state is RowState.SENT:
-            measure.LATENCY.observe(max(0, self._clock.now_ms() - delivery.renewed_ms) / 1000)
-            failing = OutcomeReason.NONE
-        else:
-            failing = receiver.failing if verdict.in_another_form else outcome.reason
         if failing and failing is not receiver.failing:
             log.warning("destination fails: destination=%s reason=%s detail=%s", destination, failing, outcome.detail)
         elif receiver.failing and verdict.state is RowState.SENT:

@@ -199,7 +199,7 @@ class Dispatcher:
         return told
 
     def _flush(self, tx: Transaction, plan: _Plan, group: Group, now_ms: int) -> list[tuple[str, NoticeReason]]:
-        standing = stand(list(rows.load_alerts(tx, group.members)))
+        standing = stand(rows.load_alerts(tx, group.members))
         last_told = rows.load_told(tx, group.key)
         gone: Collection[str] = group.members - standing.firing
         reasons = []

@@ -35,19 +35,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A group's alerts at a flush, in the order in which they are shown."""
+    """A group's alerts at a flush, in the order in which they are shown; and the fingerprints that are on, or over."""
 
     alerts: tuple[Alert, ...]
-
-    @property
-    def firing(self) -> frozenset[str]:
-        """The fingerprints that are on."""
-        return frozenset(alert.fingerprint for alert in self.alerts if alert.firing)
-
-    @property
-    def resolved(self) -> frozenset[str]:
-        """The fingerprints that are over."""
-        return frozenset(alert.fingerprint for alert in self.alerts if not alert.firing)
+    firing: frozenset[str]
+    resolved: frozenset[str]
 
     def changed(self, told: Told | None) -> frozenset[str]:
         """What began or stopped firing since."""
@@ -56,8 +48,11 @@ class Standing:
 
 def stand(alerts: Iterable[Alert]) -> Standing:
     """The alerts sorted as Alertmanager sorts them: job, instance, then all labels."""
+    shown = sorted(alerts, key=lambda alert: (alert.labels.get("job"), alert.labels.get("instance"), alert.labels))
     return Standing(
-        tuple(sorted(alerts, key=lambda alert: (alert.labels.get("job"), alert.labels.get("instance"), alert.labels)))
+        alerts=tuple(shown),
+        firing=frozenset(alert.fingerprint for alert in shown if alert.firing),
+        resolved=frozenset(alert.fingerprint for alert in shown if not alert.firing),
     )
 
 

@@ -80,7 +80,7 @@ class World:
         await self.clock.sleep(3600)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(STEPS, st.lists(st.sampled_from(sorted(ANSWERS)), max_size=8), st.lists(st.integers(0, 60), max_size=4))
 def test_a_crash_at_any_statement_loses_nothing(steps: list[object], answers: list[str], fuses: list[int]) -> None:
     world = World(steps, answers)

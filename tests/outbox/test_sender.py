@@ -218,7 +218,7 @@ def test_a_pause_outlives_the_process(tmp_path: Path) -> None:
 def test_a_destination_with_an_interval_gets_one_at_a_time(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         receiver = Receiver(clock)
-        async with house(tmp_path, clock, receiver, intervals={"slack:ops:0": 1.0}) as home:
+        async with house(tmp_path, clock, receiver, intervals={"slack:ops:0": 1.0, "free": 0.0}) as home:
             await home.put(*(action(str(n), lane=str(n)) for n in range(4)))
             await clock.sleep(60)
             assert receiver.times == [0.0, 1.0, 2.0, 3.0]
