@@ -28,7 +28,8 @@ from obskit.rules.groups import AlertRule
 
 MAX_VALUES: Final = 1_000_000
 MAX_SLOTS: Final = 1_000_000
-# Prometheus has no hexadecimal numbers in series: `0x5` is six zeros. obskit.promql.notation reads it as 5, so far.
+_COUNTS: Final = re.compile(r"x(\d+)")
+# Prometheus has no hexadecimal numbers in series: `0x5` is six zeros, which obskit.promql.notation reads as 5.
 _ZEROS: Final = re.compile(r"(?<![\w.])0x(?=\d)")
 
 
@@ -92,10 +93,9 @@ def _none_as_empty(value: Any) -> Any:
 def _values(text: str) -> list[float | None]:
     if "{{" in text:
         raise ValueError("native histograms are not supported")
-    values = parse_values(_ZEROS.sub("0.0x", text))
-    if len(values) > MAX_VALUES:
+    if sum(int(count) for count in _COUNTS.findall(text)) > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES:,} values")
-    return values
+    return parse_values(_ZEROS.sub("0.0x", text))
 
 
 SeriesName = Annotated[Labels, BeforeValidator(_syntax_as_value_error(_series))]
