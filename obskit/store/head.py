@@ -158,8 +158,9 @@ class MetricHead:
     def fill(self, name: str, since_ms: int, older: Part) -> None:
         """Put a metric's samples from disk (all of its `gap`, nothing newer) before those in memory."""
         with self._lock:
-            self._prepend(older, self._windows.floor(name))
-            self._windows.filled(name, since_ms)
+            if self._windows.unfilled(name):  # another reader may have been faster
+                self._prepend(older, self._windows.floor(name))
+                self._windows.filled(name, since_ms)
 
     def ids_of(self, slots: Slots) -> NDArray[np.int32]:
         """Ids on disk; 0 where a series has none yet."""

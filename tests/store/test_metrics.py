@@ -183,7 +183,7 @@ def test_memory_gives_back_the_pages_it_no_longer_needs(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Shelf(tmp_path) as shelf:
             await shelf.tick([UP, DOWN], 1_000)
-            pages = shelf.store._metrics.head._pages.pages_in_use  # type: ignore[attr-defined]
+            pages = shelf.store._metrics.head._pages.pages_in_use
             assert pages <= 2 * (240 / 16 + 2)
 
     run(scenario())
@@ -236,7 +236,7 @@ def test_a_reserved_window_is_kept_in_memory(tmp_path: Path) -> None:
         async with Shelf(tmp_path) as shelf:
             shelf.store.reserve_window("up", 5 * HOUR)
             await shelf.tick([UP, metric("other")], 400, every_s=60)
-            head = shelf.store._metrics.head  # type: ignore[attr-defined]
+            head = shelf.store._metrics.head
             part, floor = head.select(named("up"), shelf.now - 5 * HOUR, shelf.now)
             assert len(part.times_ms) == 300
             assert floor <= shelf.now - 5 * HOUR + MINUTE
@@ -263,12 +263,31 @@ def test_a_reserved_window_is_filled_from_disk_after_a_restart(tmp_path: Path, *
             else:
                 shelf.store.reserve_window("up", 10 * HOUR)
             assert shelf.points("up", 9 * HOUR) == expected
-            part, floor = shelf.store._metrics.head.select(named("up"), shelf.now - 9 * HOUR, shelf.now)  # type: ignore[attr-defined]
+            part, floor = shelf.store._metrics.head.select(named("up"), shelf.now - 9 * HOUR, shelf.now)
             assert floor <= shelf.now - 9 * HOUR
             assert len(part.times_ms) == sum(map(len, expected.values()))
             assert gone in expected
             await shelf.tick([UP, gone], 1)
             assert len(shelf.points("up", 9 * HOUR)[gone]) == len(expected[gone]) + 1
+
+    clock = FakeClock()
+    run(scenario(), clock)
+
+
+def test_two_readers_that_fill_a_window_at_once_fill_it_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Shelf(tmp_path, clock) as shelf:
+            await shelf.tick([UP], 200, every_s=60)
+            expected = shelf.points("up", 4 * HOUR)
+        async with Shelf(tmp_path, clock) as shelf:
+            store = shelf.store._metrics
+            store.reserve_window("up", 4 * HOUR)
+            gap = store.head.gap("up", shelf.now)
+            assert gap is not None
+            older = store._read(named("up"), *gap)
+            for _ in range(2):
+                store.head.fill("up", gap[0], older)
+            assert shelf.points("up", 4 * HOUR) == expected
 
     clock = FakeClock()
     run(scenario(), clock)
@@ -317,7 +336,7 @@ def test_loading_gives_the_same_answers_as_before_the_restart(tmp_path: Path) ->
             before = shelf.points("up", 2 * HOUR)
         async with Shelf(tmp_path, clock) as shelf:
             assert shelf.points("up", 2 * HOUR) == before
-            part, _ = shelf.store._metrics.head.select(named("up"), shelf.now - HOUR, shelf.now)  # type: ignore[attr-defined]
+            part, _ = shelf.store._metrics.head.select(named("up"), shelf.now - HOUR, shelf.now)
             assert len(part.times_ms) == 20 * 240
 
     clock = FakeClock()
@@ -347,7 +366,7 @@ def model(operations: list[tuple[str, object]], check: Callable[[MetricHead, dic
             now += argument * 10_000  # type: ignore[operator]
             continue
         batch = Samples()
-        for number, seconds, value in argument:  # type: ignore[attr-defined]
+        for number, seconds, value in argument:
             batch.add(labels[number], now + seconds * 1000, value)
         for number, seconds, value in sorted(argument, key=lambda row: row[1]):  # type: ignore[call-overload]
             mine = kept.setdefault(labels[number], {})
