@@ -22,6 +22,8 @@ next slot would, and leaves alone what the slots count by (a pending alert's beg
     none      yes   for = 0                                 firing (active = fired = t)            -> FIRED
     pending   yes   t - active >= for                       firing (fired = t)                     -> FIRED
     firing    no    not held by keep_firing_for             inactive (resolved = t)                -> RESOLVED
+    inactive  yes   for = 0, resolved since the last slot   firing (fired = t, the rest as it was) -> FIRED
+    inactive  yes   for = 0, resolved before                as none
 
 What an arrival resolved the next slot sees as still firing: a dip that no slot saw must not cost the alert its `for`.
 So after every slot an alert that Prometheus would have firing is firing here too.
@@ -208,12 +210,21 @@ def _ended_by(alert: ActiveAlert, t_ms: int) -> ActiveAlert:
 
 
 def _fired_early(rule: AlertRule, known: ActiveAlert | None, found: _Found, occasion: Occasion) -> ActiveAlert | None:
-    if known is None or known.state is AlertState.INACTIVE:
+    slots_have = None if known is None else _as_slots_have_it(known, occasion)
+    if known is None or slots_have is None or slots_have.state is AlertState.INACTIVE:
         return found.alert(rule, AlertState.FIRING, occasion) if rule.for_ms == 0 else None
-    if known.state is AlertState.PENDING and occasion.t_ms - known.active_ms >= rule.for_ms:
-        begun = found.alert(rule, AlertState.FIRING, occasion)
-        return replace(begun, active_ms=known.active_ms)
-    return None
+    begun = replace(
+        slots_have,
+        annotations=_annotations(rule, found.element, occasion),
+        state=AlertState.FIRING,
+        value=found.element[1],
+        fired_ms=occasion.t_ms,
+    )
+    if known.state is AlertState.INACTIVE:
+        # It dipped since the last slot. What slots count by goes on; with a `for`, only they take the dip back.
+        return begun if rule.for_ms == 0 else None
+    due = occasion.t_ms - known.active_ms >= rule.for_ms
+    return begun if known.state is AlertState.PENDING and due else None
 
 
 def _as_slots_have_it(alert: ActiveAlert, occasion: Occasion) -> ActiveAlert:

@@ -243,6 +243,16 @@ def test_a_dip_that_the_slot_sees_too_is_told_once_with_the_earlier_time() -> No
     assert again.active[ALERT].state is PENDING
 
 
+def test_an_alert_without_for_that_dips_between_slots_is_the_same_alert_to_the_slots() -> None:
+    rule = alert_rule(keep_firing_for_ms=5_000)
+    missed = step(rule, slots(rule, [6])[0].active, [], Occasion(t_ms=SLOT, last_slot_ms=0)).active
+    dipped = arrive(rule, missed, [], Occasion(t_ms=SLOT + 5_000, last_slot_ms=SLOT)).active
+    back = arrive(rule, dipped, [(UP, 6.0)], Occasion(t_ms=SLOT + 10_000, last_slot_ms=SLOT))
+    assert [(t.kind, t.alert.starts_ms) for t in back.transitions] == [(FIRED, SLOT + 10_000)]
+    after = step(rule, back.active, [], Occasion(t_ms=2 * SLOT, last_slot_ms=SLOT))
+    assert [t.kind for t in after.transitions] == [RESOLVED]
+
+
 # Restarts and reloads
 
 
