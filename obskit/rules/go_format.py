@@ -15,12 +15,15 @@ from typing import Any, Final
 
 from obskit.model.labels import Labels
 from obskit.model.results import Element
-from obskit.rules.go_values import Instant, Span, Struct, type_name
+from obskit.rules.go_values import Instant, Span, Struct, ValueProblem, type_name
 
 MAX_WIDTH: Final = 4096
 """Go stops at a million; nobody pads an alert that far."""
 
 _UINT64: Final = (1 << 64) - 1
+MAX_NESTING: Final = 50
+"""How deep maps in maps are printed."""
+
 _PREFIXES: Final = {"b": "0b", "o": "0", "O": "0o", "x": "0x", "X": "0X"}
 _VERB: Final = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d*))?(.)?", re.DOTALL)
 _ESCAPES: Final = {
@@ -34,6 +37,22 @@ _ESCAPES: Final = {
     "\\": "\\\\",
     '"': '\\"',
 }
+
+
+def check_printable(values: Sequence[Any], room: int) -> None:
+    """ValueProblem when the values would print longer than about `room`: a small map may hold one long text many times."""
+    left = [(value, 0) for value in values]
+    while left:
+        value, depth = left.pop()
+        if isinstance(value, Element):
+            value = value.labels
+        room -= len(value) if isinstance(value, str | Mapping | list) else 1
+        if room < 0 or depth > MAX_NESTING:
+            raise ValueProblem("the text becomes too long")
+        if isinstance(value, Mapping):
+            left.extend((item, depth + 1) for pair in value.items() for item in pair)
+        elif isinstance(value, list):
+            left.extend((item, depth + 1) for item in value)
 
 
 def format_value(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from obskit.errors import TemplateError
 from obskit.model.labels import Labels
-from obskit.rules.go_format import format_value
+from obskit.rules.go_format import check_printable, format_value
 from obskit.rules.go_values import Struct, ValueProblem, is_true, member, type_name
 from obskit.rules.template_functions import FUNCTIONS, MAX_TEXT, TemplateData, call_function
 from obskit.rules.template_nodes import (
@@ -40,6 +40,7 @@ __all__ = ["Template", "TemplateData", "TemplateError", "compile_template"]
 
 MAX_STEPS: Final = 10_000
 """How many statements and commands one expansion may carry out."""
+QUERY_STEPS: Final = 100
 
 _SPECIAL: Final = ("and", "or", "tmpl")
 _NAMES: Final = frozenset((*FUNCTIONS, *_SPECIAL))
@@ -114,8 +115,8 @@ class _Expansion:
 
     # Limits
 
-    def _step(self, start: int) -> None:
-        self._steps += 1
+    def _step(self, start: int, cost: int = 1) -> None:
+        self._steps += cost
         if self._steps > MAX_STEPS:
             raise TemplateError(f"the template takes more than {MAX_STEPS} steps", start)
 
@@ -152,7 +153,7 @@ class _Expansion:
             case Output():
                 value = self._pipe(statement.pipe, dot)
                 if not statement.pipe.names:
-                    self._write("<no value>" if value is None else format_value(value), statement.start)
+                    self._print(value, statement.start)
             case If() | With():
                 self._choice(statement, dot)
             case Range():
@@ -161,6 +162,13 @@ class _Expansion:
                 raise _Leave(loop=statement.leaves)
             case Include():
                 self._include(statement, dot)
+
+    def _print(self, value: Any, start: int) -> None:
+        try:
+            check_printable([value], MAX_TEXT)
+        except ValueProblem as error:
+            raise self._problem(error, start) from None
+        self._write("<no value>" if value is None else format_value(value), start)
 
     def _choice(self, statement: If | With, dot: Any) -> None:
         known = len(self._variables)
@@ -273,6 +281,7 @@ class _Expansion:
         arguments = [self._operand(operand, dot) for operand in operands]
         if last is not _NOTHING:
             arguments.append(last)
+        self._step(call.start, _cost(call.name, arguments))
         try:
             if call.name == "tmpl":
                 return self._rendered(arguments)
@@ -303,6 +312,11 @@ class _Expansion:
         text = "".join(self._output)
         self._output, self._variables = outer, variables
         return text
+
+
+def _cost(name: str, arguments: Sequence[Any]) -> int:
+    """The steps of a call: one for each kilobyte it reads, and many for a query."""
+    return sum(len(value) for value in arguments if isinstance(value, str)) // 1024 + (name == "query") * QUERY_STEPS
 
 
 def _as_labels(labels: Any) -> Labels:

@@ -19,7 +19,7 @@ from obskit.model.durations import parse_duration
 from obskit.model.labels import EMPTY
 from obskit.model.patterns import compile_pattern
 from obskit.model.results import Element
-from obskit.rules.go_format import format_value, go_sprint, go_sprintf
+from obskit.rules.go_format import check_printable, format_value, go_sprint, go_sprintf
 from obskit.rules.go_values import MAX_INT64, ValueProblem, is_true, to_float, type_name
 from obskit.rules.humanize import (
     humanize,
@@ -57,7 +57,7 @@ class Function:
     """A function and its parameters, one letter each.
 
     `s` string, `i` integer, `n` anything that holds a number, `e` a query's element, `v` a query's result,
-    `a` anything; a last `*` repeats the letter before it, any number of times. `asks` wants the data first.
+    `t` anything, to be printed, `a` anything; a last `*` repeats the letter before it, any number of times. `asks` wants the data first.
     """
 
     call: Callable[..., Any]
@@ -76,6 +76,8 @@ def call_function(name: str, arguments: Sequence[Any], data: TemplateData) -> An
     if len(arguments) != len(letters):
         raise ValueProblem(f"{name} wants {_count(letters)}, not {len(arguments)}")
     try:
+        if "t" in letters:
+            check_printable(arguments, MAX_TEXT)
         checked = [_CHECKS[letter](argument) for letter, argument in zip(letters, arguments, strict=True)]
         result = function.call(data, *checked) if function.asks else function.call(*checked)
     except (ObskitError, ValueProblem, ValueError) as error:
@@ -104,6 +106,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "n": to_float,
     "e": _a(Element, what="an element of a query's result"),
     "v": _a(list, what="a query's result"),
+    "t": lambda value: value,
     "a": lambda value: value,
 }
 
@@ -343,12 +346,12 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "pathPrefix": Function(lambda data: urlsplit(data.external_url).path, "", asks=True),
     "args": Function(lambda *values: {f"arg{at}": value for at, value in enumerate(values)}, "a*"),
     # From Go
-    "print": Function(lambda *values: go_sprint(values), "a*"),
-    "println": Function(lambda *values: " ".join(map(format_value, values)) + "\n", "a*"),
-    "printf": Function(lambda template, *values: go_sprintf(template, values), "sa*"),
-    "html": Function(_html, "a*"),
-    "js": Function(lambda *values: go_sprint(values).translate(_JS), "a*"),
-    "urlquery": Function(lambda *values: _query_escape(go_sprint(values)), "a*"),
+    "print": Function(lambda *values: go_sprint(values), "t*"),
+    "println": Function(lambda *values: " ".join(map(format_value, values)) + "\n", "t*"),
+    "printf": Function(lambda template, *values: go_sprintf(template, values), "st*"),
+    "html": Function(_html, "t*"),
+    "js": Function(lambda *values: go_sprint(values).translate(_JS), "t*"),
+    "urlquery": Function(lambda *values: _query_escape(go_sprint(values)), "t*"),
     "eq": Function(_eq, "aa*"),
     "ne": Function(lambda left, right: not _eq(left, right), "aa"),
     "lt": Function(_lt, "aa"),

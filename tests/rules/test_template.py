@@ -206,10 +206,22 @@ def test_what_fails_while_expanding_is_told_with_its_action(text: str, message: 
     ("text", "message"),
     [
         ("{{ range 20000 }}{{ end }}", f"the template takes more than {MAX_STEPS} steps"),
+        ("{{ range 200 }}{{ $x := query `n` }}{{ end }}", f"the template takes more than {MAX_STEPS} steps"),
+        (
+            "{{ $x := printf `%4000s` `` }}{{ range 4000 }}{{ $y := match `(a|b)*c` $x }}{{ end }}",
+            f"the template takes more than {MAX_STEPS} steps",
+        ),
         ("{{ range 5000 }}{{ range 5000 }}{{ end }}{{ end }}", f"the template takes more than {MAX_STEPS} steps"),
         ("{{ range 2000 }}" + "x" * 100 + "{{ end }}", f"the text becomes longer than {MAX_TEXT} characters"),
-        ("{{ $x := `xxxx` }}{{ range 30 }}{{ $x = print $x $x }}{{ end }}", "print: the text is longer than"),
+        ("{{ $x := `xxxx` }}{{ range 30 }}{{ $x = print $x $x }}{{ end }}", "print: the text becomes too long"),
         ("{{ $x := printf `%4000s` `` }}{{ reReplaceAll ` ` $x $x }}", "reReplaceAll: the text is longer than"),
+        ("{{ $x := printf `%4000s` `` }}{{ print" + " $x" * 20_000 + " }}", "print: the text becomes too long"),
+        ("{{ $x := args 1 }}{{ range 100 }}{{ $x = args $x $x $x $x }}{{ end }}{{ $x }}", "the text becomes too long"),
+        ("{{ $x := args 1 }}{{ range 2000 }}{{ $x = args $x }}{{ end }}{{ $x }}", "the text becomes too long"),
+        (
+            "{{ $x := args 1 }}{{ range 2000 }}{{ $x = args $x }}{{ end }}{{ printf `%v` $x }}",
+            "printf: the text becomes",
+        ),
         ('{{ define "t" }}{{ template "t" . }}{{ end }}{{ template "t" 1 }}', "templates nest more than 100 deep"),
         ('{{ define "t" }}{{ tmpl "t" . }}{{ end }}{{ tmpl "t" 1 }}', "templates nest more than 100 deep"),
     ],
