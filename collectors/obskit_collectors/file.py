@@ -19,7 +19,7 @@ from obskit.errors import CollectorError, PatternError
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
-from obskit.model.settings import Duration, Settings, Size
+from obskit.model.settings import Duration, LocalPath, Settings, Size
 from obskit.store.interface import Batch, Cursor
 from obskit_collectors.file_lines import RecordMaker, Span, grouped, lines_of
 from obskit_collectors.file_tail import Mark, Tail, find_renamed
@@ -38,8 +38,8 @@ class FileSettings(Settings):
     """`file:` log files of one kind."""
 
     name: str = Field("", description="own name, where there are several")
-    paths: list[str] = Field(min_length=1, description="paths or globs (** crosses folders)")
-    exclude: list[str] = Field(default=[], description="globs of files to leave out")
+    paths: list[LocalPath] = Field(min_length=1, description="paths or globs (** crosses folders), relative ones beside the config")
+    exclude: list[LocalPath] = Field(default=[], description="globs of files to leave out")
     labels: dict[str, str] = Field(default={}, description="labels of the stream, such as app")
     format: Literal["auto", "plain", "json"] = Field(
         "auto", description="json: read time, level and trace id of each line"

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from obskit.clock import Clock
-from obskit.collect import Check, Collector, Feed, Kind, failed, ok, poll
+from obskit.collect import Check, Collector, Feed, Kind, PartialReadError, Poll, failed, ok, poll
 from obskit.errors import CollectorError
 from obskit.model.settings import Duration, Secret, Settings
 from obskit.store.interface import Batch, Cursor
@@ -177,16 +177,8 @@ class RedisReader:
         cursor = Cursor(self.owner, json.dumps(self.heads, separators=(",", ":")))
         batch = Batch(readings.samples, metadata=readings.metadata, cursor=cursor)
         if readings.wrong:
-            raise PartlyReadError(batch, f"{self._shown}: {'; '.join(readings.wrong)}")
+            raise PartialReadError(f"{self._shown}: {'; '.join(readings.wrong)}", batch, reason="bad_data")
         return batch
-
-
-class PartlyReadError(CollectorError):
-    """Some queue could not be read; `batch` holds what could."""
-
-    def __init__(self, batch: Batch, message: str) -> None:
-        super().__init__(message, reason="bad_data")
-        self.batch = batch
 
 
 class RedisCollector:
@@ -203,26 +195,25 @@ class RedisCollector:
         """Poll until cancelled."""
         saved = await feed.cursor(self._reader.owner)
         self._reader.heads = {key: (head, seen) for key, (head, seen) in json.loads(saved or "{}").items()}
-        await self._poll(feed).run(feed)
+        await self._poll().run(feed)
 
     async def once(self, feed: Feed) -> None:
         """Poll once."""
-        await self._poll(feed).once(feed)
+        await self._poll().once(feed)
 
-    def _poll(self, feed: Feed) -> Any:
-        async def read(now_ms: int) -> Batch:
-            try:
-                return await self._reader.read(now_ms)
-            except PartlyReadError as error:
-                await feed.append(error.batch, self._target)
-                raise
-            except CollectorError:
-                await feed.append(self._reader.down(now_ms), self._target)
-                raise
+    async def _read(self, now_ms: int) -> Batch:
+        try:
+            return await self._reader.read(now_ms)
+        except PartialReadError:
+            raise
+        except CollectorError as error:
+            down = self._reader.down(now_ms)
+            raise PartialReadError(str(error), down, reason=error.reason, retry_after=error.retry_after) from error
 
+    def _poll(self) -> Poll:
         every_ms = self._settings.every or (REST_EVERY_MS if self._settings.rest else SOCKET_EVERY_MS)
         return poll(
-            read,
+            self._read,
             name=self.name,
             target=self._target,
             every_ms=every_ms,
@@ -237,7 +228,7 @@ async def doctor(settings: RedisSettings, clock: Clock) -> Sequence[Check]:
     connection = connect(address, settings.url.reveal(), settings.token)
     try:
         batch = await RedisReader(settings, connection).read(clock.now_ms())
-    except PartlyReadError as error:
+    except PartialReadError as error:
         return [ok(f"{address.shown} answers"), failed(str(error), "configure the key under the type it has")]
     except CollectorError as error:
         fixes = {

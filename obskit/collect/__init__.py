@@ -8,7 +8,7 @@ from obskit.collect.books import Book, TargetStatus
 from obskit.collect.contract import Check, Collector, Kind, Source, failed, ok
 from obskit.collect.feed import Feed
 from obskit.collect.once import Captured, run_once
-from obskit.collect.polling import PartialReadError, poll, within
+from obskit.collect.polling import PartialReadError, Poll, poll, within
 from obskit.collect.snapshots import Reading, Snapshots
 from obskit.collect.supervisor import Supervisor
 from obskit.collect.table import BUILT_IN, find_kind, kind_names
@@ -22,6 +22,7 @@ __all__ = [
     "Feed",
     "Kind",
     "PartialReadError",
+    "Poll",
     "Reading",
     "Snapshots",
     "Source",

@@ -44,9 +44,9 @@ class ConfigTree:
         return found[0].problem(found[1], id, message, severity=severity, at_key=at_key)
 
     def folder(self, path: KeyPath) -> Path:
-        """The folder of the file that holds the value at `path`: relative paths start there."""
+        """The folder of the file that holds the value at `path`, else of the first file: relative paths start there."""
         found = self.origin(path)
-        return Path(found[0].file).parent if found else Path()
+        return Path(found[0].file if found else self.files[0]).parent
 
     def merge(self, document: Document) -> None:
         """Add one document's data."""

@@ -16,6 +16,7 @@ from obskit.config.files import GLOB, ConfigTree, expand, read_document, read_tr
 from obskit.config.sections import GlobalSettings, RootKeys, WebSettings
 from obskit.config.validation import validate
 from obskit.errors import CollectorError, ConfigError
+from obskit.model.documents import Path as KeyPath
 from obskit.model.problems import Place, Problem, Severity, did_you_mean
 from obskit.notify import ReceiverSettings
 from obskit.routing.tree import RouteSettings, check_tree
@@ -98,9 +99,9 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     tree = read_tree(path, environment)
     _check_keys(tree)
     general: GlobalSettings = _section(tree, "global", GlobalSettings) or GlobalSettings()
-    store: StoreSettings | None = _section(tree, "store", StoreSettings)
+    store: StoreSettings | None = validate(StoreSettings, tree.data.get("store") or {}, tree, ("store",))
     web: WebSettings | None = _section(tree, "web", WebSettings)
-    sources = [*_collectors(tree), *_scrapes(tree, general)]
+    sources = list(_named_once(tree, [*_collectors(tree), *_scrapes(tree, general)]))
     receivers, route = _receivers(tree), _route(tree)
     if route is not None:
         for wrong in check_tree(route, [receiver.name for receiver in receivers]):
@@ -114,12 +115,12 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
         tree.problems, key=lambda each: (order.get(each.place.file, -1), each.place.line, each.place.column)
     )
     rules = sum(len(group.rules) for group in groups)
-    if route is None or any(problem.severity is Severity.ERROR for problem in problems):
+    if route is None or store is None or any(problem.severity is Severity.ERROR for problem in problems):
         return _Loaded(None, problems, files, rules)
     config = Config(
         path=path,
         general=general,
-        store=store or StoreSettings(),
+        store=store,
         web=web or WebSettings(),
         sources=tuple(sources),
         groups=tuple(groups),
@@ -155,7 +156,7 @@ def _list(tree: ConfigTree, name: str) -> list[Any]:
     return data
 
 
-def _collectors(tree: ConfigTree) -> Iterable[Source]:
+def _collectors(tree: ConfigTree) -> Iterable[tuple[Source, KeyPath]]:
     """`- redis: {…}`, or `- host` where nothing needs to be said."""
     for index, item in enumerate(_list(tree, "collectors")):
         entry = {item: {}} if isinstance(item, str) else item
@@ -167,7 +168,7 @@ def _collectors(tree: ConfigTree) -> Iterable[Source]:
         yield from _source(tree, name, data or {}, ("collectors", index, name))
 
 
-def _scrapes(tree: ConfigTree, general: GlobalSettings) -> Iterable[Source]:
+def _scrapes(tree: ConfigTree, general: GlobalSettings) -> Iterable[tuple[Source, KeyPath]]:
     """Prometheus' own section: its items are targets of the prometheus collector."""
     for index, item in enumerate(_list(tree, "scrape_configs")):
         data = item
@@ -176,7 +177,20 @@ def _scrapes(tree: ConfigTree, general: GlobalSettings) -> Iterable[Source]:
         yield from _source(tree, "prometheus", data, ("scrape_configs", index))
 
 
-def _source(tree: ConfigTree, name: str, data: Any, path: tuple[str | int, ...]) -> Iterable[Source]:
+def _named_once(tree: ConfigTree, sources: Iterable[tuple[Source, KeyPath]]) -> Iterable[Source]:
+    """Two collectors of one name would share their books: which of them is down, nobody could tell."""
+    names: set[str] = set()
+    for source, path in sources:
+        name = find_kind(source.kind).build(source.settings).name
+        if name in names:
+            hint = "job_name" if source.kind == "prometheus" else "name"
+            message = f'a collector "{name}" is already configured: give each its own {hint}'
+            tree.problems.append(tree.problem(path, "duplicate-name", message, at_key=True))
+        names.add(name)
+        yield source
+
+
+def _source(tree: ConfigTree, name: str, data: Any, path: KeyPath) -> Iterable[tuple[Source, KeyPath]]:
     try:
         kind = find_kind(name)
     except CollectorError as error:
@@ -185,7 +199,7 @@ def _source(tree: ConfigTree, name: str, data: Any, path: tuple[str | int, ...])
         return
     settings: Any = validate(kind.settings, data, tree, path)
     if settings is not None:
-        yield Source(name, settings)
+        yield Source(name, settings), path
 
 
 def _receivers(tree: ConfigTree) -> list[ReceiverSettings]:

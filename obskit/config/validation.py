@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from obskit.config.files import ConfigTree
 from obskit.model.documents import Path as KeyPath
 from obskit.model.problems import Problem, did_you_mean
-from obskit.model.settings import Secret
+from obskit.model.settings import LateModel, Secret
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ _WORDS: Final = {
 def validate(type_: Any, data: Any, tree: ConfigTree, path: KeyPath) -> T | None:
     """`data`, which stands at `path` of the tree, as `type_`; None after its problems were added to the tree."""
     try:
-        value: T = TypeAdapter(type_).validate_python(data)
+        value: T = TypeAdapter(type_).validate_python(data, context={"folder": tree.folder(path)})
     except ValidationError as error:
         found = [_problem(dict(item), type_, data, tree, path) for item in error.errors(include_url=False)]
         # A wrong value in a union is told once for each member: the first telling is enough.
@@ -107,6 +107,8 @@ def _models_in(type_: Any) -> Iterator[type[BaseModel]]:
     for part in _parts(type_):
         if isinstance(part, type) and issubclass(part, BaseModel):
             yield part
+        elif isinstance(part, LateModel):
+            yield part.model()
 
 
 def _parts(type_: Any) -> Iterator[Any]:

@@ -112,6 +112,14 @@ LocalPath = Annotated[str, AfterValidator(_beside)]
 """A path or glob; a relative one starts at the validation context's `folder` (the config file's), else where we run."""
 
 
+class LateModel:
+    """Beside a type in Annotated: its real model is imported only when somebody asks for it."""
+
+    def model(self) -> type[BaseModel]:
+        """The model that values of the type are validated by."""
+        raise LookupError("no model is known")
+
+
 class Settings(BaseModel):
     """A section of obskit.yaml: unknown keys are errors, values do not change after reading.
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator
 
 from obskit import __version__
 from obskit.model.actions import Notice, Outcome, OutcomeReason
@@ -43,6 +45,13 @@ _SEVERITIES: Final = {
 }  # fmt: skip
 
 
+def _refuse_old_key(_: Any) -> None:
+    raise ValueError("this is the key of PagerDuty's Events API v1: make an Events API v2 integration, use routing_key")
+
+
+OldKey = Annotated[None, BeforeValidator(_refuse_old_key)]
+
+
 class PagerDutySettings(NotifierSettings):
     """One entry of `pagerduty_configs`. Without `severity` the alerts' own label decides; `details` are added."""
 
@@ -60,8 +69,8 @@ class PagerDutySettings(NotifierSettings):
     http_config: NotYet = None
     images: NotYet = None
     links: NotYet = None
-    service_key: NotYet = None
-    service_key_file: NotYet = None
+    service_key: OldKey = None
+    service_key_file: OldKey = None
 
 
 class PagerDuty:

@@ -15,7 +15,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from obskit.model.settings import Settings
+from obskit.model.settings import LateModel, Settings
 from obskit.notify.base import Integration, Kind
 from obskit.notify.settings import NotifierSettings, NotYet
 from obskit.outbound import httpx
@@ -36,10 +36,14 @@ def find_kind(key: str) -> Kind:
 
 
 @dataclass(frozen=True)
-class _SettingsOf:
+class _SettingsOf(LateModel):
     """A pydantic type that imports its model only when a value, or the schema, is asked for."""
 
     key: str
+
+    def model(self) -> type[NotifierSettings]:
+        """The settings of the kind."""
+        return find_kind(self.key).settings
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.with_info_plain_validator_function(self._validate)

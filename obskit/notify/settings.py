@@ -18,7 +18,6 @@ _NOT_YET: Final = {
     "title": "obskit builds the message itself: put what it shall say into the rule's summary and description",
     "text": "obskit builds the message itself: put what it shall say into the rule's summary and description",
     "color": "obskit colours the message by severity and state",
-    "service_key": "this is the key of PagerDuty's Events API v1: make an Events API v2 integration, use routing_key",
     "payload": "obskit sends Alertmanager's version 4 body",
 }
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from pydantic import Field
 
-from obskit.model.settings import Duration, Settings, Size
+from obskit.model.settings import Duration, LocalPath, Settings, Size
 
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
@@ -23,7 +22,8 @@ class RetentionSettings(Settings):
 class StoreSettings(Settings):
     """The embedded store. Sizes are of main.db with its write-ahead log; limits are per series, stream or line."""
 
-    path: Path = Path("./obskit-data")
+    path: LocalPath = Field("obskit-data", validate_default=True)
+    """The folder of the store; a relative one lies beside the config file."""
     retention: RetentionSettings = RetentionSettings()
     max_size: Size = Field(800_000_000, ge=16_000_000, validate_default=False)
     memory_window: Duration = Field(_HOUR_MS, ge=5 * 60_000, validate_default=False)

@@ -79,7 +79,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Open the store and build every part. Raises StoreError, ConfigError or CollectorError: nothing runs then."""
-        folder = self.config.store.path
+        folder = Path(self.config.store.path)
         if self._options.dry_run:
             self._folder = tempfile.TemporaryDirectory(prefix="obskit-dry-run-")
             folder = Path(self._folder.name)
