@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from obskit.errors import CollectorError
 from obskit.model.settings import LocalPath, Secret, Settings
-from obskit.outbound import httpx
+from obskit.outbound import httpx, trust
 
 _MAX_JSON_BYTES: Final = 10_000_000
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=300)
@@ -158,7 +158,9 @@ class Client:
 
 @lru_cache(maxsize=8)
 def _trust(tls: TlsSettings) -> ssl.SSLContext:
-    """A context for these settings, shared by all jobs: reading the system's certificates takes 1 MB and 20 ms."""
+    """A context for these settings, shared by all jobs; without settings, the one of the whole process."""
+    if tls == TlsSettings(server_name=tls.server_name):
+        return trust()
     try:
         context = httpx.create_ssl_context(verify=tls.ca_file is None and not tls.insecure_skip_verify)
         if tls.ca_file and not tls.insecure_skip_verify:

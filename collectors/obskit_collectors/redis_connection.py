@@ -17,7 +17,7 @@ import hiredis
 
 from obskit.errors import CollectorError
 from obskit.model.settings import Secret
-from obskit.outbound import httpx
+from obskit.outbound import httpx, trust
 
 Command = tuple[str, ...]
 Reply = Any
@@ -159,7 +159,7 @@ class RestConnection:
     async def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """One request; each command is billed."""
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=10, follow_redirects=False)
+            self._client = httpx.AsyncClient(verify=trust(), timeout=10, follow_redirects=False)
         headers = {"Authorization": f"Bearer {self._token.reveal()}"}
         try:
             response = await self._client.post(self._url, json=[list(command) for command in commands], headers=headers)
