@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from obskit.clock import NS_PER_MS
 from obskit.errors import QueryError
 from obskit.logql.engine import Engine as LogQLEngine
 from obskit.model.alerts import AlertState
@@ -26,8 +27,6 @@ from obskit.rules.go_format import format_float
 from obskit.rules.groups import AlertRule, Group, Rule
 from obskit.rules.unit_test_data import GivenLogs, GivenMetrics
 from obskit.rules.unit_test_files import AlertTest, Case, ExprTest, TestFile, UnitTests, read_test_file
-
-NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
