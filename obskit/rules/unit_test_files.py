@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from obskit.errors import ConfigError, QuerySyntaxError
+from obskit.errors import ConfigError, PatternError, QuerySyntaxError
 from obskit.model.documents import Document, parse_document
 from obskit.model.labels import Labels
 from obskit.model.problems import Problem, Severity, did_you_mean
@@ -28,6 +28,7 @@ from obskit.rules.groups import AlertRule
 
 MAX_VALUES: Final = 1_000_000
 MAX_SLOTS: Final = 1_000_000
+_SECONDS: Final = re.compile(r"-?\d{1,12}(?:\.\d*)?")
 _COUNTS: Final = re.compile(r"x(\d+)")
 # Prometheus has no hexadecimal numbers in series: `0x5` is six zeros, which obskit.promql.notation reads as 5.
 _ZEROS: Final = re.compile(r"(?<![\w.])0x(?=\d)")
@@ -43,12 +44,11 @@ def _number(value: Any) -> float:
 
 def _start(value: Any) -> int:
     """Unix milliseconds of seconds or of an RFC 3339 time."""
+    text = str(value)
+    if _SECONDS.fullmatch(text):
+        return round(float(text) * 1000)
     try:
-        return round(float(value) * 1000)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(str(value))
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("must be Unix seconds or a time like 2026-11-20T14:00:00Z") from None
     if moment.tzinfo is None:
@@ -64,6 +64,8 @@ def _syntax_as_value_error(read: Callable[[str], Any]) -> Callable[[Any], Any]:
             return read(str(value))
         except QuerySyntaxError as error:
             raise ValueError(error.message) from None
+        except PatternError as error:
+            raise ValueError(str(error)) from None
 
     return checked
 

@@ -243,6 +243,8 @@ def test_an_alert_that_no_rule_has_is_a_warning_with_the_nearest_name(folder: Pa
         ("tests: [{input_series: [{series: m, values: '{{sum:1}}'}]}]", "2:45", "bad-value", "native histograms are not supported"),
         ("tests: [{promql_expr_test: [{expr: 'sum('}]}]", "2:36", "bad-value", ""),
         ("tests: [{promql_expr_test: [{expr: m, exp_samples: [{value: x}]}]}]", "2:61", "bad-value", ""),
+        ("tests: [{start_timestamp: inf}]", "2:27", "bad-value", "must be Unix seconds or a time like 2026-11-20T14:00:00Z"),
+        ("tests: [{promql_expr_test: [{expr: 'm{a=~\"(\"}'}]}]", "2:36", "bad-value", ""),
         ("tests: [{start_timestamp: yesterday}]", "2:27", "bad-value", "must be Unix seconds or a time like 2026-11-20T14:00:00Z"),
         ("tests: [{start_timestamp: 2026-11-20T14:00:00}]", "2:27", "bad-value", "must name its time zone, like 2026-11-20T14:00:00Z"),
         ("evaluation_interval: 1ms\ntests: [{promql_expr_test: [{expr: m, eval_time: 1d}]}]", "3:9", "bad-value", "more than 1,000,000 evaluations until the last eval_time"),
