@@ -106,9 +106,9 @@ def _check(sides: tuple[Block, Block], table: Join, matching: Matching) -> None:
         looked_at = np.ones_like(looked_at)
     if matching.cardinality is Cardinality.ONE_TO_MANY:
         if not table.unique_left:
-            refuse_duplicates(replace_present(left, left.present & looked_at), table.left, "left")
+            refuse_duplicates(left.only(looked_at), table.left, "left")
     elif not table.unique_right:
-        refuse_duplicates(replace_present(right, right.present & looked_at), table.right, "right")
+        refuse_duplicates(right.only(looked_at), table.right, "right")
 
 
 def _explicit(table: Join, ours: Ints, present: Bools) -> None:
@@ -172,17 +172,12 @@ def _filled(context: Context, expr: Binary, sides: tuple[Block, Block], table: J
         # Upstream swaps the sides of group_right but not the fill values: there fill_left stands for the many side.
         fill_left, fill_right = fill_right, fill_left
     if fill_right is not None:
-        lonely = left.present & ~_partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
-        parts.append(_lonely(context, expr, replace_present(left, lonely), right=fill_right))
+        paired = _partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
+        parts.append(_lonely(context, expr, left.only(~paired), right=fill_right))
     if fill_left is not None:
-        lonely = right.present & ~_partner(table.left_of[table.right.codes], any_in_group(table.left, left.present))
-        parts.append(_lonely(context, expr, replace_present(right, lonely), left=fill_left))
+        paired = _partner(table.left_of[table.right.codes], any_in_group(table.left, left.present))
+        parts.append(_lonely(context, expr, right.only(~paired), left=fill_left))
     return concatenate(parts)
-
-
-def replace_present(block: Block, present: Bools) -> Block:
-    """The same rows, present elsewhere."""
-    return Block(block.sets, block.values, present)
 
 
 def _lonely(
@@ -235,19 +230,19 @@ def concatenate(parts: list[Block]) -> Block:
 def _and(left: Block, right: Block, matching: Matching) -> Block:
     table = join(left.sets, right.sets, matching)
     there = _partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
-    return replace_present(left, left.present & there)
+    return left.only(there)
 
 
 def _unless(left: Block, right: Block, matching: Matching) -> Block:
     table = join(left.sets, right.sets, matching)
     there = _partner(table.right_of[table.left.codes], any_in_group(table.right, right.present))
-    return replace_present(left, left.present & ~there)
+    return left.only(~there)
 
 
 def _or(left: Block, right: Block, matching: Matching) -> Block:
     table = join(left.sets, right.sets, matching)
     there = _partner(table.left_of[table.right.codes], any_in_group(table.left, left.present))
-    added = replace_present(right, right.present & ~there)
+    added = right.only(~there)
     if not len(added.sets):
         return left
     if not len(left.sets):

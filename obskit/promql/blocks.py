@@ -35,6 +35,10 @@ class Block:
         """Other values for the same rows."""
         return Block(self.sets, values, self.present)
 
+    def only(self, present: Bools) -> Block:
+        """The same rows where `present` holds too."""
+        return Block(self.sets, self.values, self.present & present)
+
     def take(self, rows: Ints) -> Block:
         """Some rows, in the given order."""
         return Block(self.sets.take(rows), self.values[rows], self.present[rows])

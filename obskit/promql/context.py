@@ -87,7 +87,7 @@ class Context:
 
     def check_quantile(self, q: NDArray[np.float64], expr: Expr) -> None:
         """Warn about a quantile outside [0, 1]."""
-        for value in np.unique(q[~((q >= 0) & (q <= 1))]).tolist():
+        for value in sorted(set(q[~((q >= 0) & (q <= 1))].tolist())):
             self.warn(f"quantile value should be between 0 and 1, got {format_number(value)}", expr)
 
     def _where(self, expr: Expr) -> str:

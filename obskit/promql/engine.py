@@ -107,10 +107,12 @@ class Engine:
         # Trees are found by identity: a plan holds its tree, so the id stays the tree's own.
         key = expr if isinstance(expr, str) else id(expr)
         plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = Plan.of(expr)
-            if len(self._plans) > MAX_PLANS:
-                self._plans.popitem(last=False)
+        if plan is not None:
+            self._plans.move_to_end(key)
+            return plan
+        plan = self._plans[key] = Plan.of(expr)
+        if len(self._plans) > MAX_PLANS:
+            self._plans.popitem(last=False)
         return plan
 
     def _context(self, plan: Plan, at_ms: Ints, step_ms: int, end_ms: int | None = None) -> Context:

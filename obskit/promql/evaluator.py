@@ -139,6 +139,7 @@ class Evaluator:
         ends = self._ends(selector.shift, context)
         samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
         rows = len(samples.sets)
+        self.selection.spend(rows * len(ends))
         if not len(samples.values):
             return Block(samples.sets, np.zeros((rows, context.steps)), np.zeros((rows, context.steps), bool))
         if len(ends) == 1:
@@ -155,7 +156,6 @@ class Evaluator:
         if times:
             values = samples.times_ms[newest] / 1000
         block = Block(samples.sets, values, present)
-        self.selection.spend(values.size)
         return block if len(ends) == context.steps else broadcast(block, context.steps)
 
     def _smoothed(self, selector: VectorSelector, context: Context) -> Block:
@@ -191,6 +191,7 @@ class Evaluator:
         ends = self._ends(expr.vector.shift, context)
         span_ms = self._span(expr, context)
         samples = self.selection.fetch(expr.vector, int(ends[0]) - span_ms, int(ends[-1])).without_stale()
+        self.selection.spend(len(samples.sets) * len(ends))
         return cut(samples, ends, context.at_ms, span_ms, exact=True)
 
     def _span(self, expr: MatrixSelector | Subquery, context: Context) -> int:
@@ -210,6 +211,7 @@ class Evaluator:
         self.selection.spend(count)
         grid = first + np.arange(count, dtype=np.int64) * step_ms
         samples = self._samples(expr.expr, context.at(grid))
+        self.selection.spend(len(samples.sets) * len(ends))
         return cut(samples, ends, context.at_ms, span_ms, exact=True)
 
     def _samples(self, expr: Expr, context: Context) -> SampleColumns:

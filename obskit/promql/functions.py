@@ -103,17 +103,13 @@ def _folded(fold: Callable[[Windows], Block], call: Call, windows: Windows | Ext
 def _counter(fold: Callable[[Windows], Block]) -> Function:
     def function(context: Context, call: Call, args: list[Any]) -> Block:
         block = _folded(fold, call, args[0])
-        for name in block.sets.memo("metric names", lambda: _metric_names(block)):
-            if name and not name.endswith(_COUNTER_SUFFIXES):
+        for name in block.sets.metric_names():
+            if not name.endswith(_COUNTER_SUFFIXES):
                 message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
                 context.inform(f'{message}: "{name}"', call.args[0])
         return block
 
     return function
-
-
-def _metric_names(block: Block) -> list[str]:
-    return list(dict.fromkeys(labels.name for labels in block.sets.rows()))
 
 
 def _round(context: Context, _call: Call, args: list[Any]) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -56,7 +57,7 @@ class Buckets:
 
 def _layout(sets: LabelSets) -> BucketLayout:
     rows: list[int] = []
-    keys: list[Any] = []
+    keys: list[tuple[tuple[str, str], ...]] = []
     bounds: list[float] = []
     malformed: dict[tuple[str, str], None] = {}
     drop = METADATA | {"le"}
@@ -70,28 +71,33 @@ def _layout(sets: LabelSets) -> BucketLayout:
         keys.append(tuple(pair for pair in labels.pairs if pair[0] not in drop))
     groups = list(dict.fromkeys(keys))
     number = {key: position for position, key in enumerate(groups)}
-    columns: list[list[float]] = [[] for _ in groups]
-    for key, bound in zip(keys, bounds, strict=True):
-        if bound not in columns[number[key]] and bound != np.inf:
-            columns[number[key]].append(bound)
-    width = max(map(len, columns), default=0) + 1
-    table = np.full((len(groups), width), np.inf)
-    for position, column in enumerate(columns):
-        column.sort()
-        table[position, : len(column)] = column
-    places = [
-        number[key] * width + (width - 1 if bound == np.inf else columns[number[key]].index(bound))
-        for key, bound in zip(keys, bounds, strict=True)
-    ]
+    table, cells = _table([number[key] for key in keys], bounds, len(groups))
     made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True)
-    return BucketLayout(made, np.array(rows, np.int64), np.array(places, np.int64), table, tuple(malformed))
+    return BucketLayout(made, np.array(rows, np.int64), cells, table, tuple(malformed))
+
+
+def _table(groups: list[int], bounds: list[float], count: int) -> tuple[Floats, Ints]:
+    """The upper bounds of each group in order, padded with +Inf, and the cell of each bucket in that table."""
+    found: list[set[float]] = [set() for _ in range(count)]
+    for group, bound in zip(groups, bounds, strict=True):
+        found[group].add(bound)
+    columns = [sorted(column - {np.inf}) for column in found]
+    width = max(map(len, columns), default=0) + 1
+    table = np.full((count, width), np.inf)
+    for group, column in enumerate(columns):
+        table[group, : len(column)] = column
+    places = [{bound: place for place, bound in enumerate(column)} for column in columns]
+    cells = [group * width + places[group].get(bound, width - 1) for group, bound in zip(groups, bounds, strict=True)]
+    return table, np.array(cells, np.int64)
 
 
 def _bound(text: str) -> float | None:
     try:
-        return float(text) if "_" not in text else None
+        bound = float(text)
     except ValueError:
         return None
+    # Python reads more than Go does: `1_000`, ` 1 `. And a bound that is no number bounds nothing.
+    return None if "_" in text or text != text.strip() or math.isnan(bound) else bound
 
 
 def _buckets(context: Context, block: Block, expr: Expr) -> Buckets:
@@ -175,8 +181,7 @@ def _quantile_block(context: Context, block: Block, q: Floats, exprs: tuple[Expr
         return empty(context.steps)
     counts, mended = _repair(buckets)
     if mended.any():
-        names = {block.sets[row].name for row in buckets.layout.rows.tolist()}
-        for name in sorted(names):
+        for name in block.sets.metric_names() or [""]:
             context.inform(FIXED + _for_metric(name), exprs[1])
     return Block(buckets.layout.sets, _quantiles(buckets, counts, q), _any(buckets))
 

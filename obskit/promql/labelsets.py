@@ -100,6 +100,11 @@ class LabelSets:
         one_name = self.distinct and self.dropped is None and self._one_metric()
         return LabelSets(self.size, lambda row: drop_metadata(self[row]), distinct=one_name)
 
+    def metric_names(self) -> list[str]:
+        """The different metric names, in order of appearance; empty ones left out."""
+        found = self.memo("metric names", lambda: list(dict.fromkeys(labels.name for labels in self.rows())))
+        return [name for name in found if name]
+
     def _one_metric(self) -> bool:
         """Whether all rows have the same metadata labels, so that dropping them cannot make two rows equal."""
         return len({tuple(labels.get(name) for name in METADATA) for labels in self.rows()}) <= 1

@@ -11,7 +11,8 @@ from obskit.model.samples import STALE_NAN
 from obskit.promql.literals import parse_number
 from obskit.promql.parse_selectors import SelectorParser
 
-_NUMBER: Final = r"[-+]?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[iI]nf|[nN]a[nN])"
+# No hexadecimal numbers here: `0x5` is six zeros.
+_NUMBER: Final = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[iI]nf|[nN]a[nN])"
 _ITEM: Final = re.compile(rf"({_NUMBER})(?:([-+])({_NUMBER}))?(?:x(\d+))?")
 _GAP: Final = re.compile(r"_(?:x(\d+))?")
 

@@ -149,22 +149,21 @@ def interpolate(ordered: Floats, starts: Ints, counts: Ints, q: Floats) -> Float
 
 def deriv(windows: Windows) -> Block:
     """Least-squares slope per second."""
-    slope, _ = _regressions(windows)
-    return windows.block(slope, windows.counts >= 2)
+    return windows.block(windows.fold_segments(lambda segments: _line(segments)[0]), windows.counts >= 2)
 
 
 def predict_linear(windows: Windows, seconds: Floats) -> Block:
     """What a straight line through the samples reaches `seconds` after the evaluation time."""
-    slope, now = _regressions(windows)
-    return windows.block(slope * seconds + now, windows.counts >= 2)
 
+    def fold(segments: Segments) -> Floats:
+        slope, now = _line(segments)
+        return slope * seconds[segments.steps] + now
 
-def _regressions(windows: Windows) -> tuple[Floats, Floats]:
-    """Slope per second and value at the evaluation time, per window."""
-    return windows.fold_segments(lambda s: _line(s)[0]), windows.fold_segments(lambda s: _line(s)[1])
+    return windows.block(windows.fold_segments(fold), windows.counts >= 2)
 
 
 def _line(segments: Segments) -> tuple[Floats, Floats]:
+    """Least squares: slope per second and value at the evaluation time, per window."""
     values, counts = segments.values, segments.counts
     x = (segments.times_ms - segments.spread(segments.at_ms)) / 1000
     mean_x, mean_y = segments.sum(x) / counts, segments.sum(values) / counts

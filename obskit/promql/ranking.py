@@ -109,7 +109,7 @@ def limitk(_context: Context, _expr: Aggregate, grouped: Grouped, param: Floats)
 def limit_ratio(context: Context, expr: Aggregate, grouped: Grouped, param: Floats) -> Block:
     """About the share r of the rows, always the same ones; a negative r takes the complement of 1 + r."""
     assert expr.param is not None
-    for ratio in np.unique(param[np.abs(param) > 1]).tolist():
+    for ratio in sorted(set(param[np.abs(param) > 1].tolist())):
         cap = 1 if ratio > 0 else -1
         message = f"ratio value should be between -1 and 1, got {format_number(ratio)}, capping to {cap}"
         context.warn(message, expr.param)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from obskit.errors import QueryError
 from obskit.model.labels import Labels
@@ -13,6 +13,11 @@ from obskit.promql.nodes import VectorSelector
 from obskit.promql.windows import SampleColumns
 from obskit.store.interface import MetricReader
 
+Key = TypeVar("Key")
+Item = TypeVar("Item")
+
+MAX_KNOWN_ROWS: Final = 250_000
+"""About 6 MB of references, and what was derived from them."""
 TOO_MANY_SAMPLES: Final = "query processing would load too many samples into memory in query execution"
 
 
@@ -20,32 +25,52 @@ class KnownSets:
     """Label sets by the sequence of Labels they were made from, so that what was derived from them is found again.
 
     A reader that finds the same series gives the same sequence, or at least the same Labels objects in it. Sequences
-    are held while they are here, so their ids stay theirs.
+    are held while they are here, so their ids stay theirs. At most `max_rows` label sets are held, the latest used.
     """
 
-    def __init__(self, size: int = 2048) -> None:
-        self._size = size
-        self._by_sequence: OrderedDict[int, tuple[Sequence[Labels], LabelSets]] = OrderedDict()
-        self._by_rows: OrderedDict[tuple[int, ...], LabelSets] = OrderedDict()
+    def __init__(self, max_rows: int = MAX_KNOWN_ROWS) -> None:
+        self._by_sequence: _Recent[int, tuple[Sequence[Labels], LabelSets]] = _Recent(max_rows)
+        self._by_rows: _Recent[tuple[int, ...], LabelSets] = _Recent(max_rows)
 
     def of(self, labels: Sequence[Labels]) -> LabelSets:
         """The label sets of a sequence that nobody changes any more."""
         found = self._by_sequence.get(id(labels))
         if found is not None and len(found[0]) == found[1].size:
-            self._by_sequence.move_to_end(id(labels))
             return found[1]
         rows = tuple(map(id, labels))
         sets = self._by_rows.get(rows)
         if sets is None:
             # A copy: its Labels are held by it whatever the reader does with the sequence.
-            sets = self._by_rows[rows] = LabelSets.of(tuple(labels), distinct=True)
-        else:
-            self._by_rows.move_to_end(rows)
-        self._by_sequence[id(labels)] = (labels, sets)
-        for cache in (self._by_sequence, self._by_rows):
-            if len(cache) > self._size:
-                cache.popitem(last=False)
+            sets = LabelSets.of(tuple(labels), distinct=True)
+            self._by_rows.put(rows, sets, len(rows))
+        self._by_sequence.put(id(labels), (labels, sets), len(rows))
         return sets
+
+
+class _Recent(Generic[Key, Item]):
+    """A cache bounded by the weight of what it holds; what was used last stays. One item always fits."""
+
+    def __init__(self, max_weight: int) -> None:
+        self._max_weight = max_weight
+        self._weight = 0
+        self._items: OrderedDict[Key, tuple[Item, int]] = OrderedDict()
+
+    def get(self, key: Key) -> Item | None:
+        found = self._items.get(key)
+        if found is None:
+            return None
+        self._items.move_to_end(key)
+        return found[0]
+
+    def put(self, key: Key, item: Item, weight: int) -> None:
+        # An empty item weighs something too: a cache full of them must end.
+        self._weight += weight + 1
+        _, replaced = self._items.pop(key, (None, -1))
+        self._weight -= replaced + 1
+        self._items[key] = (item, weight)
+        while self._weight > self._max_weight and len(self._items) > 1:
+            _, (_, oldest) = self._items.popitem(last=False)
+            self._weight -= oldest + 1
 
 
 class Selection:

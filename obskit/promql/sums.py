@@ -16,8 +16,10 @@ from obskit.promql.blocks import Block, Bools, Floats, reduce_groups
 from obskit.promql.labelsets import Groups
 from obskit.promql.windows import Windows
 
-CANCELLATION: Final = 1e-4
-"""A sum smaller than this share of its terms' magnitudes has lost digits."""
+CANCELLATION: Final = 1e-8
+"""A sum smaller than this share of its terms' magnitudes has lost digits that matter."""
+EXACT: Final = 2.0**53
+"""Whole numbers up to here add without loss."""
 
 
 def neumaier(values: Iterable[float]) -> float:
@@ -107,6 +109,8 @@ def _careful(
     finite = np.isfinite(column)
     magnitudes = fold(np.add, np.where(finite, np.abs(column), 0.0))
     poisoned = np.zeros(sums.shape, bool) if finite.all() else fold(np.add, (~finite).astype(float)) > 0
+    if magnitudes.max(initial=0.0) < EXACT and (np.trunc(column) == column)[finite].all():
+        return sums
     lost = ~poisoned & ((np.abs(sums) < CANCELLATION * magnitudes) | ~np.isfinite(sums))
     if wanted is not None:
         lost &= wanted

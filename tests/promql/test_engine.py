@@ -153,7 +153,7 @@ def test_new_series_are_seen_by_the_next_evaluation() -> None:
 
 
 def test_label_sets_are_known_again_by_sequence_and_by_rows() -> None:
-    known = KnownSets(size=2)
+    known = KnownSets()
     one, two = Labels({"a": "1"}), Labels({"a": "2"})
     rows = [one, two]
     sets = known.of(rows)
@@ -162,6 +162,16 @@ def test_label_sets_are_known_again_by_sequence_and_by_rows() -> None:
     assert known.of([two, one]) is not sets
     rows.append(Labels({"a": "3"}))
     assert known.of(rows).size == 3
+
+
+def test_no_more_label_sets_are_held_than_allowed() -> None:
+    known = KnownSets(max_rows=4)
+    rows = [tuple(Labels({"a": str(i), "b": str(j)}) for j in range(2)) for i in range(3)]
+    first = known.of(rows[0])
+    known.of(rows[1])
+    assert known.of(rows[0]) is not first
+    last = known.of(rows[2])
+    assert known.of(rows[2]) is last
 
 
 def test_pinned_parts_are_the_same_at_every_step() -> None:
