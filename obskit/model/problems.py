@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 
 
@@ -56,5 +55,7 @@ class Problem:
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """` (did you mean "…"?)`, or nothing when no known name is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - a config without mistakes never needs it
+
     near = get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f' (did you mean "{near[0]}"?)' if near else ""

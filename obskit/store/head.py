@@ -253,8 +253,7 @@ class MetricHead:
         return bool((self._mark[slots] == count).all())
 
     def _names_of(self, slots: Slots) -> frozenset[str]:
-        numbers: list[int] = np.unique(self._metric_of[slots]).tolist()
-        return frozenset(self._names[number] for number in numbers)
+        return frozenset(self._names[number] for number in set(self._metric_of[slots].tolist()))
 
     def _register(self, ids: Mapping[int, int]) -> None:
         for slot, series_id in ids.items():

@@ -72,7 +72,7 @@ class MetricStore:
         if not len(whole.slots):
             return
         ids = self.head.ids_of(whole.slots)
-        for slot in np.unique(whole.slots[ids == 0]).tolist():
+        for slot in sorted(set(whole.slots[ids == 0].tolist())):
             admitted.ids[slot] = disk.series_id(tx, self.head.labels_of(slot), now_ms)
         if admitted.ids:
             given = (admitted.ids.get(slot, 0) for slot in whole.slots.tolist())
@@ -105,7 +105,7 @@ class MetricStore:
         """Admit samples that cannot be written; series that the disk knows keep their id."""
         admitted = self.head.admit(samples, now_ms)
         slots = admitted.whole.slots
-        for slot in np.unique(slots[self.head.ids_of(slots) == 0]).tolist():
+        for slot in sorted(set(slots[self.head.ids_of(slots) == 0].tolist())):
             text = disk.to_text(self.head.labels_of(slot))
             admitted.ids.update((slot, row[0]) for row in self._database.read(_ID_OF, (text,)))
         return admitted
@@ -117,7 +117,7 @@ class MetricStore:
         labels: dict[int, Labels] = {}
         missing: set[int] = set()
         for samples in disk.head_rows(connection, now_ms - head.longest_window_ms, now_ms + _SKEW_MS):
-            ids = set(np.unique(samples.slots).tolist())
+            ids: set[int] = set(samples.slots.tolist())
             labels |= disk.labels_of(connection, sorted(ids - labels.keys() - missing), shared)
             missing |= ids - labels.keys()
             known = samples.take(~np.isin(samples.slots, list(missing))) if missing else samples

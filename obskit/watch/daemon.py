@@ -6,14 +6,14 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from obskit import __version__
 from obskit.clock import Clock
-from obskit.collect import Supervisor
+from obskit.collect import Source, Supervisor
 from obskit.collect.feed import Feed
 from obskit.collect.table import find_kind
 from obskit.config import Config, load_config
@@ -24,7 +24,7 @@ from obskit.model.labels import Labels
 from obskit.model.problems import Problem
 from obskit.model.telemetry import REGISTRY, Gauge
 from obskit.notify.base import ACTION_KIND
-from obskit.outbound import httpx
+from obskit.outbound import httpx, trust
 from obskit.outbox import Outbox
 from obskit.promql.engine import Engine as PromQL
 from obskit.routing.dispatch import Dispatcher
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 7.0
 """How long a stop waits for messages on their way: with the rest of the stop, under 10 s."""
+ONCE_S: Final = 30.0
+"""How long `once` tries to deliver: long enough for a receiver that asks to wait a little."""
+LOOK_S: Final = 0.05
 
 BUILD = Gauge("obskit_build_info", "The version that runs.", ("version",), registry=REGISTRY)
 RELOAD_OK = Gauge(
@@ -70,7 +73,7 @@ class Daemon:
         self.config = config
         self._clock = clock
         self._options = options or Options()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._opened = AsyncExitStack()
         self._health = Health({"starting"})
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._started_ms = clock.now_ms()
@@ -78,31 +81,16 @@ class Daemon:
         self._replaced = asyncio.Event()
 
     async def start(self) -> None:
-        """Open the store and build every part. Raises StoreError, ConfigError or CollectorError: nothing runs then."""
-        folder = Path(self.config.store.path)
-        if self._options.dry_run:
-            self._folder = tempfile.TemporaryDirectory(prefix="obskit-dry-run-")
-            folder = Path(self._folder.name)
-        self._listener = bind(*parse_listen(self._options.listen or self.config.web.listen))
-        self._database = Database.open(folder)
-        self._store = EmbeddedStore(self._database, self._clock, self.config.store)
-        keep_windows(self._store, self.config.groups)
-        await asyncio.to_thread(self._store.load)
-        self._http = httpx.AsyncClient(timeout=10, follow_redirects=False)
-        self._destinations = self._build_destinations(self.config)
-        self._outbox = Outbox(
-            self._database, self._clock, {ACTION_KIND: self._deliver}, intervals=self._destinations.intervals
-        )
-        self._dispatcher = Dispatcher(
-            self._database,
-            self._clock,
-            build_tree(self.config.route),
-            self._destinations.by_receiver,
-            external_url=self.config.general.external_url,
-            decided=self._outbox.wake,
-        )
-        self._runner = self._build_runner()
-        self._supervisor = Supervisor(self._store, self._clock)
+        """Open the store and the port, and build every part. Raises StoreError or ConfigError: nothing is open then."""
+        async with AsyncExitStack() as opened:
+            self._open_store(opened)
+            self._listener = bind(*parse_listen(self._options.listen or self.config.web.listen))
+            opened.callback(self._listener.close)
+            self._http = await opened.enter_async_context(httpx.AsyncClient(timeout=10, follow_redirects=False))
+            keep_windows(self._store, self.config.groups)
+            await asyncio.to_thread(self._store.load)
+            self._build()
+            self._opened = opened.pop_all()
         BUILD.labels(__version__).set(1)
         self._note_reload(successful=True)
 
@@ -133,21 +121,17 @@ class Daemon:
         return self._explain_end() if not stop.is_set() else True
 
     async def once(self) -> bool:
-        """Read every collector once, evaluate every rule once, deliver what follows; whether everything could be read."""
-        well = True
-        self._dispatcher.reload(_at_once(build_tree(self.config.route)), self._destinations.by_receiver)
-        for source in sources_of(self.config):
-            collector = find_kind(source.kind).build(source.settings)
-            feed = Feed(collector.name, self._store, self._clock)
-            try:
-                await collector.once(feed)
-            except CollectorError:
-                well = False  # its book has told why
+        """Read every collector once, evaluate every rule once, deliver what follows; whether all of it went well."""
+        with ExitStack() as feeds:
+            # Open until the last one was read: that is obskit itself, which tells how it went with the others.
+            read = [await self._read_once(source, feeds) for source in sources_of(self.config)]
         await self._runner.evaluate_all(self._clock.now_ms())
-        self._begin("outbox", self._outbox.run())
-        self._begin("dispatch", self._dispatcher.run())
-        await self._clock.sleep(0.1)
-        return well
+        self._dispatcher.reload(_at_once(build_tree(self.config.route)), self._destinations.by_receiver)
+        await self._dispatcher.flush_due()
+        undelivered = await self._deliver_waiting()
+        firing = len(self.overview().firing)
+        log.info("once: collectors=%d failed=%d firing=%d undelivered=%d", len(read), read.count(False), firing, undelivered)
+        return all(read) and not undelivered
 
     async def close(self) -> None:
         """Stop in order: nothing new comes in, what was decided goes out for a while, the store is closed last."""
@@ -158,11 +142,7 @@ class Daemon:
         if "outbox" in self._tasks:
             await self._outbox.drain(DRAIN_S)
         await self._end("outbox", "web")
-        self._listener.close()
-        await self._http.aclose()
-        await self._store.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        await self._opened.aclose()
 
     async def reload(self) -> str:
         """Read the config again. What is wrong with it is returned and logged, and the old one goes on."""
@@ -191,6 +171,30 @@ class Daemon:
 
     # Building
 
+    def _open_store(self, opened: AsyncExitStack) -> None:
+        folder = Path(self.config.store.path)
+        if self._options.dry_run:
+            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="obskit-dry-run-")))
+        self._database = Database.open(folder)
+        opened.push_async_callback(self._database.close)
+        self._store = EmbeddedStore(self._database, self._clock, self.config.store)
+
+    def _build(self) -> None:
+        self._destinations = self._build_destinations(self.config)
+        self._outbox = Outbox(
+            self._database, self._clock, {ACTION_KIND: self._deliver}, intervals=self._destinations.intervals
+        )
+        self._dispatcher = Dispatcher(
+            self._database,
+            self._clock,
+            build_tree(self.config.route),
+            self._destinations.by_receiver,
+            external_url=self.config.general.external_url,
+            decided=self._outbox.wake,
+        )
+        self._runner = self._build_runner()
+        self._supervisor = Supervisor(self._store, self._clock)
+
     def _build_destinations(self, config: Config) -> Destinations:
         return Destinations.build(config, self._http, dry_run=self._options.dry_run)
 
@@ -216,6 +220,31 @@ class Daemon:
     async def _deliver(self, delivery: Any) -> Any:
         """Through the destinations of now: a reload must not leave the outbox with those of before."""
         return await self._destinations.deliver(delivery)
+
+    # Once
+
+    async def _read_once(self, source: Source, feeds: ExitStack) -> bool:
+        collector = find_kind(source.kind).build(source.settings)
+        feed = Feed(collector.name, self._store, self._clock)
+        feeds.callback(feed.close)
+        try:
+            await collector.once(feed)
+        except CollectorError:
+            return False  # its book has told why
+        except Exception:
+            log.exception("collector crashed: collector=%s", collector.name)
+            return False
+        return True
+
+    async def _deliver_waiting(self) -> int:
+        """Empty the outbox; how many messages did not arrive. What waits still is tried by the next process."""
+        dead = self._outbox.stats.dead
+        self._begin("outbox", self._outbox.run())
+        until_s = self._clock.monotonic() + ONCE_S
+        while self._outbox.stats.waiting and self._clock.monotonic() < until_s:
+            await self._clock.sleep(LOOK_S)
+        stats = self._outbox.stats
+        return sum(stats.waiting.values()) + stats.dead - dead
 
     # Running
 
