@@ -30,8 +30,6 @@ MAX_VALUES: Final = 1_000_000
 MAX_SLOTS: Final = 1_000_000
 _SECONDS: Final = re.compile(r"-?\d{1,12}(?:\.\d*)?")
 _COUNTS: Final = re.compile(r"x(\d+)")
-# Prometheus has no hexadecimal numbers in series: `0x5` is six zeros, which obskit.promql.notation reads as 5.
-_ZEROS: Final = re.compile(r"(?<![\w.])0x(?=\d)")
 
 
 def _number(value: Any) -> float:
@@ -97,7 +95,7 @@ def _values(text: str) -> list[float | None]:
         raise ValueError("native histograms are not supported")
     if sum(int(count) for count in _COUNTS.findall(text)) > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES:,} values")
-    return parse_values(_ZEROS.sub("0.0x", text))
+    return parse_values(text)
 
 
 SeriesName = Annotated[Labels, BeforeValidator(_syntax_as_value_error(_series))]
