@@ -34,9 +34,16 @@ def build(folder: Path) -> Path:
 def check_contents(wheel: Path) -> None:
     """Rule packs, types marker and collectors are inside; tests and examples are not."""
     names = zipfile.ZipFile(wheel).namelist()
-    wanted = ("obskit/alert_rules/obskit.yaml", "obskit/py.typed", "obskit_collectors/prometheus.py", "obskit/cli/main.py")
+    wanted = (
+        "obskit/alert_rules/obskit.yaml",
+        "obskit/py.typed",
+        "obskit_collectors/prometheus.py",
+        "obskit/cli/main.py",
+    )
     missing = [name for name in wanted if name not in names]
-    strays = [name for name in names if name.split("/")[0] not in ("obskit", "obskit_collectors") and ".dist-info" not in name]
+    strays = [
+        name for name in names if name.split("/")[0] not in ("obskit", "obskit_collectors") and ".dist-info" not in name
+    ]
     assert not missing, f"not in the wheel: {missing}"
     assert not strays, f"should not be in the wheel: {strays}"
 
@@ -46,15 +53,21 @@ def check_base_install(wheel: Path, folder: Path) -> None:
     python = make_environment(folder / "base", [str(wheel)])
     code = f"import obskit, sys; bad = [m for m in {DAEMON_MODULES!r} if m in sys.modules]; assert not bad, bad"
     run([python, "-c", code], cwd=folder)
-    said = subprocess.run([str(Path(python).parent / "obskit"), "--help"], capture_output=True, text=True, cwd=folder)
-    assert said.returncode == 1 and "obskit-toolkit[watch]" in said.stderr, said
+    command = [str(Path(python).parent / "obskit"), "--help"]
+    said = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+    assert said.returncode == 1, said
+    assert "obskit-toolkit[watch]" in said.stderr, said
 
 
 def check_daemon(wheel: Path, folder: Path) -> None:
     """With [watch], the command answers and finds its rule packs. Dependencies are borrowed from this environment."""
-    site = subprocess.check_output([sys.executable, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip()
+    site = subprocess.check_output(
+        [sys.executable, "-c", "import site; print(site.getsitepackages()[0])"], text=True
+    ).strip()
     python = make_environment(folder / "watch", ["--no-deps", str(wheel)])
-    target = Path(subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip())
+    target = Path(
+        subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip()
+    )
     borrowed = f"import sys; sys.path.append({site!r})"
     (target / "borrowed.pth").write_text(borrowed)
     command = Path(python).parent / "obskit"
@@ -78,7 +91,7 @@ def make_environment(folder: Path, packages: list[str]) -> str:
 def run(command: list[str], cwd: Path) -> None:
     """Run quietly; show everything when it fails."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, env=environment)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
 
