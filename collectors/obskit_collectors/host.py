@@ -70,9 +70,9 @@ _MOUNT_PATIENCE_S: Final = 2.0
 class HostSettings(Settings):
     """`host:` how often to read, and the labels its series carry (`instance` is the host name unless given)."""
 
-    every: Duration = Field(default=15_000, gt=0)
-    job: str = "node"
-    instance: str = ""
+    every: Duration = Field(default=15_000, gt=0, description="how often to read")
+    job: str = Field("node", description="the `job` label")
+    instance: str = Field("", description="the `instance` label; default: the host name")
 
 
 class FileSystems:

@@ -55,8 +55,8 @@ class Discovery(Protocol):
 class StaticSettings(Settings):
     """One item of `static_configs`."""
 
-    targets: tuple[str, ...]
-    labels: dict[str, str] = {}
+    targets: tuple[str, ...] = Field(description="addresses, `host:port`")
+    labels: dict[str, str] = Field({}, description="labels for all of them")
 
 
 class FileSettings(Settings):
@@ -65,8 +65,10 @@ class FileSettings(Settings):
     Files are looked at every 5 s (or `refresh_interval`, when that is shorter).
     """
 
-    files: tuple[LocalPath, ...] = Field(min_length=1)
-    refresh_interval: Duration = 300_000
+    files: tuple[LocalPath, ...] = Field(
+        min_length=1, description="paths ending in .json, .yml or .yaml; a `*` may stand in the last part"
+    )
+    refresh_interval: Duration = Field(300_000, description="how often to look, when shorter than 5 s")
 
     @field_validator("files")
     @classmethod
@@ -80,8 +82,8 @@ class FileSettings(Settings):
 class HttpSettings(Settings):
     """One item of `http_sd_configs`; asked with the scrape job's own authorization and TLS settings."""
 
-    url: str
-    refresh_interval: Duration = Field(default=60_000, gt=0)
+    url: str = Field(description="answers with a JSON list of target groups")
+    refresh_interval: Duration = Field(default=60_000, gt=0, description="how often to ask")
 
     @field_validator("url")
     @classmethod
@@ -94,10 +96,10 @@ class HttpSettings(Settings):
 class DnsSettings(Settings):
     """One item of `dns_sd_configs`."""
 
-    names: tuple[str, ...] = Field(min_length=1)
-    type: Literal["A", "AAAA", "SRV"] = "SRV"
-    port: int = Field(default=0, ge=0, le=65535)
-    refresh_interval: Duration = Field(default=30_000, gt=0)
+    names: tuple[str, ...] = Field(min_length=1, description="DNS names, such as `my-app.internal`")
+    type: Literal["A", "AAAA", "SRV"] = Field("SRV", description="the kind of record; SRV needs the extra dns-srv")
+    port: int = Field(default=0, ge=0, le=65535, description="the port of A and AAAA targets; SRV has its own")
+    refresh_interval: Duration = Field(default=30_000, gt=0, description="how often to resolve")
 
     @model_validator(mode="after")
     def _has_port(self) -> Self:

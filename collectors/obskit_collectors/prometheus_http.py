@@ -29,8 +29,8 @@ _BROKEN: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 class AuthorizationSettings(Settings):
     """`authorization:` a header `<type> <credentials>`."""
 
-    type: str = Field(default="Bearer", pattern=r"^[!-~]+$")
-    credentials: Secret
+    type: str = Field(default="Bearer", pattern=r"^[!-~]+$", description="the first word of the header")
+    credentials: Secret = Field(description="the rest of it")
 
     @field_validator("credentials")
     @classmethod
@@ -43,18 +43,18 @@ class AuthorizationSettings(Settings):
 class BasicAuthSettings(Settings):
     """`basic_auth:` user and password."""
 
-    username: str
-    password: Secret | None = None
+    username: str = Field(description="user")
+    password: Secret | None = Field(None, description="password")
 
 
 class TlsSettings(Settings):
     """`tls_config:` whom to trust, and who we are."""
 
-    ca_file: LocalPath | None = None
-    cert_file: LocalPath | None = None
-    key_file: LocalPath | None = None
-    server_name: str | None = None
-    insecure_skip_verify: bool = False
+    ca_file: LocalPath | None = Field(None, description="certificates to trust instead of the system's")
+    cert_file: LocalPath | None = Field(None, description="our certificate")
+    key_file: LocalPath | None = Field(None, description="its key")
+    server_name: str | None = Field(None, description="the name the server's certificate must have")
+    insecure_skip_verify: bool = Field(False, description="trust any certificate")
 
     @model_validator(mode="after")
     def _both_halves(self) -> Self:

@@ -50,13 +50,13 @@ _ALONE: Final = {
 class RelabelRule(Settings):
     """One item of `relabel_configs` or `metric_relabel_configs`."""
 
-    source_labels: tuple[str, ...] = ()
-    separator: str = ";"
-    regex: str = _DEFAULT_REGEX
-    modulus: int = Field(default=0, ge=0)
-    target_label: str = ""
-    replacement: str = _DEFAULT_REPLACEMENT
-    action: Action = Action.REPLACE
+    source_labels: tuple[str, ...] = Field((), description="labels whose values are joined")
+    separator: str = Field(";", description="what they are joined with")
+    regex: str = Field(_DEFAULT_REGEX, description="RE2 pattern that the joined value must match as a whole")
+    modulus: int = Field(default=0, ge=0, description="for hashmod")
+    target_label: str = Field("", description="the label that is set")
+    replacement: str = Field(_DEFAULT_REPLACEMENT, description="its new value; `$1` is the first group")
+    action: Action = Field(Action.REPLACE, description="what to do")
 
     @model_validator(mode="before")
     @classmethod

@@ -45,33 +45,49 @@ class ScrapeSettings(Settings):
     Two defaults differ: `scrape_interval` is 15 s, and `body_size_limit` is 64 MB instead of none.
     """
 
-    job_name: str = Field(min_length=1)
-    scrape_interval: Duration = Field(default=15_000, gt=0)
-    scrape_timeout: Duration = Field(default=10_000, gt=0)
-    metrics_path: str = "/metrics"
-    scheme: str = Field(default="http", pattern="^https?$")
-    params: dict[str, tuple[str, ...]] = {}
-    honor_labels: bool = False
-    honor_timestamps: bool = True
-    track_timestamps_staleness: bool = False
-    authorization: AuthorizationSettings | None = None
-    basic_auth: BasicAuthSettings | None = None
-    tls_config: TlsSettings = TlsSettings()
-    follow_redirects: bool = True
-    enable_compression: bool = True
-    fallback_scrape_protocol: str = ""
-    body_size_limit: Size = 64_000_000
-    sample_limit: int = Field(default=0, ge=0)
-    label_limit: int = Field(default=0, ge=0)
-    label_name_length_limit: int = Field(default=0, ge=0)
-    label_value_length_limit: int = Field(default=0, ge=0)
-    target_limit: int = Field(default=0, ge=0)
-    static_configs: tuple[StaticSettings, ...] = ()
-    file_sd_configs: tuple[FileSettings, ...] = ()
-    http_sd_configs: tuple[HttpSettings, ...] = ()
-    dns_sd_configs: tuple[DnsSettings, ...] = ()
-    relabel_configs: tuple[RelabelRule, ...] = ()
-    metric_relabel_configs: tuple[RelabelRule, ...] = ()
+    job_name: str = Field(min_length=1, description="the `job` label; unique in the file")
+    scrape_interval: Duration = Field(
+        default=15_000, gt=0, description="how often to scrape; default: `global.scrape_interval`"
+    )
+    scrape_timeout: Duration = Field(
+        default=10_000,
+        gt=0,
+        description="when a scrape is given up, never longer than the interval; default: `global.scrape_timeout`",
+    )
+    metrics_path: str = Field("/metrics", description="the path of the page")
+    scheme: str = Field(default="http", pattern="^https?$", description="http or https")
+    params: dict[str, tuple[str, ...]] = Field({}, description="the query of the URL")
+    honor_labels: bool = Field(False, description="labels of the page win over labels of the target")
+    honor_timestamps: bool = Field(True, description="take the page's own timestamps")
+    track_timestamps_staleness: bool = Field(
+        False, description="end a series with its own timestamps when it leaves the page"
+    )
+    authorization: AuthorizationSettings | None = Field(None, description="an Authorization header")
+    basic_auth: BasicAuthSettings | None = Field(None, description="user and password")
+    tls_config: TlsSettings = Field(TlsSettings(), description="whom to trust over https, and who we are")
+    follow_redirects: bool = Field(True, description="follow redirects, ten at most")
+    enable_compression: bool = Field(True, description="ask for gzip")
+    fallback_scrape_protocol: str = Field(
+        "", description="what a page without a known Content-Type is, such as PrometheusText0.0.4"
+    )
+    body_size_limit: Size = Field(64_000_000, description="a larger page fails the scrape; counted after unpacking")
+    sample_limit: int = Field(default=0, ge=0, description="more samples fail the scrape; 0: no limit")
+    label_limit: int = Field(default=0, ge=0, description="more labels on a sample fail the scrape; 0: no limit")
+    label_name_length_limit: int = Field(
+        default=0, ge=0, description="a longer label name fails the scrape; 0: no limit"
+    )
+    label_value_length_limit: int = Field(
+        default=0, ge=0, description="a longer label value fails the scrape; 0: no limit"
+    )
+    target_limit: int = Field(default=0, ge=0, description="more targets fail the job; 0: no limit")
+    static_configs: tuple[StaticSettings, ...] = Field((), description="targets by name")
+    file_sd_configs: tuple[FileSettings, ...] = Field((), description="targets from JSON or YAML files")
+    http_sd_configs: tuple[HttpSettings, ...] = Field((), description="targets from a URL")
+    dns_sd_configs: tuple[DnsSettings, ...] = Field((), description="targets from DNS names")
+    relabel_configs: tuple[RelabelRule, ...] = Field((), description="change or drop targets before they are scraped")
+    metric_relabel_configs: tuple[RelabelRule, ...] = Field(
+        (), description="change or drop samples before they are stored"
+    )
 
     @model_validator(mode="before")
     @classmethod

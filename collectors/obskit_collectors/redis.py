@@ -38,7 +38,7 @@ REST_EVERY_MS: Final = 60_000
 class ListSettings(Settings):
     """A list that is used as a queue. An item may also be just its key."""
 
-    key: str = Field(min_length=1)
+    key: str = Field(min_length=1, description="the list")
     queue: str = Field("", description="the `queue` label; default: the key")
     oldest: Literal["right", "left"] = Field("right", description="the end consumers take from (BRPOP: right)")
     age: bool = Field(True, description="read the oldest element to know its age")
@@ -51,7 +51,7 @@ class ListSettings(Settings):
 class StreamSettings(Settings):
     """A stream; every consumer group of it is a queue `stream/group`."""
 
-    key: str = Field(min_length=1)
+    key: str = Field(min_length=1, description="the stream")
     dead: str = Field("", description="the stream of dead letters")
     labels: dict[str, str] = Field(default={}, description="labels of the queue's series, such as tier")
 
@@ -59,7 +59,7 @@ class StreamSettings(Settings):
 class SetSettings(Settings):
     """A sorted set that is used as a queue."""
 
-    key: str = Field(min_length=1)
+    key: str = Field(min_length=1, description="the sorted set")
     queue: str = Field("", description="the `queue` label; default: the key")
     scores: Literal["time", "priority"] = Field(
         "priority", description="what the scores are; time: due at (Unix s or ms)"
@@ -75,10 +75,10 @@ class RedisSettings(Settings):
     password: Secret | None = Field(None, description="instead of in the URL")
     token: Secret | None = Field(None, description="Upstash REST token; a read-only one is enough")
     every: Duration | None = Field(None, gt=0, description="default 15s; 60s over REST, where commands cost money")
-    timeout: Duration = Field(5_000, gt=0)
-    lists: list[ListSettings] = []
-    streams: list[StreamSettings] = []
-    sorted_sets: list[SetSettings] = []
+    timeout: Duration = Field(5_000, gt=0, description="when a read is given up")
+    lists: list[ListSettings] = Field([], description="lists used as queues")
+    streams: list[StreamSettings] = Field([], description="streams; each consumer group is a queue")
+    sorted_sets: list[SetSettings] = Field([], description="sorted sets used as queues")
     info: bool | None = Field(None, description="read INFO (memory, clients, …); default: not over REST")
 
     @field_validator("lists", "streams", "sorted_sets", mode="before")

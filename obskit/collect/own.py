@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
+from pydantic import Field
 
 from obskit.clock import Clock
 from obskit.collect.contract import Check, Collector, Kind, ok
@@ -24,8 +25,8 @@ _TYPES: Final = {kind.value: kind for kind in MetricType}
 class OwnSettings(Settings):
     """`obskit:` how often our own metrics are stored, and the `instance` label they carry (default: the host name)."""
 
-    every: Duration = 15_000
-    instance: str = ""
+    every: Duration = Field(15_000, description="how often our own metrics are stored")
+    instance: str = Field("", description="the `instance` label; default: the host name")
 
 
 class Registry:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from obskit import __version__
 from obskit.model.actions import Notice, Outcome, OutcomeReason
@@ -55,15 +55,19 @@ OldKey = Annotated[None, BeforeValidator(_refuse_old_key)]
 class PagerDutySettings(NotifierSettings):
     """One entry of `pagerduty_configs`. Without `severity` the alerts' own label decides; `details` are added."""
 
-    routing_key: Secret
-    url: WebUrl = "https://events.pagerduty.com/v2/enqueue"
-    severity: Literal["critical", "error", "warning", "info"] | None = None
-    client: PlainText = "obskit"
-    client_url: WebUrl | None = None
-    source: PlainText = ""
-    component: PlainText = ""
-    group: PlainText = ""
-    details: dict[str, PlainText] = {}
+    routing_key: Secret = Field(description="integration key of an Events API v2 integration")
+    url: WebUrl = Field(
+        "https://events.pagerduty.com/v2/enqueue", description="where events are sent; EU accounts have another host"
+    )
+    severity: Literal["critical", "error", "warning", "info"] | None = Field(
+        None, description="for every event; default: the alert's `severity` label"
+    )
+    client: PlainText = Field("obskit", description="who sends")
+    client_url: WebUrl | None = Field(None, description="link behind the client's name; default: `global.external_url`")
+    source: PlainText = Field("", description="what is broken; default: what the alerts have in common")
+    component: PlainText = Field("", description="PagerDuty's component")
+    group: PlainText = Field("", description="PagerDuty's group")
+    details: dict[str, PlainText] = Field({}, description="more custom details")
 
     description: NotYet = None
     http_config: NotYet = None

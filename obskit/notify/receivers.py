@@ -59,11 +59,19 @@ class _SettingsOf(LateModel):
 class ReceiverSettings(Settings):
     """One entry of `receivers:`, with Alertmanager's keys."""
 
-    name: str = Field(min_length=1)
-    slack_configs: list[Annotated[NotifierSettings, _SettingsOf("slack_configs")]] = []
-    pagerduty_configs: list[Annotated[NotifierSettings, _SettingsOf("pagerduty_configs")]] = []
-    webhook_configs: list[Annotated[NotifierSettings, _SettingsOf("webhook_configs")]] = []
-    console_configs: list[Annotated[NotifierSettings, _SettingsOf("console_configs")]] = []
+    name: str = Field(min_length=1, description="what routes call it")
+    slack_configs: list[Annotated[NotifierSettings, _SettingsOf("slack_configs")]] = Field(
+        [], description="Slack channels"
+    )
+    pagerduty_configs: list[Annotated[NotifierSettings, _SettingsOf("pagerduty_configs")]] = Field(
+        [], description="PagerDuty services"
+    )
+    webhook_configs: list[Annotated[NotifierSettings, _SettingsOf("webhook_configs")]] = Field(
+        [], description="URLs that take Alertmanager's JSON"
+    )
+    console_configs: list[Annotated[NotifierSettings, _SettingsOf("console_configs")]] = Field(
+        [], description="the terminal or the log"
+    )
 
     labels: NotYet = None
     discord_configs: NotYet = None

@@ -75,8 +75,8 @@ class NotifierSettings(Settings):
     Alertmanager has false for Slack, because it would post a second message there; we edit the first.
     """
 
-    send_resolved: bool = True
-    timeout: Deadline = 10_000
+    send_resolved: bool = Field(True, description="also tell when an alert is over")
+    timeout: Deadline = Field(10_000, description="when one attempt is given up")
 
     @property
     def timeout_s(self) -> float:

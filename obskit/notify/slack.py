@@ -44,11 +44,17 @@ class SlackSettings(NotifierSettings):
     `app_url` is the base of Slack's Web API (tests and proxies point it elsewhere).
     """
 
-    api_url: SecretUrl | None = None
-    app_token: Secret | None = None
-    app_url: Annotated[WebUrl, AfterValidator(_api_base)] = "https://slack.com/api/"
-    channel: Annotated[PlainText, Field(max_length=255)] = ""
-    update_message: Annotated[bool, AfterValidator(_always_edits)] = True
+    api_url: SecretUrl | None = Field(
+        None, description="an incoming webhook's URL, instead of a token: it can only post"
+    )
+    app_token: Secret | None = Field(None, description="a bot token (xoxb-…) with the scope chat:write")
+    app_url: Annotated[WebUrl, AfterValidator(_api_base)] = Field(
+        "https://slack.com/api/", description="the base of Slack's Web API"
+    )
+    channel: Annotated[PlainText, Field(max_length=255)] = Field("", description="name or id; the bot must be a member")
+    update_message: Annotated[bool, AfterValidator(_always_edits)] = Field(
+        True, description="Alertmanager's key; always true here"
+    )
 
     actions: NotYet = None
     callback_id: NotYet = None

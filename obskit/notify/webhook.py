@@ -31,23 +31,25 @@ _QUOTED: Final = {ord(char): f"\\{char}" for char in r"\.+*?()|[]{}^$"}
 class AuthorizationSettings(Settings):
     """`Authorization: <type> <credentials>`."""
 
-    type: str = "Bearer"
-    credentials: Secret
+    type: str = Field("Bearer", description="the first word of the header")
+    credentials: Secret = Field(description="the rest of it")
 
 
 class BasicAuthSettings(Settings):
     """HTTP basic authentication."""
 
-    username: str = ""
-    password: Secret
+    username: str = Field("", description="user")
+    password: Secret = Field(description="password")
 
 
 class HttpSettings(Settings):
     """`http_config`: how to log in at the receiver."""
 
-    authorization: AuthorizationSettings | None = None
-    basic_auth: BasicAuthSettings | None = None
-    follow_redirects: Literal[False, "false"] = False
+    authorization: AuthorizationSettings | None = Field(None, description="an Authorization header")
+    basic_auth: BasicAuthSettings | None = Field(None, description="user and password")
+    follow_redirects: Literal[False, "false"] = Field(
+        False, description="redirects are never followed: an alert must arrive where you said"
+    )
 
     bearer_token: NotYet = None
     bearer_token_file: NotYet = None
@@ -70,10 +72,10 @@ class HttpSettings(Settings):
 class WebhookSettings(NotifierSettings):
     """One entry of `webhook_configs`. `secret` signs each body: `X-Obskit-Signature: t=<ms>,v1=<hex HMAC-SHA256>`."""
 
-    url: SecretUrl
-    max_alerts: int = Field(default=0, ge=0)
-    http_config: HttpSettings | None = None
-    secret: Secret | None = None
+    url: SecretUrl = Field(description="where to POST")
+    max_alerts: int = Field(default=0, ge=0, description="alerts in one body at most; 0: all")
+    http_config: HttpSettings | None = Field(None, description="how to log in")
+    secret: Secret | None = Field(None, description="signs each body")
 
     payload: NotYet = None
 

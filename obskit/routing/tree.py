@@ -89,16 +89,22 @@ NoIntervals = Annotated[None, BeforeValidator(_refuse_intervals)]
 class RouteSettings(Settings):
     """A `route:` with Alertmanager's keys; what is not given is inherited, at the root defaulted."""
 
-    receiver: str | None = None
-    group_by: list[str] | None = None
-    matchers: list[MatcherLine] = []
-    match: dict[str, str] = {}
-    match_re: dict[str, str] = {}
-    goes_on: bool = Field(default=False, alias="continue")
-    routes: list[RouteSettings] = []
-    group_wait: Duration | None = None
-    group_interval: Duration | None = None
-    repeat_interval: Duration | None = None
+    receiver: str | None = Field(None, description="who is told; the root must name one")
+    group_by: list[str] | None = Field(
+        None, description="alerts with the same values of these labels are one message; `[...]`: all labels"
+    )
+    matchers: list[MatcherLine] = Field([], description='all must match, such as `severity="critical"`')
+    match: dict[str, str] = Field({}, description="labels and their values (the old form)")
+    match_re: dict[str, str] = Field({}, description="labels and patterns (the old form)")
+    goes_on: bool = Field(
+        default=False, alias="continue", description="go on to the next routes after this one matched"
+    )
+    routes: list[RouteSettings] = Field([], description="more exact routes; the first that matches wins")
+    group_wait: Duration | None = Field(None, description="how long a new group waits for more alerts; default 30s")
+    group_interval: Duration | None = Field(
+        None, description="how long until a group that was told is told of changes; default 5m"
+    )
+    repeat_interval: Duration | None = Field(None, description="how often what still fires is told again; default 4h")
     mute_time_intervals: NoIntervals = None
     active_time_intervals: NoIntervals = None
 
