@@ -145,8 +145,8 @@ def main(arguments: list[str]) -> int:
             problem = run_case(case, loads)
             passed, failed = passed + (not problem), failed + bool(problem)
             if problem:
-                print(f"FAILED {path.name}:{case.get('line', case['id'])}  {case['query']}\n     {problem}")  # noqa: T201 - this is a command
-    print(f"{passed} passed, {failed} failed")  # noqa: T201 - this is a command
+                print(f"FAILED {path.name}:{case.get('line', case['id'])}  {case['query']}\n     {problem}")
+    print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
 
