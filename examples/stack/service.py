@@ -1,8 +1,9 @@
 """A small real service: an HTTP API that puts jobs into a Redis list, and a worker that takes them out.
 
-    python examples/stack/service.py --redis redis://127.0.0.1:6379/0 --log service.log
+    python examples/stack/service.py --redis redis://127.0.0.1:6379/0 --log examples/stack/service.log
 
-It serves /metrics (prometheus-client), writes JSON lines to --log, and can be made to misbehave:
+It serves /metrics (prometheus-client) and writes JSON lines to --log. Without a Redis it keeps its jobs to itself, and
+says so. It can be made to misbehave:
 
     curl -X POST localhost:8000/chaos/errors/on      every second request fails, until …/off
     curl -X POST localhost:8000/chaos/worker/off     jobs pile up, until …/on
@@ -16,8 +17,10 @@ import json
 import os
 import random
 import socket
+import sys
 import threading
 import time
+from collections import deque
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,10 +53,32 @@ class Redis:
             return None if head.startswith(b"$") else head.strip()
 
 
+class NoRedis:
+    """The same two commands on a list of our own, which nobody else can see."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[str] = deque()
+
+    def command(self, *words: str) -> bytes | None:
+        if words[0] == "LPUSH":
+            self._jobs.appendleft(words[2])
+            return None
+        return self._jobs.pop().encode() if self._jobs else None
+
+
+def connect(url: str) -> Redis | NoRedis:
+    """The queue at the URL, or one of our own when nothing listens there."""
+    try:
+        return Redis(url)
+    except OSError as error:
+        print(f"no Redis at {url} ({error}): jobs stay in this process", file=sys.stderr)
+        return NoRedis()
+
+
 class Service:
     """What the handler and the worker share."""
 
-    def __init__(self, redis: Redis, log: Path) -> None:
+    def __init__(self, redis: Redis | NoRedis, log: Path) -> None:
         self.redis = redis
         self.chaos = {"errors": False, "worker": True, "crash": False}
         self._log = log.open("a", buffering=1)
@@ -117,7 +142,7 @@ def main() -> None:
     parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
     parser.add_argument("--log", type=Path, default=Path("service.log"))
     arguments = parser.parse_args()
-    Handler.service = Service(Redis(arguments.redis), arguments.log)
+    Handler.service = Service(connect(arguments.redis), arguments.log)
     threading.Thread(target=Handler.service.work, daemon=True).start()
     server = ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler)
     Handler.service.say("info", "service started", port=server.server_port)
