@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from obskit.errors import QueryError
 from obskit.promql.labelsets import Ints
 from obskit.promql.literals import format_number
 from obskit.promql.nodes import Duration, DurationCall, DurationOp, Expr
@@ -60,7 +61,11 @@ class Context:
 
     def milliseconds(self, duration: Duration) -> int:
         """A duration with step() and range() known."""
-        return round(self._resolve(duration) * 1000)
+        try:
+            return round(self._resolve(duration) * 1000)
+        except (ZeroDivisionError, OverflowError, ValueError):
+            # With step() and range() known only now, what the parser refuses in constants comes up here.
+            raise QueryError("duration out of range or divided by zero") from None
 
     def _resolve(self, duration: Duration) -> float:
         if isinstance(duration, float):

@@ -201,7 +201,7 @@ class _Lexer:
             return
         try:
             value = parse_number(word) if _NUMBER_FORM.fullmatch(word) else None
-        except ValueError:
+        except (ValueError, OverflowError):
             value = None
         if value is None:
             self._fail(f'bad number or duration syntax: "{word}"', len(word))

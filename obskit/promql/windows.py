@@ -173,8 +173,10 @@ def search(samples: SampleColumns, borders_ms: Ints) -> Ints:
     rows = len(samples.starts) - 1
     if not len(samples.times_ms):
         return np.zeros((rows, len(borders_ms)), np.int64)
-    low = min(int(samples.times_ms.min()), int(borders_ms.min()))
-    width = max(int(samples.times_ms.max()), int(borders_ms.max())) - low + 1
+    low, high = int(samples.times_ms.min()) - 1, int(samples.times_ms.max())
+    # Borders far away from all samples (`@ 1e15`) must not push the keys out of 64 bits.
+    borders_ms = np.clip(borders_ms, low, high)
+    width = high - low + 1
     shift = np.arange(rows) * width - low
     keys = samples.times_ms + np.repeat(shift, np.diff(samples.starts))
     wanted = borders_ms[None, :] + shift[:, None]

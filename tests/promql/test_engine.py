@@ -120,6 +120,21 @@ def test_names_are_dropped_at_once_or_at_the_end_of_the_query(delayed: bool, gro
     assert sorted({element.labels.get("n") for element in joined.elements}) == groups
 
 
+def test_delayed_names_may_still_be_grouped_by() -> None:
+    engine = Engine(metrics("x_total", "y_total", apps=1), delayed_name_removal=True)
+    with pytest.raises(QueryError, match="same labelset"):
+        engine.instant('sum by (__name__) (rate({__name__=~".+_total"}[5m]))', 5 * MINUTE)
+    value = engine.instant('count(sum by (__name__) (rate({__name__=~".+_total"}[5m])))', 5 * MINUTE).value
+    assert isinstance(value, Vector)
+    assert value.elements[0].value == 2.0
+
+
+def test_times_beyond_all_reason_find_nothing() -> None:
+    engine = Engine(metrics("x_total"))
+    assert engine.range("x_total @ 9e14", 0, 120_000, 60_000).value == Matrix(())
+    assert engine.range("rate(x_total[200y] @ 9e14 offset -200y)", 0, 120_000, 60_000).value == Matrix(())
+
+
 def test_annotations_come_once_with_their_place() -> None:
     result = Engine(metrics("x")).instant("sum(\n  rate(x[5m])) + sum(rate(x[5m]))", 5 * MINUTE)
     assert result.warnings == ()

@@ -41,6 +41,9 @@ CANONICAL = [
     ("# first\nx # last", "x"),
     ("rate(x[1m] anchored)", "rate(x[1m] anchored)"),
     ("a:b:c[1m]", "a:b:c[1m]"),
+    ("x[(step() / 2) ^ 2 % 7 - range()]", "x[((((step() / 2s) ^ 2s) % 7s) - range())]"),
+    ("x @ -1.5", "x @ -1.500"),
+    ("1e30", "1e+30"),
 ]
 
 
@@ -107,6 +110,21 @@ ERRORS = [
     ('"\\q"', 1, "unknown escape sequence 'q'"),
     ("a = b", 3, 'unexpected "="'),
     ("a - on (b) ignoring (c) d", 12, "unexpected <ignoring>"),
+    ("x anchored", 3, "anchored modifier can only be used with range vectors"),
+    ("(x) smoothed", 5, "smoothed modifier not implemented"),
+    ("foo @ 1 [5m]", 1, "no @ modifiers allowed before range"),
+    (
+        "sum(x) offset 1m",
+        1,
+        "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
+    ),
+    ("x[1m/0]", 5, "division by zero"),
+    ("x[1e300]", 3, "duration out of range"),
+    ("x @ 1e300", 5, "timestamp out of bounds for @ modifier: 1e300"),
+    ("sum by (1) (x)", 9, 'unexpected number "1" in grouping opts, expected label'),
+    ('"\\777"', 1, "octal escape above 255"),
+    ('"\\ud800"', 1, "escape sequence is an invalid Unicode code point"),
+    ("0x" + "f" * 400, 1, 'bad number or duration syntax: "0x' + "f" * 400 + '"'),
     ("x smoothed anchored", 12, "anchored and smoothed modifiers cannot be used together"),
     (
         "deriv(x[3m] smoothed)",
