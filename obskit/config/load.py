@@ -264,7 +264,12 @@ def _read_rules(paths: Iterable[Path], general: GlobalSettings, problems: list[P
             problems.append(Problem(Place(str(path)), "file-missing", f"cannot read it: {reason}"))
             continue
         # A shipped pack is named alike wherever it is installed: its alerts keep their state over an upgrade.
-        read = load_rules(text, packs.get(path, str(path)), default_interval_ms=general.evaluation_interval)
+        read = load_rules(
+            text,
+            packs.get(path, str(path)),
+            default_interval_ms=general.evaluation_interval,
+            default_query_offset_ms=general.rule_query_offset,
+        )
         problems.extend(read.problems)
         groups.extend(read.groups)
     return groups

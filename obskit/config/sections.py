@@ -39,10 +39,10 @@ def is_loopback(host: str) -> bool:
 class GlobalSettings(Settings):
     """What everything else starts from; the keys are Prometheus' and Alertmanager's where they have them."""
 
-    evaluation_interval: Duration = Field(15_000, gt=0, description="how often rule groups without their own run")
+    evaluation_interval: Duration = Field(15_000, gt=0, description="how often groups without their own run")
     scrape_interval: Duration = Field(15_000, gt=0, description="how often targets without their own are scraped")
     scrape_timeout: Duration = Field(10_000, gt=0, description="when a scrape is given up")
-    query_offset: Duration = Field(0, ge=0, description="how far in the past rules look")
+    rule_query_offset: Duration = Field(0, ge=0, description="how far in the past groups without their own look")
     external_labels: Annotated[dict[str, str], AfterValidator(_label_names)] = Field(
         default_factory=dict, description="what templates see as $externalLabels"
     )

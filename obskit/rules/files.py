@@ -50,15 +50,17 @@ class RuleFile:
         return all(group.type is GroupType.PROMETHEUS for group in self.groups)
 
 
-def load_rules(text: str, file: str, *, default_interval_ms: int = 60_000) -> RuleFile:
-    """Read one rule file. `file` names it in places and keys; a group without `interval` takes the default."""
+def load_rules(
+    text: str, file: str, *, default_interval_ms: int = 60_000, default_query_offset_ms: int = 0
+) -> RuleFile:
+    """Read one rule file. `file` names it in places and keys; a group without `interval` or `query_offset` takes ours."""
     document = parse_document(text, file)
     fields = _Fields(document)
     root = fields.mapping((), document.data, ("groups",)) or {}
     groups: list[Group] = []
     names: set[str] = set()
     for index, data in enumerate(fields.sequence(("groups",), root.get("groups"))):
-        group = _GroupReader(fields, ("groups", index), file).read(data, default_interval_ms)
+        group = _GroupReader(fields, ("groups", index), file).read(data, default_interval_ms, default_query_offset_ms)
         if group is None:
             continue
         if group.name in names:
@@ -151,7 +153,7 @@ class _GroupReader:
     labels: dict[str, str] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
 
-    def read(self, data: Any, default_interval_ms: int) -> Group | None:
+    def read(self, data: Any, default_interval_ms: int, default_query_offset_ms: int) -> Group | None:
         fields, path = self.fields, self.path
         if data is None:
             fields.error(path, "wrong-type", "a group (name, rules) belongs here")
@@ -170,7 +172,9 @@ class _GroupReader:
             name=self.name,
             type=self.type,
             interval_ms=interval_ms or default_interval_ms,
-            query_offset_ms=fields.duration((*path, "query_offset"), group.get("query_offset"), 0),
+            query_offset_ms=fields.duration(
+                (*path, "query_offset"), group.get("query_offset"), default_query_offset_ms
+            ),
             limit=fields.integer((*path, "limit"), group.get("limit")),
             rules=tuple(self._rules(rules)),
         )

@@ -194,3 +194,9 @@ def test_slots_are_an_interval_apart_at_the_groups_own_offset(now_ms: int) -> No
 def test_any_text_gives_problems_and_never_a_crash(text: str) -> None:
     load_rules(text, "x.yaml")
     load_rules(f"groups:\n- name: g\n  rules:\n  - {text}", "x.yaml")
+
+
+def test_a_group_without_a_query_offset_takes_the_default() -> None:
+    text = "groups:\n- {name: a}\n- {name: b, query_offset: 0s}\n- {name: c, query_offset: 5s}\n"
+    offsets = [group.query_offset_ms for group in load_rules(text, "x.yaml", default_query_offset_ms=60_000).groups]
+    assert offsets == [60_000, 0, 5_000]
