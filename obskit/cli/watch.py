@@ -67,7 +67,9 @@ async def _watch(config: Config, *, once: bool, dry_run: bool, listen: str | Non
     from obskit.clock import SystemClock
     from obskit.errors import ConfigError, ObskitError
     from obskit.watch import Daemon, Options
+    from obskit.watch.memory import Pages, stay_small
 
+    pages = Pages.of_this_process()
     daemon = Daemon(config, SystemClock(), Options(dry_run=dry_run, listen=listen))
     try:
         await daemon.start()
@@ -75,12 +77,14 @@ async def _watch(config: Config, *, once: bool, dry_run: bool, listen: str | Non
         stop("; ".join(problem.message for problem in error.problems))
     except ObskitError as error:
         stop(str(error))
+    small = asyncio.create_task(stay_small(pages, SystemClock()), name="memory")
     try:
         if once:
             well = await daemon.once()
         else:
             well = await _run(daemon, table=table)
     finally:
+        small.cancel()
         await daemon.close()
     return 0 if well else 1
 
