@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from obskit.cli.options import DEFAULT_CONFIGS, show_problems
+from obskit.cli.tables import count
 from obskit.model.problems import Problem, Severity
 
 
@@ -36,8 +37,8 @@ def check(paths: tuple[Path, ...], style: str, lint_fatal: bool) -> None:
     warnings = [problem for problem in checked.problems if problem.severity is Severity.WARNING]
     _print(checked.problems, style)
     if style == "text":
-        counts = f"{_count(len(checked.files), 'file')}, {_count(checked.rules, 'rule')}"
-        click.echo(f"{counts}, {_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}")
+        seen = f"{count(len(checked.files), 'file')}, {count(checked.rules, 'rule')}"
+        click.echo(f"{seen}, {count(len(errors), 'error')}, {count(len(warnings), 'warning')}")
     if errors:
         sys.exit(1)
     if warnings and lint_fatal:
@@ -80,7 +81,7 @@ def _print(problems: list[Problem], style: str) -> None:
     elif style == "github":
         for problem in problems:
             level = "error" if problem.severity is Severity.ERROR else "warning"
-            place = f"file={problem.place.file},line={problem.place.line},col={problem.place.column}"
+            place = f"file={_escape_property(problem.place.file)},line={problem.place.line},col={problem.place.column}"
             click.echo(f"::{level} {place},title={problem.id}::{_escape(problem.message)}")
     else:
         show_problems(problems, stream=sys.stdout)
@@ -100,9 +101,10 @@ def _as_dict(problem: Problem) -> dict[str, Any]:
 
 
 def _escape(text: str) -> str:
-    """As GitHub's workflow commands want it."""
+    """As GitHub's workflow commands want a message."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _escape_property(text: str) -> str:
+    """As they want a property, which a comma or colon would end."""
+    return _escape(text).replace(":", "%3A").replace(",", "%2C")

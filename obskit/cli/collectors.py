@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obskit.cli.options import config_option, stop
-from obskit.cli.watch import load
+from obskit.cli.options import config_option, quiet_log, stop
+from obskit.cli.tables import count, listed
 
 if TYPE_CHECKING:
     from obskit.clock import Clock
-    from obskit.collect import Check, Source
+    from obskit.collect import Captured, Check, Source
 
 
 @click.group()
@@ -25,17 +25,19 @@ def collectors() -> None:
 @collectors.command("list")
 @config_option
 def list_(config_path: Path) -> None:
-    """The configured collectors, and the kinds there are."""
-    from obskit.collect import find_kind, kind_names
+    """The collectors that run, and the kinds that are not configured.
 
-    config = load(config_path)
-    names = [find_kind(source.kind).build(source.settings).name for source in config.sources]
-    for name in names:
+    \b
+    Example:
+      obskit collectors list
+    """
+    from obskit.collect import kind_names
+
+    named = _named_sources(config_path)
+    for name, _ in named:
         click.echo(name)
-    unused = [kind for kind in kind_names() if kind not in {source.kind for source in config.sources}]
-    click.echo(
-        f"\nnot configured: {', '.join(unused)}" if names else f"none is configured; there are: {', '.join(unused)}"
-    )
+    used = {source.kind for _, source in named}
+    click.echo(f"\nnot configured: {listed(kind for kind in kind_names() if kind not in used)}")
 
 
 @collectors.command()
@@ -45,50 +47,70 @@ def list_(config_path: Path) -> None:
 def run(name: str, config_path: Path, doctor: bool) -> None:
     """Read collector NAME once and print what it finds; nothing is stored.
 
+    Exit codes: 0 it could be read, 1 it could not (with --doctor: a check failed), 2 wrong usage.
+
     \b
     Examples:
       obskit collectors run redis
       obskit collectors run prometheus/api --doctor
     """
     from obskit.clock import SystemClock
-    from obskit.collect import find_kind, run_once
-    from obskit.errors import CollectorError
     from obskit.model.problems import did_you_mean
 
-    config = load(config_path)
-    named = [(find_kind(source.kind).build(source.settings).name, source) for source in config.sources]
-    chosen = [source for own, source in named if name in (own, source.kind)]
+    quiet_log()
+    named = _named_sources(config_path)
+    chosen = [(own, source) for own, source in named if name in (own, source.kind)]
     if not chosen:
         known = [own for own, _ in named]
-        stop(f"no collector {name!r} is configured{did_you_mean(name, known)}: there are {', '.join(known) or 'none'}")
-    clock = SystemClock()
-    for source in chosen:
-        if doctor:
-            _print_checks(asyncio.run(_doctor(source, clock)))
-            continue
-        try:
-            captured = asyncio.run(run_once(source, clock))
-        except CollectorError as error:
-            stop(f"{error} ({error.reason}); try --doctor")
-        from obskit.cli.query import number, stamp
-
-        for sample in captured.samples:
-            click.echo(f"{sample.labels} {number(sample.value)}")
-        for record in captured.records:
-            click.echo(f"{stamp(record.t_ns // 1_000_000)} {record.stream} {record.line}")
-        click.echo(f"{len(captured.samples)} samples, {len(captured.records)} lines; nothing was stored", err=True)
+        stop(f'no collector "{name}" is configured{did_you_mean(name, known)}; configured: {listed(known)}')
+    read = _doctor if doctor else _read
+    well = [read(own, source, SystemClock()) for own, source in chosen]
+    raise SystemExit(0 if all(well) else 1)
 
 
-async def _doctor(source: Source, clock: Clock) -> Sequence[Check]:
+def _named_sources(config_path: Path) -> list[tuple[str, Source]]:
+    """Every collector that `obskit watch` would run, by its own name."""
+    from obskit.cli.watch import load
+    from obskit.collect import find_kind
+    from obskit.watch.parts import sources_of
+
+    return [(find_kind(source.kind).build(source.settings).name, source) for source in sources_of(load(config_path))]
+
+
+def _read(name: str, source: Source, clock: Clock) -> bool:
+    from obskit.collect import run_once
+    from obskit.errors import CollectorError
+
+    try:
+        captured = asyncio.run(run_once(source, clock))
+    except CollectorError as error:
+        click.echo(f"obskit: {name}: {error} ({error.reason}); see: obskit collectors run {name} --doctor", err=True)
+        return False
+    _show(name, captured)
+    return True
+
+
+def _show(name: str, captured: Captured) -> None:
+    from obskit.cli.query import number, stamp
+
+    for sample in captured.samples:
+        click.echo(f"{sample.labels}  {number(sample.value)}")
+    for record in captured.records:
+        click.echo(f"{stamp(record.t_ns // 1_000_000)}  {record.stream}  {record.line}")
+    found = f"{count(len(captured.samples), 'sample')}, {count(len(captured.records), 'line')}"
+    click.echo(f"{name}: {found}; nothing was stored", err=True)
+
+
+def _doctor(name: str, source: Source, clock: Clock) -> bool:
+    checks = asyncio.run(_check(source, clock))
+    for check in checks:
+        click.echo(
+            f"ok     {name}: {check.what}" if check.ok else f"WRONG  {name}: {check.what}\n       fix: {check.fix}"
+        )
+    return all(check.ok for check in checks)
+
+
+async def _check(source: Source, clock: Clock) -> Sequence[Check]:
     from obskit.collect import find_kind
 
     return await find_kind(source.kind).doctor(source.settings, clock)
-
-
-def _print_checks(checks: Sequence[Check]) -> None:
-    wrong = 0
-    for check in checks:
-        wrong += not check.ok
-        click.echo(f"ok    {check.what}" if check.ok else f"WRONG {check.what}\n      fix: {check.fix}")
-    if wrong:
-        raise SystemExit(1)

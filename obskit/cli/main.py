@@ -13,7 +13,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "watch": ("obskit.cli.watch:watch", "Run the daemon: collect, evaluate, deliver."),
     "check": ("obskit.cli.check:check", "Check config and rule files; report everything wrong in one run."),
     "schema": ("obskit.cli.check:schema", "Print the JSON Schema of obskit.yaml, for editors."),
-    "status": ("obskit.cli.state:status", "What is collected, how old it is, and what waits to be delivered."),
+    "status": ("obskit.cli.state:status", "What is up, how old its data is, and what waits to be delivered."),
     "alerts": ("obskit.cli.state:alerts", "List the alerts that are pending or firing."),
     "query": ("obskit.cli.query:query", "Ask the store: PromQL over metrics, LogQL over logs and events."),
     "collectors": ("obskit.cli.collectors:collectors", "List collectors; read one once without storing."),

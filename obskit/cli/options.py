@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from obskit.model.problems import Problem, Severity
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_CONFIGS: Final = ("obskit.yaml", "/etc/obskit/obskit.yaml")
+OUTPUTS: Final = click.Choice(["table", "json"])
 
 
 def config_option(command: F) -> F:
@@ -50,6 +52,11 @@ def show_problems(problems: Iterable[Problem], *, stream: Any = None) -> None:
         print(f"{place}  {word}  {problem.id}  {problem.message}", file=out)
         if frame := problem.frame():
             print(frame, file=out)
+
+
+def quiet_log() -> None:
+    """The command tells itself what went wrong: what the parts log about it would only be the same twice."""
+    logging.getLogger("obskit").addHandler(logging.NullHandler())
 
 
 def stop(message: str, *, code: int = 1) -> NoReturn:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from obskit.cli.options import config_option, stop
 from obskit.cli.store import open_store
+from obskit.cli.tables import age_text, print_rows
 
 if TYPE_CHECKING:
     from obskit.config import Config
+    from obskit.outbox import OutboxRow
+
+SHOWN: Final = 200
+_DONE: Final = {"retry": "is tried again", "drop": "dropped"}
 
 
 @click.group()
@@ -24,27 +29,42 @@ def outbox() -> None:
 @config_option
 @click.option("--state", type=click.Choice(["waiting", "dead", "sent"]), default="waiting", show_default=True)
 def list_(config_path: Path, state: str) -> None:
-    """Messages that wait, were given up (dead), or arrived (sent; kept for a week)."""
-    from obskit.cli.query import stamp
+    """Messages that wait, were given up (dead), or arrived (sent; kept for a week).
+
+    \b
+    Examples:
+      obskit outbox list
+      obskit outbox list --state dead
+    """
+    from obskit.clock import SystemClock
     from obskit.outbox import RowState, read_rows
 
     with open_store(config_path) as store:
-        rows = read_rows(store.database, RowState(state), limit=200)
-    for row in rows:
-        why = f"  {row.reason}: {row.detail}" if row.reason else ""
-        action = row.action
-        click.echo(
-            f"{row.id}  {stamp(row.created_ms)}  {action.destination}  {action.step}  {row.attempts} attempts{why}"
-        )
+        rows = read_rows(store.database, RowState(state), limit=SHOWN + 1)
     if not rows:
-        click.echo(f"nothing is {state}")
+        click.echo(f"no message is {state}")
+        return
+    now_ms = SystemClock().now_ms()
+    print_rows([("ID", "AGE", "TO", "STEP", "TRIES", "LAST ERROR"), *(_cells(row, now_ms) for row in rows[:SHOWN])])
+    if len(rows) > SHOWN:
+        click.echo(f"… and more: these are the oldest {SHOWN}")
+
+
+def _cells(row: OutboxRow, now_ms: int) -> tuple[object, ...]:
+    error = ": ".join(part for part in (row.reason, row.detail) if part)
+    return row.id, age_text(now_ms - row.created_ms), row.action.destination, row.action.step, row.attempts, error
 
 
 @outbox.command()
 @click.argument("row", type=int, metavar="ID")
 @config_option
 def retry(row: int, config_path: Path) -> None:
-    """Try ID again now."""
+    """Try ID again now: one that was given up, was dropped, or waits for its next try.
+
+    \b
+    Example:
+      obskit outbox retry 17
+    """
     _change(row, config_path, "retry")
 
 
@@ -52,7 +72,12 @@ def retry(row: int, config_path: Path) -> None:
 @click.argument("row", type=int, metavar="ID")
 @config_option
 def drop(row: int, config_path: Path) -> None:
-    """Give ID up for good."""
+    """Give ID up for good.
+
+    \b
+    Example:
+      obskit outbox drop 17
+    """
     _change(row, config_path, "drop")
 
 
@@ -63,14 +88,14 @@ def _change(row: int, config_path: Path, what: str) -> None:
 
     config = load(config_path)
     try:
-        done = asyncio.run(_change_here(config, row, what))
+        changed = asyncio.run(_change_here(config, row, what))
     except StoreLocked:
-        done = _ask_daemon(config, row, what)
+        changed = _ask_daemon(config, row, what)
     except StoreError as error:
         stop(str(error))
-    if not done:
-        stop(f"{row} is not there, or nothing can be changed about it")
-    click.echo(f"{row}: {'is tried again' if what == 'retry' else 'dropped'}")
+    if not changed:
+        stop(f"message {row} cannot be changed: it has arrived, is on its way, or never was (see obskit outbox list)")
+    click.echo(f"message {row}: {_DONE[what]}")
 
 
 async def _change_here(config: Config, row: int, what: str) -> bool:
@@ -78,6 +103,7 @@ async def _change_here(config: Config, row: int, what: str) -> bool:
     from obskit.outbox import Outbox
     from obskit.store.database import Database
 
+    await Database.open_readonly(config.store.path).close()  # StoreError where there is none: none is made
     database = Database.open(config.store.path)
     try:
         box = Outbox(database, SystemClock(), {})
@@ -87,12 +113,26 @@ async def _change_here(config: Config, row: int, what: str) -> bool:
 
 
 def _ask_daemon(config: Config, row: int, what: str) -> bool:
+    """Through its server; ends the command when it refuses or does not answer."""
     from obskit.outbound import httpx
 
-    token = config.web.token
+    listen, token = config.web.listen, config.web.token
     headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
     try:
-        answer = httpx.post(f"http://{config.web.listen}/-/outbox/{row}/{what}", headers=headers, timeout=10)
+        answer = httpx.post(
+            f"http://{_reachable(listen)}/-/outbox/{row}/{what}", headers=headers, timeout=10, trust_env=False
+        )
     except httpx.HTTPError as error:
-        stop(f"obskit watch holds the store but does not answer on {config.web.listen}: {type(error).__name__}")
+        stop(f"obskit watch holds the store but does not answer on {listen}: {type(error).__name__}")
+    if answer.status_code not in (200, 404):
+        stop(f"what answers on {listen} refuses: HTTP {answer.status_code}")
     return bool(answer.status_code == 200)
+
+
+def _reachable(listen: str) -> str:
+    """Where a server that listens there is asked from here: one on all addresses, through loopback."""
+    from obskit.config.sections import parse_listen
+
+    host, port = parse_listen(listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

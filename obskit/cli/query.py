@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from obskit.cli.options import config_option, stop
+from obskit.cli.options import OUTPUTS, config_option, stop
 from obskit.cli.store import open_store
+from obskit.cli.tables import print_rows
 
 if TYPE_CHECKING:
     from obskit.model.results import Result
 
 NS_PER_MS: Final = 1_000_000
-OUTPUTS: Final = click.Choice(["table", "json"])
 
 
 class Moment(click.ParamType[int]):
@@ -172,12 +172,10 @@ def show(result: Result, output: str) -> None:
 
 
 def _show_rows(rows: list[tuple[str, str]]) -> None:
-    if not rows:
+    if rows:
+        print_rows(rows)
+    else:
         click.echo("no data", err=True)
-        return
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
 
 
 def _as_json(value: Any) -> dict[str, Any]:

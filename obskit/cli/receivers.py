@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obskit.cli.options import config_option, stop
+from obskit.cli.options import config_option, quiet_log, stop
+from obskit.cli.tables import listed
 from obskit.cli.watch import load
 
 if TYPE_CHECKING:
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
 def send_test(receiver: str, config_path: Path) -> None:
     """Send a test alert to RECEIVER, and then its resolve, through every destination it has.
 
+    Exit codes: 0 all of them took it, 1 one did not, 2 wrong usage.
+
     \b
     Example:
-      obskit send-test slack
+      obskit send-test team-chat
     """
     from obskit.model.problems import did_you_mean
 
+    quiet_log()
     config = load(config_path)
     names = [each.name for each in config.receivers]
     chosen = next((each for each in config.receivers if each.name == receiver), None)
     if chosen is None:
-        stop(f"no receiver is called {receiver!r}{did_you_mean(receiver, names)}: there are {', '.join(names)}")
+        stop(f'no receiver is called "{receiver}"{did_you_mean(receiver, names)}; receivers: {listed(names)}')
     if not asyncio.run(_send(chosen)):
         raise SystemExit(1)
 
@@ -85,7 +89,7 @@ def _notice(receiver: str, now_ms: int, *, firing: bool) -> Notice:
         labels=Labels({"alertname": "ObskitTest", "severity": "info"}),
         annotations={
             "summary": "TEST: this is what an alert of obskit looks like",
-            "action": "Nothing: somebody ran obskit send-test",
+            "action": "Nothing. Somebody ran obskit send-test.",
         },
         starts_ms=now_ms - 60_000,
         ends_ms=None if firing else now_ms,

@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 import click
 
 from obskit.cli.options import show_problems, stop
+from obskit.cli.tables import count
 
 if TYPE_CHECKING:
     from obskit.rules.unit_tests import TestReport
@@ -58,7 +59,7 @@ def rules(files: tuple[Path, ...], run: str | None, junit: Path | None) -> None:
 def _print(report: TestReport) -> None:
     show_problems(report.warnings)
     wrong = [case for case in report.cases if not case.passed]
-    click.echo(f"{report.file}: {'ok' if not wrong else 'FAILED'}, {len(report.cases)} test{'' if len(report.cases) == 1 else 's'}")
+    click.echo(f"{report.file}: {'FAILED' if wrong else 'ok'}, {count(len(report.cases), 'test')}")
     for case in wrong:
         click.echo(f"  {case.name}")
         for failure in case.failures:

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from obskit.cli.options import config_option
+from obskit.cli.options import OUTPUTS, config_option
 from obskit.cli.store import open_store
+from obskit.cli.tables import age_text, count, print_rows
 
 if TYPE_CHECKING:
+    from obskit.model.labels import Labels
     from obskit.store.embedded import EmbeddedStore
 
 FRESH_MS: Final = 60_000
 """Own metrics older than this are of a daemon that has stopped."""
+LOOK_BACK_MS: Final = 7 * 86_400_000
+"""How old what a stopped daemon last knew may be, to be shown still."""
 
 
 @click.command()
 @config_option
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("-o", "--output", type=OUTPUTS, default="table", show_default=True)
 def status(config_path: Path, output: str) -> None:
-    """What is collected, how old it is, and what waits to be delivered.
+    """What is up, how old its data is, and what waits to be delivered.
 
-    Exit code 1 when the daemon does not run, a target is down or a message was given up.
+    Exit codes: 0 all is well; 1 the daemon does not run, a target is down or a message was given up; 2 wrong usage.
 
     \b
-    Example:
+    Examples:
+      obskit status
       obskit status -o json
     """
     from obskit.clock import SystemClock
 
+    now_ms = SystemClock().now_ms()
     with open_store(config_path) as store:
-        now_ms = SystemClock().now_ms()
         found = _status(store, now_ms)
     if output == "json":
         click.echo(json.dumps(found, indent=2))
     else:
-        _print_status(found)
+        _print_status(found, now_ms)
     down = [target for target in found["targets"] if not target["up"]]
     raise SystemExit(1 if down or not found["running"] or found["outbox"]["dead"] else 0)
 
@@ -47,80 +51,116 @@ def status(config_path: Path, output: str) -> None:
 @click.command()
 @config_option
 @click.option("--all", "everything", is_flag=True, help="Also those that were resolved lately.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("-o", "--output", type=OUTPUTS, default="table", show_default=True)
 def alerts(config_path: Path, everything: bool, output: str) -> None:
     """List the alerts that are pending or firing.
 
     \b
-    Example:
-      obskit alerts --all
+    Examples:
+      obskit alerts
+      obskit alerts --all -o json
     """
     from obskit.clock import SystemClock
 
+    now_ms = SystemClock().now_ms()
     with open_store(config_path) as store:
         found = _alerts(store, everything=everything)
+        seen_ms = _last_seen_ms(store, now_ms)
     if output == "json":
         click.echo(json.dumps(found, indent=2))
         return
+    if not _runs(seen_ms, now_ms):
+        click.echo(_stopped(seen_ms, now_ms), err=True)
     if not found:
         click.echo("no alert is pending or firing")
         return
-    now_ms = SystemClock().now_ms()
-    rows = [("STATE", "ALERT", "SINCE", "VALUE", "LABELS")]
-    for alert in found:
-        labels = ", ".join(f"{name}={value}" for name, value in alert["labels"].items() if name != "alertname")
-        since = _ago(now_ms - (alert["fired_ms"] or alert["active_ms"]))
-        rows.append((alert["state"], alert["labels"].get("alertname", ""), since, alert["value"], labels))
-    _print_rows(rows)
+    print_rows([("STATE", "ALERT", "SEVERITY", "SINCE", "VALUE", "LABELS"), *(_row(alert, now_ms) for alert in found)])
+
+
+def _row(alert: dict[str, Any], now_ms: int) -> tuple[str, ...]:
+    labels = dict(alert["labels"])
+    name, severity = labels.pop("alertname", ""), labels.pop("severity", "-")
+    rest = ", ".join(f"{key}={value}" for key, value in labels.items())
+    began_ms = alert["resolved_ms"] or alert["fired_ms"] or alert["active_ms"]
+    return alert["state"], name, severity, age_text(now_ms - began_ms), _short(alert["value"]), rest
+
+
+def _short(value: str) -> str:
+    return f"{float(value):.6g}" if value else "-"
 
 
 def _status(store: EmbeddedStore, now_ms: int) -> dict[str, Any]:
     from obskit.outbox import read_stats
 
     stats = read_stats(store.database, now_ms)
-    up = _instant(store, "obskit_collector_up", now_ms)
-    success = {
-        _key(labels): value
-        for labels, value in _instant(store, "obskit_collector_last_success_timestamp_seconds", now_ms)
-    }
-    age = {_key(labels): value for labels, value in _instant(store, "obskit_collector_data_age_seconds", now_ms)}
-    newest_ms = _newest_own_sample_ms(store, now_ms)
+    seen_ms = _last_seen_ms(store, now_ms)
+    # A daemon that has stopped is shown as it was when it last wrote.
+    at_ms = now_ms if seen_ms is None else min(now_ms, seen_ms)
+    states = [alert["state"] for alert in _alerts(store, everything=False)]
     return {
-        "running": newest_ms is not None and now_ms - newest_ms < FRESH_MS,
-        "last_seen_ms": newest_ms,
-        "targets": [
-            {
-                "collector": labels.get("collector"),
-                "target": labels.get("target"),
-                "up": value == 1,
-                "last_success_ms": round(success[_key(labels)] * 1000) if _key(labels) in success else None,
-                "data_age_s": age.get(_key(labels)),
-            }
-            for labels, value in up
-        ],
-        "alerts": len(_alerts(store, everything=False)),
+        "running": _runs(seen_ms, now_ms),
+        "last_seen_ms": seen_ms,
+        "targets": _targets(store, at_ms),
+        "alerts": {"firing": states.count("firing"), "pending": states.count("pending")},
         "outbox": {"waiting": sum(stats.waiting.values()), "dead": stats.dead},
     }
 
 
-def _instant(store: EmbeddedStore, expression: str, now_ms: int) -> list[tuple[Any, float]]:
+def _targets(store: EmbeddedStore, at_ms: int) -> list[dict[str, Any]]:
+    success = _by_target(store, "obskit_collector_last_success_timestamp_seconds", at_ms)
+    age = _by_target(store, "obskit_collector_data_age_seconds", at_ms)
+    return [
+        {
+            "collector": key[0],
+            "target": key[1],
+            "up": value == 1,
+            "last_success_ms": round(success[key] * 1000) if key in success else None,
+            "data_age_s": age.get(key),
+        }
+        for key, value in sorted(_by_target(store, "obskit_collector_up", at_ms).items())
+    ]
+
+
+def _by_target(store: EmbeddedStore, metric: str, at_ms: int) -> dict[tuple[str, str], float]:
+    return {
+        (labels.get("collector", ""), labels.get("target", "")): value
+        for labels, value in _instant(store, metric, at_ms)
+    }
+
+
+def _instant(store: EmbeddedStore, expression: str, at_ms: int) -> list[tuple[Labels, float]]:
     from obskit.model.results import Vector
     from obskit.promql.engine import Engine
 
-    value = Engine(store.metrics).instant(expression, now_ms).value
+    value = Engine(store.metrics).instant(expression, at_ms).value
     return [(element.labels, element.value) for element in value.elements] if isinstance(value, Vector) else []
 
 
-def _newest_own_sample_ms(store: EmbeddedStore, now_ms: int) -> int | None:
-    found = _instant(store, "max(timestamp(obskit_build_info))", now_ms)
-    return round(found[0][1] * 1000) if found else None
+def _last_seen_ms(store: EmbeddedStore, now_ms: int) -> int | None:
+    """When a daemon last stored its own metrics; None when none did lately."""
+    from obskit.model.matchers import parse_matchers
+
+    own = parse_matchers('__name__="obskit_build_info"')
+    for back_ms in (FRESH_MS, LOOK_BACK_MS):  # most often the first, small look is enough
+        found = store.metrics.select(own, now_ms - back_ms, now_ms)
+        if len(found):
+            return int(found.times_ms.max())
+    return None
 
 
-def _key(labels: Any) -> tuple[str, str]:
-    return labels.get("collector"), labels.get("target")
+def _runs(seen_ms: int | None, now_ms: int) -> bool:
+    return seen_ms is not None and now_ms - seen_ms < FRESH_MS
+
+
+def _stopped(seen_ms: int | None, now_ms: int) -> str:
+    if seen_ms is None:
+        return "obskit watch does not run"
+    return f"obskit watch does not run: this is what it knew {age_text(now_ms - seen_ms)} ago"
 
 
 def _alerts(store: EmbeddedStore, *, everything: bool) -> list[dict[str, Any]]:
+    from obskit.cli.query import number
+
     states = "" if everything else "WHERE state <> 'inactive'"
     rows = store.database.read(
         "SELECT labels, annotations, state, value, active_ms, fired_ms, resolved_ms FROM alert_state "  # noqa: S608
@@ -131,7 +171,7 @@ def _alerts(store: EmbeddedStore, *, everything: bool) -> list[dict[str, Any]]:
             "labels": dict(json.loads(labels)),
             "annotations": dict(json.loads(annotations)),
             "state": "resolved" if state == "inactive" else state,
-            "value": f"{value:g}" if value is not None else "",
+            "value": number(value) if value is not None else "",
             "active_ms": active_ms,
             "fired_ms": fired_ms,
             "resolved_ms": resolved_ms,
@@ -140,9 +180,9 @@ def _alerts(store: EmbeddedStore, *, everything: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _print_status(found: dict[str, Any]) -> None:
+def _print_status(found: dict[str, Any], now_ms: int) -> None:
     if not found["running"]:
-        click.echo("obskit watch does not run: what follows is what it last knew\n")
+        click.echo(f"{_stopped(found['last_seen_ms'], now_ms)}\n")
     rows = [("COLLECTOR", "TARGET", "STATE", "LAST READ", "NEWEST DATA")]
     for target in found["targets"]:
         last, age = target["last_success_ms"], target["data_age_s"]
@@ -151,24 +191,16 @@ def _print_status(found: dict[str, Any]) -> None:
                 target["collector"],
                 target["target"],
                 "up" if target["up"] else "DOWN",
-                "never"
-                if last is None or found["last_seen_ms"] is None
-                else f"{_ago(found['last_seen_ms'] - last)} ago",
-                "none yet" if age is None else f"{_ago(age * 1000)} old",
+                "never" if last is None else f"{age_text(found['last_seen_ms'] - last)} ago",
+                "none yet" if age is None else f"{age_text(age * 1000)} old",
             )
         )
-    _print_rows(rows)
-    outbox = found["outbox"]
-    click.echo(f"\n{found['alerts']} alerts, {outbox['waiting']} messages to deliver, {outbox['dead']} given up")
-
-
-def _print_rows(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{cell!s:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _ago(ms: float) -> str:
-    from obskit.cli.status_table import age_text
-
-    return age_text(round(ms))
+    if len(rows) > 1:
+        print_rows(rows)
+    else:
+        click.echo("nothing was collected yet")
+    alerts, outbox = found["alerts"], found["outbox"]
+    waiting = count(outbox["waiting"], "message")
+    click.echo(
+        f"\n{alerts['firing']} firing, {alerts['pending']} pending; {waiting} to deliver, {outbox['dead']} given up"
+    )

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from obskit.model.durations import format_duration
+from obskit.cli.tables import age_text, count
 
 if TYPE_CHECKING:
     from obskit.collect import TargetStatus
@@ -112,20 +112,10 @@ def footer(overview: Overview) -> Text:
     """One line of numbers."""
     outbox = overview.outbox
     words = [
-        f"{overview.rules} rules" + (f", {overview.failing_rules} failing" if overview.failing_rules else ""),
+        count(overview.rules, "rule") + (f", {overview.failing_rules} failing" if overview.failing_rules else ""),
         f"{len(overview.firing)} firing",
         f"{overview.waiting} to deliver" + (f", {outbox.dead} given up" if outbox.dead else ""),
         f"up {age_text(overview.now_ms - overview.started_ms)}",
         "Ctrl-C to stop",
     ]
     return Text("  ·  ".join(words), style="dim")
-
-
-def age_text(ms: int) -> str:
-    """A duration with its two largest units: `1h5m`, `42s`."""
-    seconds = max(0, ms) // 1000 * 1000
-    for unit in (86_400_000, 3_600_000, 60_000):
-        if seconds >= unit:
-            smaller = {86_400_000: 3_600_000, 3_600_000: 60_000, 60_000: 1_000}[unit]
-            return format_duration(seconds // smaller * smaller)
-    return format_duration(seconds)

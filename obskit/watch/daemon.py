@@ -86,7 +86,8 @@ class Daemon:
             self._open_store(opened)
             self._listener = bind(*parse_listen(self._options.listen or self.config.web.listen))
             opened.callback(self._listener.close)
-            self._http = await opened.enter_async_context(httpx.AsyncClient(timeout=10, follow_redirects=False))
+            http = httpx.AsyncClient(timeout=10, follow_redirects=False, verify=trust())
+            self._http = await opened.enter_async_context(http)
             keep_windows(self._store, self.config.groups)
             await asyncio.to_thread(self._store.load)
             self._build()
@@ -130,7 +131,9 @@ class Daemon:
         await self._dispatcher.flush_due()
         undelivered = await self._deliver_waiting()
         firing = len(self.overview().firing)
-        log.info("once: collectors=%d failed=%d firing=%d undelivered=%d", len(read), read.count(False), firing, undelivered)
+        log.info(
+            "once: collectors=%d failed=%d firing=%d undelivered=%d", len(read), read.count(False), firing, undelivered
+        )
         return all(read) and not undelivered
 
     async def close(self) -> None:

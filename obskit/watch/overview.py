@@ -1,4 +1,4 @@
-"""How everything stands at one moment: the status table, the front page and `--once` show the same."""
+"""How everything stands at one moment: the status table and the front page show the same."""
 
 from __future__ import annotations
 
