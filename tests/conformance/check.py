@@ -12,6 +12,7 @@ from obskit.model.samples import is_stale
 from obskit.promql.engine import Engine
 from obskit.testing.store import MemoryMetrics
 from tests.conformance.cases import Case, Points
+from tests.conformance.pinned import pinned
 
 TOLERANCE = 1e-6
 
@@ -35,7 +36,12 @@ def problem(case: Case) -> str | None:
         return _wrong_error(case, error)
     if case.expect.kind == "error":
         return f"no error, but {result.value}"
-    return _wrong_value(case, result) or _wrong_notes(case, result) or _wrong_in_range(case, engine)
+    return (
+        _wrong_value(case, result)
+        or _wrong_notes(case, result)
+        or _wrong_in_range(case, engine)
+        or _wrong_pinned(case, engine)
+    )
 
 
 def _wrong_error(case: Case, error: QueryError) -> str | None:
@@ -121,13 +127,34 @@ def _wrong_in_range(case: Case, engine: Engine) -> str | None:
     except QueryError as error:
         # Another step may well have what this one lacks (two series of one group, say).
         return f"in a range: {error}"
-    got = {labels: [value for t, value in points if t == at] for labels, points in rows(result)}
-    got = {labels: values for labels, values in got.items() if values}
-    want = (
-        {Labels(): [case.expect.scalar]}
-        if case.expect.kind == "scalar"
-        else {labels: [points[0][1]] for labels, points in case.expect.series.items()}
+    return _unlike(
+        case, {labels: value for labels, points in rows(result) for t, value in points if t == at}, "in a range"
     )
-    if got.keys() != want.keys() or not all(same(got[labels][0], want[labels][0]) for labels in got):
-        return f"in a range: got {got}, expected {want}"
+
+
+def _wrong_pinned(case: Case, engine: Engine) -> str | None:
+    """With `@` on all selectors the same must come out at any time."""
+    if not case.range_check or len(case.times) != 1 or case.expect.kind not in ("vector", "empty"):
+        return None
+    query = pinned(case.query, case.times[0])
+    if query is None:
+        return None
+    for later in (0, 1_000, 7 * 3_600_000):
+        try:
+            result = engine.range(query, later, later + 60_000, 60_000)
+        except QueryError as error:
+            return f"with @ at {later}: {error}"
+        for t_ms in (later, later + 60_000):
+            got = {labels: value for labels, points in rows(result) for t, value in points if t == t_ms}
+            if wrong := _unlike(case, got, f"with @ at {t_ms}"):
+                return wrong
+    return None
+
+
+def _unlike(case: Case, got: dict[Labels, float], where: str) -> str | None:
+    want = {labels: points[0][1] for labels, points in case.expect.series.items()}
+    if case.expect.kind == "scalar":
+        want = {Labels(): case.expect.scalar}
+    if got.keys() != want.keys() or not all(same(got[labels], want[labels]) for labels in got):
+        return f"{where}: got {got}, expected {want}"
     return None
