@@ -1,4 +1,7 @@
-"""Calendar functions: Unix seconds to parts of a UTC date."""
+"""Calendar functions: Unix seconds to parts of a UTC date.
+
+A value that is no time gives NaN. (Upstream converts NaN to an integer, which differs from processor to processor.)
+"""
 
 from __future__ import annotations
 

@@ -106,6 +106,8 @@ def _reach(expr: Expr, before_ms: int, lookback_ms: int) -> int:
     if isinstance(expr, VectorSelector):
         return _shifted(expr.shift, before_ms + lookback_ms)
     if isinstance(expr, MatrixSelector):
+        # An anchored or smoothed range looks for the sample before it.
+        before_ms += lookback_ms if expr.vector.modifier else 0
         return _shifted(expr.vector.shift, before_ms + _milliseconds(expr.range))
     if isinstance(expr, Subquery):
         if expr.shift.at is not None:

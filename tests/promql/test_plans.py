@@ -36,6 +36,7 @@ def test_it_lists_selectors_in_the_order_of_the_text() -> None:
         ("x", 5),
         ("rate(x[10m])", 10),
         ("rate(x[2m])", 2),
+        ("rate(x[2m] anchored)", 7),
         ("x offset 1h", 65),
         ("rate(x[5m] offset 10m) + y", 15),
         ("max_over_time(rate(x[5m])[1h:1m] offset 10m)", 75),
