@@ -21,16 +21,16 @@ def json_schema() -> dict[str, Any]:
     """Draft 2020-12. `${NAME}` may stand for any scalar, so every scalar may be a string too."""
     definitions: dict[str, Any] = {}
     sections = {
-        "global": _of(GlobalSettings, definitions),
+        "global": _of(GlobalSettings, definitions, "global"),
         "include": {"type": ["array", "string"], "description": "more files, as paths or globs"},
-        "store": _of(StoreSettings, definitions),
-        "web": _of(WebSettings, definitions),
+        "store": _of(StoreSettings, definitions, "store"),
+        "web": _of(WebSettings, definitions, "web"),
         "collectors": {"type": "array", "items": {"oneOf": [*_collectors(definitions)]}},
-        "scrape_configs": {"type": "array", "items": _of(find_kind("prometheus").settings, definitions)},
+        "scrape_configs": {"type": "array", "items": _of(find_kind("prometheus").settings, definitions, "prometheus")},
         "rule_packs": {"type": "array", "items": {"enum": list(rule_packs())}},
         "rule_files": {"type": "array", "items": {"type": "string"}},
-        "route": _of(RouteSettings, definitions),
-        "receivers": {"type": "array", "items": _of(ReceiverSettings, definitions)},
+        "route": _of(RouteSettings, definitions, "route"),
+        "receivers": {"type": "array", "items": _of(ReceiverSettings, definitions, "receivers")},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -46,7 +46,7 @@ def _collectors(definitions: dict[str, Any]) -> list[dict[str, Any]]:
     choices: list[dict[str, Any]] = [{"enum": kind_names()}]
     for name in kind_names():
         try:
-            settings = _of(find_kind(name).settings, definitions)
+            settings = _of(find_kind(name).settings, definitions, name)
         except CollectorError:
             continue  # its package is not installed here: it cannot be configured here either
         choices.append(
@@ -55,9 +55,11 @@ def _collectors(definitions: dict[str, Any]) -> list[dict[str, Any]]:
     return choices
 
 
-def _of(type_: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = TypeAdapter(type_).json_schema(mode="validation", ref_template="#/$defs/{model}")
-    definitions.update(schema.pop("$defs", {}))
+def _of(type_: Any, definitions: dict[str, Any], room: str) -> dict[str, Any]:
+    """The schema of one room's type. Its definitions carry the room's name: two rooms may each have an HttpSettings."""
+    reference = f"#/$defs/{room}.{{model}}"
+    schema: dict[str, Any] = TypeAdapter(type_).json_schema(mode="validation", ref_template=reference)
+    definitions.update((f"{room}.{name}", _also_text(part)) for name, part in schema.pop("$defs", {}).items())
     changed: dict[str, Any] = _also_text(schema)
     return changed
 
@@ -72,8 +74,8 @@ def _also_text(schema: Any) -> Any:
     if changed.get("type") in ("integer", "number", "boolean"):
         changed["type"] = [changed["type"], "string"]
     default = changed.get("default")
-    if isinstance(default, int) and changed.get("format") in _WRITTEN:
-        changed["default"] = _WRITTEN[changed["format"]](default)
+    if isinstance(default, int) and changed.get("format") in WRITTEN:
+        changed["default"] = WRITTEN[changed["format"]](default)
     return changed
 
 
@@ -84,4 +86,5 @@ def _format_size(size: int) -> str:
     return f"{size}B"
 
 
-_WRITTEN: Final[dict[str, Callable[[int], str]]] = {"duration": format_duration, "size": _format_size}
+WRITTEN: Final[dict[str, Callable[[int], str]]] = {"duration": format_duration, "size": _format_size}
+"""How a person writes a number of each format."""
