@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,12 +16,19 @@ from obskit.cli.options import config_option, show_problems, stop
 if TYPE_CHECKING:
     from obskit.config import Config
 
+ANY_PORT: Final = "127.0.0.1:0"
+"""Where a run of a moment listens, so that it can be tried beside a daemon."""
+
 
 @click.command()
 @config_option
 @click.option("--once", is_flag=True, help="Read, evaluate and deliver once, then end.")
 @click.option("--dry-run", is_flag=True, help="Decide and print; send nothing, keep nothing.")
-@click.option("--listen", metavar="ADDRESS:PORT", help="Instead of web.listen; 127.0.0.1:0 takes a free port.")
+@click.option(
+    "--listen",
+    metavar="ADDRESS:PORT",
+    help="Instead of web.listen; port 0 takes a free one, as --once and --dry-run do.",
+)
 @click.option("--plain", is_flag=True, help="JSON lines instead of the status table, also on a terminal.")
 @click.option("-v", "--verbose", is_flag=True, help="Log debug messages.")
 def watch(*, config_path: Path, once: bool, dry_run: bool, listen: str | None, plain: bool, verbose: bool) -> None:
@@ -30,9 +37,14 @@ def watch(*, config_path: Path, once: bool, dry_run: bool, listen: str | None, p
     SIGHUP or a changed file reloads the config; a wrong one is refused and the old one goes on. SIGTERM stops within
     10 seconds: what was decided and not delivered is delivered by the next start.
 
+    With --dry-run the store is a new, empty one, and each message is printed with the receiver it was for.
+
+    Exit codes: 0 ended well; 1 the config, the store or the port cannot be used, or with --once a collector could not
+    be read or a message not be delivered; 2 wrong usage.
+
     \b
     Examples:
-      obskit watch --dry-run
+      obskit watch --dry-run --once
       obskit watch -c /etc/obskit/obskit.yaml
     """
     # One thread of linear algebra is more than we use; each further one would keep memory for nothing.
@@ -60,7 +72,7 @@ def load(path: Path) -> Config:
         return load_config(path)
     except ConfigError as error:
         show_problems(error.problems)
-        stop(f"{path} cannot be used: see above, or run obskit check {path}")
+        stop(f"{path} cannot be used; obskit check {path} shows warnings too")
 
 
 async def _watch(config: Config, *, once: bool, dry_run: bool, listen: str | None, table: bool) -> int:
@@ -70,22 +82,21 @@ async def _watch(config: Config, *, once: bool, dry_run: bool, listen: str | Non
     from obskit.watch.memory import Pages, stay_small
 
     pages = Pages.of_this_process()
+    if listen is None and (once or dry_run):
+        listen = ANY_PORT
     daemon = Daemon(config, SystemClock(), Options(dry_run=dry_run, listen=listen))
     try:
         await daemon.start()
+        small = asyncio.create_task(stay_small(pages, SystemClock()), name="memory")
+        try:
+            well = await daemon.once() if once else await _run(daemon, table=table)
+        finally:
+            small.cancel()
+            await daemon.close()
     except ConfigError as error:
         stop("; ".join(problem.message for problem in error.problems))
     except ObskitError as error:
         stop(str(error))
-    small = asyncio.create_task(stay_small(pages, SystemClock()), name="memory")
-    try:
-        if once:
-            well = await daemon.once()
-        else:
-            well = await _run(daemon, table=table)
-    finally:
-        small.cancel()
-        await daemon.close()
     return 0 if well else 1
 
 

@@ -37,9 +37,9 @@ from obskit.store.embedded import EmbeddedStore
 from obskit.watch import systemd
 from obskit.watch.changes import changed
 from obskit.watch.overview import Overview, look
-from obskit.watch.parts import Destinations, keep_windows, sources_of
+from obskit.watch.parts import Destinations, keep_windows, only_prints, sources_of
 from obskit.web.app import Doors, Health, build_app
-from obskit.web.server import bind, serve
+from obskit.web.server import address_of, bind, serve
 
 log = logging.getLogger(__name__)
 
@@ -109,11 +109,13 @@ class Daemon:
         self._health.waiting.clear()
         systemd.notify(f"READY=1\nSTATUS={len(self.config.sources)} collectors, {self.config.rule_count} rules")
         log.info(
-            "ready: collectors=%d rules=%d store=%s",
+            "ready: collectors=%d rules=%d store=%s listen=%s",
             len(self.config.sources),
             self.config.rule_count,
             self._database.folder,
+            address_of(self._listener),
         )
+        self._tell_limits()
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait([stopping, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
@@ -123,6 +125,7 @@ class Daemon:
 
     async def once(self) -> bool:
         """Read every collector once, evaluate every rule once, deliver what follows; whether all of it went well."""
+        self._tell_limits()
         with ExitStack() as feeds:
             # Open until the last one was read: that is obskit itself, which tells how it went with the others.
             read = [await self._read_once(source, feeds) for source in sources_of(self.config)]
@@ -160,6 +163,7 @@ class Daemon:
                 systemd.notify("READY=1")
             self._note_reload(successful=True)
             log.info("config reloaded: collectors=%d rules=%d", len(config.sources), config.rule_count)
+            self._tell_limits()
             return ""
 
     def overview(self) -> Overview:
@@ -276,6 +280,17 @@ class Daemon:
             if every_s:
                 systemd.notify("WATCHDOG=1")
 
+    def _tell_limits(self) -> None:
+        """What a person should not have to find out: what was unwise to write, and what is missing altogether."""
+        for problem in self.config.warnings:
+            log.warning("config: %s", problem)
+        if not self.config.sources:
+            log.warning(
+                "nothing is collected but obskit's own metrics: the config has no collectors, no scrape_configs"
+            )
+        if only_prints(self.config):
+            log.info("messages go to standard output alone: the config has no other receiver")
+
     # Reload
 
     async def _follow_files(self) -> None:
@@ -288,7 +303,7 @@ class Daemon:
         for key in ("store", "web"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("this change needs a restart: section=%s", key)
-        if replace_general(config) != replace_general(self.config):
+        if _outer_names(config) != _outer_names(self.config):
             log.warning("this change needs a restart: section=global (external_labels, external_url)")
         await self._supervisor.reload(sources_of(config))
         keep_windows(self._store, config.groups)
@@ -312,7 +327,7 @@ class Daemon:
             RELOADED.set(self._clock.now_ms() / 1000)
 
 
-def replace_general(config: Config) -> tuple[dict[str, str], str]:
+def _outer_names(config: Config) -> tuple[dict[str, str], str]:
     """What templates and links were built with."""
     return dict(config.general.external_labels), config.general.external_url
 

@@ -17,6 +17,7 @@ from obskit.rules.groups import Group
 from obskit.store.embedded import EmbeddedStore
 
 OWN_METRICS: Final = "obskit"
+PRINTS: Final = "console_configs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ def sources_of(config: Config) -> list[Source]:
 def own_source() -> Source:
     """Our own metrics, with the settings they have by default."""
     return Source(OWN_METRICS, find_kind(OWN_METRICS).settings())
+
+
+def only_prints(config: Config) -> bool:
+    """Whether no message leaves this machine: every receiver is a console."""
+    return all(key == PRINTS for receiver in config.receivers for _, key, _ in receiver.configured())
 
 
 def keep_windows(store: EmbeddedStore, groups: Iterable[Group]) -> None:

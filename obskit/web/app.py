@@ -21,6 +21,10 @@ from obskit.model.telemetry import REGISTRY
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/-/healthy", "/-/ready"})
 """What a load balancer asks without a token: it learns a word, no data."""
 
+CHANGES: Final = frozenset({"retry", "drop"})
+LARGEST_ID: Final = 2**63 - 1
+"""The store's, too: it refuses to be asked for a larger one."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -65,7 +69,8 @@ def build_app(health: Health, doors: Doors, *, token: Secret | None) -> ASGIApp:
 
     async def change_outbox(request: Request) -> Response:
         id, what = request.path_params["id"], request.path_params["what"]  # noqa: A001
-        changed = what in ("retry", "drop") and await doors.change_outbox(id, what)
+        known = what in CHANGES and id <= LARGEST_ID
+        changed = known and await doors.change_outbox(id, what)
         return PlainTextResponse("done\n" if changed else "nothing to change\n", 200 if changed else 404)
 
     routes = [
@@ -86,12 +91,13 @@ class _TokenGate:
 
     def __init__(self, app: ASGIApp, token: Secret) -> None:
         self._app = app
-        self._expected = f"Bearer {token.reveal()}".encode()
+        self._expected = token.reveal().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._expected):
+            # RFC 9110, 11.1: the scheme's name is read in any case.
+            scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+            if not hmac.compare_digest(given, self._expected) or scheme.lower() != b"bearer":
                 refusal = PlainTextResponse(
                     "a token is needed: Authorization: Bearer …\n", 401, {"WWW-Authenticate": "Bearer"}
                 )

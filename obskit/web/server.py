@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Iterator
 
@@ -27,8 +29,21 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        message = f"cannot listen on {host}:{port}: {error.strerror or error} (another obskit watch? see --listen)"
-        raise ConfigError([Problem(Place("web.listen"), "cannot-listen", message)]) from error
+        raise ConfigError([Problem(Place("web.listen"), "cannot-listen", _refusal(host, port, error))]) from error
+
+
+def _refusal(host: str, port: int, error: OSError) -> str:
+    # `create_server` puts the address into its text once more; what a name lookup says is text already.
+    named = isinstance(error, socket.gaierror) or error.errno is None
+    reason = error.strerror or str(error) if named else os.strerror(error.errno or 0)
+    hint = " (another obskit watch? see --listen)" if error.errno == errno.EADDRINUSE else ""
+    return f"cannot listen on {host}:{port}: {reason}{hint}"
+
+
+def address_of(listener: socket.socket) -> str:
+    """`127.0.0.1:9797`, `[::1]:9797`: where it listens, the port the system gave it included."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def serve(app: ASGIApp, listener: socket.socket) -> None:
