@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from obskit.notify.pagerduty import dedup_key
 from obskit.testing.http import Answer, Failure, FakeServer, Received
 from obskit.testing.pagerduty import ROUTING_KEY, FakePagerDuty
 from obskit.testing.slack import TOKEN, FakeSlack, SlackMessage
@@ -32,11 +31,6 @@ class GaugePage(FakeServer):
         """The page as it is now."""
         page = "".join(f"{series} {value}\n" for series, value in self.values.items())
         return Answer(200, page.encode(), "text/plain; version=0.0.4")
-
-
-def group_key(alertname: str) -> str:
-    """Alertmanager's key of the group of an alert, grouped by name under the root route."""
-    return f'{{}}:{{alertname="{alertname}"}}'
 
 
 @dataclass(slots=True)
@@ -87,15 +81,19 @@ class Receivers:
         for server in self.servers:
             server.repair()
 
+    def posted(self, alertname: str) -> list[dict[str, Any]]:
+        """What the webhook was sent about an alert, in order."""
+        return [body for body in list(self.hook.bodies) if body["groupLabels"]["alertname"] == alertname]
+
     def states(self, alertname: str) -> dict[str, str]:
         """What each of them was last told: `firing`, `resolved`, or empty when it never heard of the alert."""
-        posted = self.hook.states(group_key(alertname))
-        incident = self.pagerduty.state(dedup_key(group_key(alertname)))
-        return {
-            "webhook": posted[-1] if posted else "",
-            "slack": self._slack_state(alertname),
-            "pagerduty": "firing" if incident == "triggered" else incident,
+        incidents = [each.state for each in list(self.pagerduty.incidents) if f"] {alertname} " in each.summary]
+        states = {
+            "webhook": [body["status"] for body in self.posted(alertname)],
+            "slack": [root.text.partition(" ")[0].lower() for root in self.roots(alertname)],
+            "pagerduty": ["firing" if state == "triggered" else state for state in incidents],
         }
+        return {name: told[-1] if told else "" for name, told in states.items()}
 
     def all_say(self, alertname: str, state: str) -> bool:
         """Whether all three were last told this state."""
@@ -104,7 +102,3 @@ class Receivers:
     def roots(self, alertname: str) -> list[SlackMessage]:
         """The root messages about an alert, oldest first."""
         return [message for message in self.slack.messages(CHANNEL) if f": {alertname} " in message.text]
-
-    def _slack_state(self, alertname: str) -> str:
-        roots = self.roots(alertname)
-        return roots[-1].text.partition(" ")[0].lower() if roots else ""

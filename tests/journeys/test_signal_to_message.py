@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, start_http_server
 
 from tests.journeys.daemon import Watch, eventually, pause
-from tests.journeys.receivers import Receivers, group_key
+from tests.journeys.receivers import Receivers
 from tests.servers import RedisServer
 
 RULES = {
@@ -120,7 +120,7 @@ def test_a_queue_a_service_and_a_log_become_messages_that_end_when_it_is_over(
     assert eventually(lambda: all(receivers.all_say(alert, "resolved") for alert in ALERTS), 25), told(receivers)
     assert [incident.state for incident in receivers.pagerduty.incidents] == ["resolved"] * 3
     for alert in ALERTS:
-        assert receivers.hook.states(group_key(alert)) == ["firing", "resolved"]
+        assert [body["status"] for body in receivers.posted(alert)] == ["firing", "resolved"]
         check_slack(receivers, alert)
     watch.stop()
     assert watch.messages("error") == []
