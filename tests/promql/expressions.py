@@ -42,7 +42,8 @@ def _larger(vectors: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     clause = st.tuples(st.sampled_from(["by", "without"]), GROUPING).map(" ".join)
     return st.one_of(
         _operators(vectors),
-        st.tuples(vectors, st.sampled_from("+-*/^"), NUMBERS).map(" ".join),
+        # In parentheses: a number next to another operator would become its operand, which `on` does not allow.
+        st.tuples(vectors, st.sampled_from("+-*/^"), NUMBERS).map(lambda t: f"({' '.join(t)})"),
         st.tuples(st.sampled_from(["sum", "MAX", "group"]), clause, vectors).map(lambda t: f"{t[0]} {t[1]} ({t[2]})"),
         st.tuples(NUMBERS, vectors, clause).map(lambda t: f"topk({t[0]}, {t[1]}) {t[2]}"),
         st.tuples(st.sampled_from(["abs", "sort", "absent"]), vectors).map(lambda t: f"{t[0]}({t[1]})"),
