@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -50,17 +50,28 @@ def watch(*, config_path: Path, once: bool, dry_run: bool, listen: str | None, p
     # One thread of linear algebra is more than we use; each further one would keep memory for nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from obskit.cli.log_lines import log_to_stderr
-    from obskit.config.sections import parse_listen
+    from obskit.config.sections import check_guarded
 
     table = sys.stdout.isatty() and not plain and not once
     log_to_stderr(verbose=verbose, readable=sys.stderr.isatty() and not plain)
     config = load(config_path)
     if listen is not None:
         try:
-            parse_listen(listen)
+            check_guarded(listen, config.web.token)
         except ValueError as error:
             raise click.UsageError(f"--listen {error}") from None
-    sys.exit(asyncio.run(_watch(config, once=once, dry_run=dry_run, listen=listen, table=table)))
+    with asyncio.Runner() as runner:
+        _leave(runner.run(_watch(config, once=once, dry_run=dry_run, listen=listen, table=table)))
+
+
+def _leave(code: int) -> NoReturn:
+    """End now: a thread in a dead receiver's socket or a name look-up cannot be ended, and Python would wait for it.
+
+    The store is closed by then; what was not delivered is in it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def load(path: Path) -> Config:

@@ -36,6 +36,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def check_guarded(listen: str, token: Secret | None) -> None:
+    """ValueError when others than this machine could reach a server that asks for no token."""
+    host, _ = parse_listen(listen)
+    if not is_loopback(host) and token is None:
+        raise ValueError(f"{listen} can be reached from outside: give a token, or listen on 127.0.0.1")
+
+
 class GlobalSettings(Settings):
     """What everything else starts from; the keys are Prometheus' and Alertmanager's where they have them."""
 
@@ -53,13 +60,11 @@ class WebSettings(Settings):
     """The HTTP server. It listens on loopback; any other address needs a token."""
 
     listen: str = Field("127.0.0.1:9797", description="ADDRESS:PORT")
-    token: Secret | None = Field(None, description="asked for as `Authorization: Bearer …` on every path but /healthz")
+    token: Secret | None = Field(None, description="asked for as `Authorization: Bearer …` on every path but those of health")
 
     @model_validator(mode="after")
     def _guarded(self) -> WebSettings:
-        host, _ = parse_listen(self.listen)
-        if not is_loopback(host) and self.token is None:
-            raise ValueError(f"{self.listen} can be reached from outside: give a token, or listen on 127.0.0.1")
+        check_guarded(self.listen, self.token)
         return self
 
 
