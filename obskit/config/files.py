@@ -19,11 +19,12 @@ GLOB: Final = "*?["
 
 @dataclass(slots=True)
 class ConfigTree:
-    """The merged data, the files it came from, and everything that was wrong on the way."""
+    """The merged data, the files it came from (`documents` by their name), and everything that was wrong on the way."""
 
     data: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    documents: dict[str, Document] = field(default_factory=dict)
     _origins: dict[KeyPath, tuple[Document, KeyPath]] = field(default_factory=dict)
 
     def origin(self, path: KeyPath) -> tuple[Document, KeyPath] | None:
@@ -95,6 +96,7 @@ def read_tree(path: Path, environment: Mapping[str, str]) -> ConfigTree:
 def _read(tree: ConfigTree, path: Path, environment: Mapping[str, str], parents: list[Path]) -> None:
     document = read_document(path, environment)
     tree.files.append(path)
+    tree.documents[document.file] = document
     tree.problems.extend(document.problems)
     includes = document.data.pop("include", None) if isinstance(document.data, dict) else None
     tree.merge(document)

@@ -60,7 +60,9 @@ class WebSettings(Settings):
     """The HTTP server. It listens on loopback; any other address needs a token."""
 
     listen: str = Field("127.0.0.1:9797", description="ADDRESS:PORT")
-    token: Secret | None = Field(None, description="asked for as `Authorization: Bearer …` on every path but those of health")
+    token: Secret | None = Field(
+        None, description="asked for as `Authorization: Bearer …` on every path but those of health"
+    )
 
     @model_validator(mode="after")
     def _guarded(self) -> WebSettings:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from obskit.config.files import ConfigTree
+from obskit.config.models import holds_secret, models_of
 from obskit.model.documents import Path as KeyPath
 from obskit.model.problems import Problem, did_you_mean
-from obskit.model.settings import LateModel, Secret
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ def _where(path: KeyPath) -> str:
 
 def _keys_at(type_: Any, location: tuple[str | int, ...]) -> set[str]:
     """The keys that are valid at a location inside a type."""
-    models = set(_models_in(type_))
+    models = set(models_of(type_))
     for step in location:
         if isinstance(step, int):
             continue
@@ -91,27 +91,13 @@ def _keys_at(type_: Any, location: tuple[str | int, ...]) -> set[str]:
             for model in models
             for name, field in model.model_fields.items()
             if step in (name, field.alias)
-            for inner in _models_in(field.annotation)
+            for inner in models_of(field.annotation)
         }
         models = nested or models
     keys = set()
     for model in models:
         for name, field in model.model_fields.items():
             keys.add(field.alias or name)
-            if any(part is Secret for part in _parts(field.annotation)):
+            if holds_secret(field.annotation):
                 keys.add(f"{field.alias or name}_file")
     return keys
-
-
-def _models_in(type_: Any) -> Iterator[type[BaseModel]]:
-    for part in _parts(type_):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            yield part
-        elif isinstance(part, LateModel):
-            yield part.model()
-
-
-def _parts(type_: Any) -> Iterator[Any]:
-    yield type_
-    for part in get_args(type_):
-        yield from _parts(part)
