@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from obskit.model.labels import is_label_name
 from obskit.model.settings import Duration, Secret, Settings
@@ -63,6 +63,12 @@ class WebSettings(Settings):
     token: Secret | None = Field(
         None, description="asked for as `Authorization: Bearer …` on every path but those of health"
     )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, listen: str) -> str:
+        parse_listen(listen)
+        return listen
 
     @model_validator(mode="after")
     def _guarded(self) -> WebSettings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from pathlib import Path
 
@@ -26,7 +25,7 @@ RELOAD_OK = "obskit_config_last_reload_successful"
 
 def open_files(folder: Path) -> list[str]:
     """What this process has open in the folder."""
-    links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return [link for link in links if link.startswith(str(folder))]
 
 
