@@ -25,6 +25,7 @@ from obskit.rules.groups import Group
 from obskit.shipped import OPT_IN, rule_packs
 from obskit.store.settings import StoreSettings
 
+UNSET: Final = "unset-variable"
 DEFAULT_RECEIVER: Final = "console"
 _DEFAULT_ROUTE: Final = {"group_by": ["alertname"], "group_wait": "0s", "group_interval": "30s"}
 _DEFAULT_RECEIVERS: Final = [{"name": DEFAULT_RECEIVER, "console_configs": [{}]}]
@@ -130,7 +131,9 @@ def _presentable(tree: ConfigTree, files: Sequence[Path]) -> list[Problem]:
     """All problems in the order of the files and their lines; the values of secrets hidden in what is shown of them."""
     order = {str(file): number for number, file in enumerate(files)}
     found = sorted(tree.problems, key=lambda each: (order.get(each.place.file, -1), each.place.line, each.place.column))
-    return [_without_secrets(problem, tree) for problem in found]
+    # What an unset variable left empty is wrong by that alone.
+    unset = {problem.place for problem in found if problem.id == UNSET}
+    return [_without_secrets(each, tree) for each in found if each.id == UNSET or each.place not in unset]
 
 
 def _without_secrets(problem: Problem, tree: ConfigTree) -> Problem:
