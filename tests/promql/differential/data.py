@@ -34,11 +34,12 @@ Values = Callable[[random.Random, int], list[float]]
 
 
 def make_series(seed: int) -> list[Series]:
-    """A data set: the same for the same seed, in the order in which it is to be stored."""
+    """A data set, the same for the same seed.
+
+    Ordered by labels, as a Prometheus server reads series: ties of topk and bottomk are decided by the order.
+    """
     rng = random.Random(seed)
-    made = list(_plain(rng)) + list(_histograms(rng))
-    rng.shuffle(made)
-    return made
+    return sorted([*_plain(rng), *_histograms(rng)], key=lambda one: one.labels.pairs)
 
 
 def _plain(rng: random.Random) -> Iterator[Series]:

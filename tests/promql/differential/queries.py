@@ -151,7 +151,9 @@ class Maker:
         if special < 0.06:
             return f"quantile_over_time({self._quantile()}, {self._range_vector(depth)})"
         if special < 0.12:
-            return f"predict_linear({self._range_vector(depth)}, {self._one(('60', '3600', '-60', '0'))})"
+            # Prometheus 2.42 answers with other values at each step when there is an `@`, which 3.x does not.
+            span = f"{self._one(SELECTORS)}[{self._rng.choice(RANGES_S)}s]"
+            return f"predict_linear({span}, {self._one(('60', '3600', '-60', '0'))})"
         if special < 0.16:
             factors = f"{self._one(('0.1', '0.5', '0.9'))}, {self._one(('0.1', '0.5', '0.9'))}"
             return f"double_exponential_smoothing({self._range_vector(depth)}, {factors})"
