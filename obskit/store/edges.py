@@ -1,0 +1,129 @@
+"""The edges of windows, from the rings: the first, last and last but one sample of each series, counts and resets.
+
+Most series had no stale marker and no reset since the window began: of these only the edges are looked at. Of the
+others every sample in the window is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obskit.model.samples import STALE_NAN_BITS
+from obskit.store.packing import Times, Values
+from obskit.store.rings import Block, Counts, Gathered, Rings, of
+from obskit.store.rounds import bits_of
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeColumns:
+    """The columns of interface.Edges, a row per slot asked for; meaningless where `count` is 0."""
+
+    count: NDArray[np.int64]
+    first_ms: Times
+    first: Values
+    previous_ms: Times
+    previous: Values
+    last_ms: Times
+    last: Values
+    resets: Values
+
+    @classmethod
+    def empty(cls, size: int) -> Self:
+        """Columns to be filled."""
+        whole, real = np.int64, np.float64
+        types = (whole, whole, real, whole, real, whole, real, real)
+        return cls(*(np.empty(size, kind) for kind in types))
+
+    def columns(self) -> Iterator[NDArray[Any]]:
+        """Each of them, in this order."""
+        return (getattr(self, name) for name in _COLUMNS)
+
+    def having(self, mask: NDArray[np.bool_]) -> EdgeColumns:
+        """The rows of the mask."""
+        return EdgeColumns(*(column[mask] for column in self.columns()))
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(EdgeColumns))
+
+
+def edges_of(
+    rings: Rings, blocks: Sequence[Block], start_ms: int, end_ms: int, guess: Counts | None
+) -> tuple[EdgeColumns, Counts]:
+    """The edges of `start_ms < t <= end_ms`, and what to give as `guess` next time for a window of this length."""
+    size = blocks[-1].rows.stop if blocks else 0
+    found, after = EdgeColumns.empty(size), np.empty(size, np.int32)
+    for block in blocks:
+        rows, which = block.rows, block.which
+        guessed = None if guess is None else guess[rows]
+        count, first = rings.ages(which).first_after(start_ms, guessed)
+        after[rows] = count
+        _fill(found, rings, block, count, first)
+        uneven = (found.last_ms[rows] > end_ms) | (of(rings.uneven_ms, which) > start_ms)
+        uneven &= count > 0
+        if uneven.any():
+            few = np.flatnonzero(uneven)
+            closer = _edges_of_samples(rings.gather(block.slots[few], start_ms, end_ms))
+            few += rows.start
+            for column, better in zip(found.columns(), closer.columns(), strict=True):
+                column[few] = better
+    return found, after
+
+
+def newest_of(
+    rings: Rings, blocks: Sequence[Block], start_ms: int, end_ms: int
+) -> tuple[NDArray[np.bool_], Times, Values]:
+    """Which slots' newest sample in the window is not a stale marker (nor missing), and that sample of each slot."""
+    size = blocks[-1].rows.stop if blocks else 0
+    times, values, having = np.empty(size, np.int64), np.empty(size), np.empty(size, np.bool_)
+    for rows, slots, which in blocks:
+        times[rows], values[rows] = of(rings.newest_ms, which), of(rings.newest, which)
+        ahead = np.flatnonzero(times[rows] > end_ms)
+        if len(ahead):
+            ages = rings.ages(slots[ahead])
+            skipped = ages.count_after(end_ms)
+            places = ages.places(np.minimum(skipped, ages.held - 1))
+            times[ahead + rows.start] = rings.times_at(places)
+            values[ahead + rows.start] = rings.lanes.values.take(places)
+        having[rows] = (times[rows] > start_ms) & (times[rows] <= end_ms)
+    having &= bits_of(values) != STALE_NAN_BITS
+    return having, times, values
+
+
+def _fill(found: EdgeColumns, rings: Rings, block: Block, count: Counts, first: NDArray[np.int64]) -> None:
+    """The edges of even series: what is newest is in the window."""
+    rows, which = block.rows, block.which
+    found.count[rows] = count
+    found.first_ms[rows] = rings.times_at(first)
+    found.first[rows] = rings.lanes.values.take(first)
+    found.previous_ms[rows], found.previous[rows] = of(rings.previous_ms, which), of(rings.previous, which)
+    found.last_ms[rows], found.last[rows] = of(rings.newest_ms, which), of(rings.newest, which)
+    found.resets[rows] = 0.0
+    single = count == 1
+    if single.any():
+        found.previous_ms[rows][single] = found.last_ms[rows][single]
+        found.previous[rows][single] = found.last[rows][single]
+
+
+def _edges_of_samples(samples: Gathered) -> EdgeColumns:
+    counts, times, values = samples
+    owner = np.repeat(np.arange(len(counts)), counts)
+    real = bits_of(values) != STALE_NAN_BITS
+    if not real.all():
+        owner, times, values = owner[real], times[real], values[real]
+        counts = np.bincount(owner, minlength=len(counts))
+    dropped = np.flatnonzero((values[1:] < values[:-1]) & (owner[1:] == owner[:-1]))
+    resets = np.bincount(owner[dropped], values[dropped], minlength=len(counts))
+    if not len(values):  # something to take from, for rows that are not looked at
+        times, values = np.zeros(1, np.int64), np.zeros(1)
+    ends = np.cumsum(counts)
+    first = np.minimum(ends - counts, len(values) - 1)
+    last = np.maximum(ends - 1, 0)
+    previous = np.where(counts > 1, last - 1, last)
+    return EdgeColumns(
+        counts, times[first], values[first], times[previous], values[previous], times[last], values[last], resets
+    )
