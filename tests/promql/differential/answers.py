@@ -89,9 +89,9 @@ def difference(want: Answer, got: Answer, *, ordered: bool = False, tolerance: f
         if wrong:
             return f"{labels}: {wrong}"
     if ordered:
-        columns = [[points[0][1] for _, points in answer.series] for answer in (want, got)]
-        if not all(same(*pair, tolerance) for pair in zip(*columns, strict=True)):
-            return f"order {columns[0]} / {columns[1]}"
+        before, after = ([points[0][1] for _, points in answer.series] for answer in (want, got))
+        if not all(same(one, other, tolerance) for one, other in zip(before, after, strict=True)):
+            return f"order {before} / {after}"
     return None
 
 
