@@ -22,6 +22,8 @@ from obskit.routing.tree import RouteSettings
 from obskit.store.settings import StoreSettings
 
 MASK: Final = "*"
+SURE: Final = 0.75
+"""How alike a misspelt key must be to one whose value may be shown."""
 _KEY: Final = re.compile(r"""(?P<key>"[^"]*"|'[^']*'|[\w.-]+)\s*:(?:\s+|(?=["'\[{])|$)""")
 _QUOTED: Final = re.compile(r""""(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?""")
 _IN_FLOW: Final = re.compile(r"[^,}\]]*")
@@ -40,7 +42,7 @@ class KnownKeys:
         """Whether what stands behind the key is hidden."""
         if key in self.secret or key in self.plain:
             return key in self.secret
-        return nearest(key, self.secret | self.plain) not in self.plain
+        return nearest(key, self.secret | self.plain, alike=SURE) not in self.plain
 
 
 @cache

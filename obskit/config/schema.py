@@ -73,6 +73,8 @@ def _also_text(schema: Any) -> Any:
     if changed.get("type") in ("integer", "number", "boolean"):
         changed["type"] = [changed["type"], "string"]
     default = changed.get("default")
+    if isinstance(default, dict):
+        del changed["default"]  # of a whole section: each of its keys tells its own
     if isinstance(default, int) and changed.get("format") in WRITTEN:
         changed["default"] = WRITTEN[changed["format"]](default)
     return changed

@@ -6,18 +6,25 @@ of test_differential.py assert them one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from itertools import combinations
+from typing import Any, TypeVar
 
 import numpy as np
 
-from obskit.promql import functions, rates
-from obskit.promql.blocks import Block
+from obskit.promql import aggregations, binary, functions, ranking, rates
+from obskit.promql.blocks import Block, Floats
+from obskit.promql.labelsets import Groups
 from obskit.promql.nodes import COMPARISONS, Binary, Expr, ValueType
 from obskit.promql.parser import parse
 from obskit.promql.windows import Windows
+from tests.promql.differential.heaps import ranked_by_heap
+
+Item = TypeVar("Item")
 
 
 def in_words_of_2_42(query: str) -> str:
@@ -25,24 +32,42 @@ def in_words_of_2_42(query: str) -> str:
     return query.replace("double_exponential_smoothing", "holt_winters")
 
 
-@contextmanager
-def extrapolating_as_2_42() -> Iterator[None]:
-    """Within, rate and increase extrapolate as 2.42 did: the counter's zero first, the distance to the border then.
+# What is computed in another way: obskit does it in the old way for a moment.
 
-    3.x turns that round: where the first sample is far from the border, a counter begins half an interval before it,
-    or at its zero when that is nearer.
-    """
-    names = ("rate", "increase")
-    before = {name: functions.FUNCTIONS[name] for name in names}
-    for name in names:
-        functions.FUNCTIONS[name] = _extrapolated(per_second=name == "rate")
+
+@contextmanager
+def as_in_2_42(names: Sequence[str]) -> Iterator[None]:
+    """Within, obskit's engine does these things as 2.42 did."""
+    with ExitStack() as stack:
+        for name in names:
+            table, replaced = COMPUTED[name]
+            stack.enter_context(_replaced(table, replaced))
+        yield
+
+
+def combinations_of_changes() -> Iterator[Sequence[str]]:
+    """One after the other, then two at a time, and so on."""
+    for size in range(1, len(COMPUTED) + 1):
+        yield from combinations(COMPUTED, size)
+
+
+@contextmanager
+def _replaced(table: dict[str, Item], items: dict[str, Item]) -> Iterator[None]:
+    before = {name: table[name] for name in items}
+    table.update(items)
     try:
         yield
     finally:
-        functions.FUNCTIONS.update(before)
+        table.update(before)
 
 
 def _extrapolated(*, per_second: bool) -> functions.Function:
+    """2.42 looked for the counter's zero first and at the distance to the border then; 3.x the other way round.
+
+    Where the first sample is far from the border, a counter now begins half an interval before it, or at its zero when
+    that is nearer (promql/functions.go, extrapolatedRate).
+    """
+
     def function(_context: Any, _call: Any, args: list[Any]) -> Block:
         windows: Windows = args[0]
         times, values = windows.samples.times_ms, windows.samples.values
@@ -60,6 +85,71 @@ def _extrapolated(*, per_second: bool) -> functions.Function:
         return windows.block(result * factor, windows.counts >= 2)
 
     return function
+
+
+def _by_cell(fold: Callable[[list[float]], float]) -> Callable[[Block, Groups], Floats]:
+    """An aggregation that folds the values of one group at one step."""
+
+    def aggregation(block: Block, groups: Groups) -> Floats:
+        result = np.zeros((len(groups.sets), block.steps))
+        for group in range(len(groups.sets)):
+            rows = groups.members(group)
+            for step in range(block.steps):
+                values = block.values[rows, step][block.present[rows, step]].tolist()
+                result[group, step] = fold(values) if values else 0.0
+        return result
+
+    return aggregation
+
+
+def _variance(values: list[float]) -> float:
+    """2.42 did not look whether the first value is a number: an infinite one alone had the variance 0."""
+    mean, squares = values[0], 0.0
+    for count, value in enumerate(values[1:], 2):
+        apart = value - mean
+        mean += apart / count
+        squares += apart * (value - mean)
+    return squares / len(values)
+
+
+def _mean(values: list[float]) -> float:
+    """2.42 moved the mean from value to value."""
+    mean = values[0]
+    for count, value in enumerate(values[1:], 2):
+        if math.isinf(mean) and (value == mean or math.isfinite(value)):
+            continue
+        mean += value / count - mean / count
+    return mean
+
+
+COMPUTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "extrapolation to zero": (
+        functions.FUNCTIONS,
+        {"rate": _extrapolated(per_second=True), "increase": _extrapolated(per_second=False)},
+    ),
+    "sums without compensation": (
+        aggregations.FOLDS,
+        {"sum": _by_cell(sum), "avg": _by_cell(_mean)},
+    ),
+    "variance of infinity": (
+        aggregations.FOLDS,
+        {"stdvar": _by_cell(_variance), "stddev": _by_cell(lambda values: math.sqrt(_variance(values)))},
+    ),
+    "what topk keeps of equals": (ranking.RANKINGS, {"topk": ranked_by_heap, "bottomk": ranked_by_heap}),
+    "atan2 keeps the name": (
+        vars(binary),
+        {"_drops_name": lambda expr: (expr.op not in COMPARISONS or expr.bool) and expr.op != "atan2"},
+    ),
+}
+"""By name: where the engine finds it, and what 2.42 had in its place."""
+
+
+# What is refused on one side: Prometheus is asked in a way that makes 2.42 accept or refuse it too.
+
+
+def with_units(query: str) -> str:
+    """The query with `s` after each duration that has no unit: a number of seconds since 3.0."""
+    return re.sub(r"(\[|:|offset -?)(\d+)(?=[\]: )]|$)", r"\1\2s", query)
 
 
 def with_bool(query: str) -> str:
