@@ -34,10 +34,12 @@ class EdgeColumns:
 
     @classmethod
     def empty(cls, size: int) -> Self:
-        """Columns to be filled."""
+        """Columns to be filled, of one piece of memory: glibc keeps pieces as large as one that was freed at hand, and
+        a fresh page costs more than what is computed of it."""
         whole, real = np.int64, np.float64
         types = (whole, whole, real, whole, real, whole, real, real)
-        return cls(*(np.empty(size, kind) for kind in types))
+        piece = np.empty((len(types), size), np.int64)
+        return cls(*(row.view(kind) for row, kind in zip(piece, types, strict=True)))
 
     def columns(self) -> Iterator[NDArray[Any]]:
         """Each of them, in this order."""
@@ -45,7 +47,10 @@ class EdgeColumns:
 
     def having(self, mask: NDArray[np.bool_]) -> EdgeColumns:
         """The rows of the mask."""
-        return EdgeColumns(*(column[mask] for column in self.columns()))
+        fewer = EdgeColumns.empty(int(mask.sum()))
+        for column, kept in zip(self.columns(), fewer.columns(), strict=True):
+            np.compress(mask, column, out=kept)
+        return fewer
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(EdgeColumns))

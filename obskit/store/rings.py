@@ -23,9 +23,9 @@ LONGEST_MS: Final = 20 * 86_400_000
 """No ring goes back further: times are 32-bit offsets, and 31 bits of milliseconds are 24.8 days."""
 _REACH_MS: Final = (1 << 31) - 1
 _STEP: Final = 8
-_AT_ONCE: Final = 1 << 16
+_AT_ONCE: Final = 1 << 14
 """Samples copied at a time: what a large read needs beside its result stays small."""
-_BLOCK: Final = 1 << 14
+_BLOCK: Final = 1 << 13
 
 Slots = NDArray[np.int64]
 Which = NDArray[np.int64] | slice
@@ -153,8 +153,9 @@ class Rings:
 
     def _read(self, slots: Slots, after: Counts, counts: NDArray[np.int64]) -> Gathered:
         """`counts` samples of each slot in order of time, from the one of age `after - 1` on."""
-        total = int(counts.sum())
-        times, values = np.empty(total, np.int64), np.empty(total, np.float64)
+        # Of one piece of memory, as in edges.py: fresh pages are expensive.
+        times, values = np.empty((2, int(counts.sum())), np.int64)
+        values = values.view(np.float64)
         done = 0
         for low, high in _slices(counts):
             places = self.ages(slots[low:high]).run(after[low:high], counts[low:high])
@@ -279,13 +280,11 @@ class Ages:
         column = np.arange(width, dtype=np.int32)
         rows = (self._next - after)[:, None] + column
         length = self._length[:, None]
-        rows += (rows >> 31) & length
-        rows -= (rows >= length) * length
+        rows += (rows >> 31) & length  # those before the ring's begin are at its end
+        rows -= ((length - 1 - rows) >> 31) & length
         rows += self._begin[:, None]
-        inside = column < counts[:, None]
-        if not inside.all():
-            return self._rings.places(rows[inside], np.repeat(self._lane_place, counts))
-        return self._rings.places(rows, self._lane_place[:, None]).ravel()
+        places = self._rings.places(rows, self._lane_place[:, None])
+        return places.ravel() if (counts == width).all() else places[column < counts[:, None]]
 
     def count_after(self, t_ms: int, guess: Counts | None = None) -> Counts:
         """How many samples of each slot are newer than `t_ms`. A good guess (of last time, say) makes it cheap."""

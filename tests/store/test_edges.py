@@ -37,12 +37,11 @@ class Daemon:
 
     def append(self, batch: Samples) -> None:
         admitted = self.head.admit(batch, self.now)
-        slots = admitted.whole.slots
-        for slot in slots[self.head.ids_of(slots) == 0].tolist():
-            labels = self.head.labels_of(slot)
-            admitted.ids[slot] = self._ids.setdefault(labels, len(self._ids) + 1)
+        slots = admitted.whole.slots.tolist()
+        ids = {slot: self._ids.setdefault(self.head.labels_of(slot), len(self._ids) + 1) for slot in slots}
+        admitted.ids.update(ids)
+        self._disk.append(Round(np.array([ids[slot] for slot in slots], np.int64), *admitted.whole[1:]))
         self.head.apply(admitted, self.now)
-        self._disk.append(Round(self.head.ids_of(slots).astype(np.int64), *admitted.whole[1:]))
 
     def restart(self) -> None:
         self.head = self.head.successor(self.now, NEVER)
@@ -117,7 +116,7 @@ CHOSEN = [named("m0"), named("m1"), (Matcher("n", MatchOp.REGEX, "[1-4]"),), (*n
 
 
 @given(STEPS, WINDOWS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_edges_are_what_the_samples_say(steps: list[tuple], windows: list[tuple[int, int]]) -> None:
     daemon = Daemon()
     for step, argument in steps:
