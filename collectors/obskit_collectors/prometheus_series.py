@@ -13,7 +13,7 @@ from obskit.errors import CollectorError
 from obskit.model.exposition import Exposition
 from obskit.model.labels import NAME, Labels
 from obskit.model.samples import STALE_NAN
-from obskit.store.interface import Batch, Samples
+from obskit.store.interface import Batch, Layout, Samples
 from obskit_collectors.prometheus_relabel import RelabelRule, relabel
 
 T = TypeVar("T")
@@ -52,9 +52,17 @@ class _Layout:
     lasting: frozenset[Labels]
     """Those that are stale when they vanish: all but the ones that bring their own time."""
     duplicates: int
+    batch: Layout
+    """`labels`, and behind them the series about the scrape: what is stored unless something vanished."""
+
+    def is_of(self, page: Exposition) -> bool:
+        """Whether a page has this layout. Pages of one form come with the same lists, which need not be compared."""
+        if page.labels is self.page_labels and page.explicit is self.explicit:
+            return True
+        return page.labels == self.page_labels and page.explicit == self.explicit
 
 
-_NO_LAYOUT: Final = _Layout([], [], None, [], frozenset(), 0)
+_NO_LAYOUT: Final = _Layout([], [], None, [], frozenset(), 0, Layout([]))
 
 
 class TargetSeries:
@@ -77,20 +85,26 @@ class TargetSeries:
     def read(self, page: Exposition, now_ms: int, duration_s: float) -> Batch:
         """The batch of a page that was read at `now_ms`. CollectorError when it breaks a limit: nothing of it counts."""
         layout = self._layout
-        if page.labels != layout.page_labels or page.explicit != layout.explicit:
+        if not layout.is_of(page):
             layout = self._lay_out(page)
         if 0 < self._rules.sample_limit < len(layout.labels):
             raise CollectorError(
                 f"{len(layout.labels)} samples, more than sample_limit ({self._rules.sample_limit})", reason="bad_data"
             )
         self._layout = layout
-        samples = Samples(layout.labels.copy(), self._times(page, now_ms), _picked(page.values, layout.rows))
+        vanished: frozenset[Labels] = frozenset()
         added = 0
         if layout.lasting is not self._alive:
             added = len(layout.lasting - self._alive)
-            _add_stale(samples, self._alive - layout.lasting, now_ms)
+            vanished = self._alive - layout.lasting
             self._alive = layout.lasting
-        self._add_report(samples, now_ms, (1.0, duration_s, len(page.labels), len(layout.labels), added))
+        self._reported = True
+        about = (1.0, duration_s, float(len(page.labels)), float(len(layout.labels)), float(added))
+        times_ms = [*self._times(page, now_ms), *[now_ms] * len(about)]
+        samples = Samples.laid_out(layout.batch, times_ms, [*_picked(page.values, layout.rows), *about])
+        if vanished:
+            samples = samples.open()
+            _add_stale(samples, vanished, now_ms)
         return Batch(samples, metadata=page.metadata)
 
     def fail(self, now_ms: int, duration_s: float) -> Batch:
@@ -137,7 +151,15 @@ class TargetSeries:
             rows.append(row)
             labels.append(series)
         every = len(rows) == len(page.labels)
-        return _Layout(page.labels, page.explicit, None if every else rows, labels, frozenset(timeless), duplicates)
+        return _Layout(
+            page.labels,
+            page.explicit,
+            None if every else rows,
+            labels,
+            frozenset(timeless),
+            duplicates,
+            Layout([*labels, *self._report]),
+        )
 
     def _series_of(self, parsed: Labels) -> Labels | None:
         """The series that a page's labels stand for, or None when the job drops it."""
@@ -183,7 +205,7 @@ def merge_labels(parsed: Labels, target: Labels, *, honor_labels: bool) -> dict[
 
 
 def _picked(column: list[T], rows: list[int] | None) -> list[T]:
-    return column.copy() if rows is None else [column[row] for row in rows]
+    return column if rows is None else [column[row] for row in rows]
 
 
 def _add_stale(samples: Samples, series: Iterable[Labels], now_ms: int) -> None:

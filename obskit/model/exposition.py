@@ -1,16 +1,19 @@
 """Metric pages: the Prometheus text format 0.0.4 and OpenMetrics 1.0, read into columns.
 
-A target's page hardly changes its layout from one scrape to the next, so an ExpositionParser keeps the Labels of every
-series text it has seen: a known line costs one split and one look-up. What is done with the samples is decided elsewhere.
+A target's page hardly changes its form from one scrape to the next, so an ExpositionParser keeps the form of the last
+one: where only values changed, they are all that is read. It also keeps the Labels of every series text it has seen: a
+known line costs one split and one look-up. What is done with the samples is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from itertools import compress
+from operator import not_
+from typing import Final, NamedTuple, Self
 
 from obskit.model.labels import NAME, Labels, is_metric_name
 from obskit.model.samples import MetricMeta, MetricType
@@ -52,7 +55,8 @@ class ExpositionError(ValueError):
 class Exposition:
     """One page as columns of one length, in page order, and what it says about its metric families.
 
-    `times_ms` is Unix milliseconds: the sample's own time where `explicit`, else the time of the scrape.
+    `times_ms` is Unix milliseconds: the sample's own time where `explicit`, else the time of the scrape. Pages of the
+    same form share the lists `labels` and `explicit`, which nobody may change.
     """
 
     labels: list[Labels]
@@ -79,6 +83,7 @@ class ExpositionParser:
         self._last_page: set[int] = set()
         self._comments: list[str] = []
         self._metadata: dict[str, MetricMeta] = {}
+        self._form: _Form | None = None
 
     def parse(self, body: bytes, content_type: str, *, now_ms: int) -> Exposition:
         """The samples of a page. ExpositionError names the first line that is wrong; nothing of a bad page counts.
@@ -87,9 +92,21 @@ class ExpositionParser:
         `le` and `quantile` written as floats (`1` becomes `1.0`), as Prometheus 3 does.
         """
         openmetrics = _is_openmetrics(content_type)
-        lines = _lines(body)
+        text = _text(body)
+        lines = text.split("\n")
+        length = len(text)
         if openmetrics:
-            lines = _before_eof(lines)
+            ending = _eof(lines)
+            length -= sum(map(len, lines[ending:])) + len(lines) - ending
+            del lines[ending:]
+        form = self._form
+        values = None if form is None else form.values_of(lines, length)
+        if form is None or values is None:
+            return self._read(lines, now_ms, openmetrics=openmetrics)
+        return Exposition(form.labels, [now_ms] * len(values), form.explicit, values, dict(self._metadata))
+
+    def _read(self, lines: list[str], now_ms: int, *, openmetrics: bool) -> Exposition:
+        self._form = None
         page = _Page(self._known, openmetrics=openmetrics)
         page.read(lines)
         values = _floats(page.values, lines)
@@ -98,6 +115,8 @@ class ExpositionParser:
         for index, t_ms in page.times.items():
             times[index], explicit[index] = t_ms, True
         self._forget(page.labels)
+        if values and not page.times and len(page.labels) == len(self._known):
+            self._form = _Form.of(lines, self._known, page, explicit)
         return Exposition(page.labels, times, explicit, values, self._describe(page.comments, lines))
 
     def _forget(self, labels: Sequence[Labels]) -> None:
@@ -115,6 +134,51 @@ class ExpositionParser:
             self._metadata = _metadata(comments, lines)
             self._comments = comments
         return dict(self._metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A page less its values: the texts of its series, and its other lines."""
+
+    is_sample: list[bool]
+    others: list[str]
+    series: list[str]
+    labels: list[Labels]
+    explicit: list[bool]
+    length: int
+    """Characters of all of it, ends of lines included."""
+
+    @classmethod
+    def of(cls, lines: list[str], known: Mapping[str, Labels], page: _Page, explicit: list[bool]) -> Self:
+        """The form of a page whose every sample is `series value`."""
+        text_of = {id(labels): text for text, labels in known.items()}
+        series = [text_of[id(labels)] for labels in page.labels]
+        is_sample = [bool(line) and not line.isspace() and not line.lstrip().startswith("#") for line in lines]
+        others = list(compress(lines, map(not_, is_sample)))
+        length = sum(map(len, others)) + sum(map(len, series)) + len(lines) - 1
+        return cls(is_sample, others, series, page.labels, explicit, length)
+
+    def values_of(self, lines: list[str], length: int) -> list[float] | None:
+        """The values of a page of so many characters, in the order of its samples; None when it has another form."""
+        if len(lines) != len(self.is_sample):
+            return None
+        samples = lines
+        if self.others:
+            if list(compress(lines, map(not_, self.is_sample))) != self.others:
+                return None
+            samples = list(compress(lines, self.is_sample))
+        values = list(map(str.removeprefix, samples, self.series))
+        joined = "\n".join(values)
+        # Each begins with the space behind its series; a line of another series is still whole, as the length tells.
+        even = joined.count(" ") == len(values) and joined.count("\n ") == len(values) - 1 and joined[0] == " "
+        if not even or len(joined) - (len(values) - 1) + self.length != length:
+            return None
+        if "_" in joined or not joined.isascii():  # left to be found with its place
+            return None
+        try:
+            return list(map(float, values))
+        except ValueError:
+            return None
 
 
 class _Page:
@@ -182,9 +246,9 @@ def _is_openmetrics(content_type: str) -> bool:
     return media_type == OPENMETRICS
 
 
-def _lines(body: bytes) -> list[str]:
+def _text(body: bytes) -> str:
     try:
-        return body.decode().split("\n")
+        return body.decode()
     except UnicodeDecodeError as error:
         number = body.count(b"\n", 0, error.start) + 1
         begin = body.rfind(b"\n", 0, error.start) + 1
@@ -192,14 +256,14 @@ def _lines(body: bytes) -> list[str]:
         raise ExpositionError("not UTF-8", number, text) from None
 
 
-def _before_eof(lines: list[str]) -> list[str]:
-    """The lines above `# EOF`, which an OpenMetrics page must end with: it shows that the page is whole."""
+def _eof(lines: list[str]) -> int:
+    """Which line is `# EOF`, with which an OpenMetrics page must end: it shows that the page is whole."""
     end = len(lines)
     while end and not lines[end - 1].strip():
         end -= 1
     if not end or lines[end - 1].rstrip("\r") != "# EOF":
         raise ExpositionError("the page does not end with # EOF", end, lines[end - 1] if end else "")
-    return lines[: end - 1]
+    return end - 1
 
 
 def _line_of_sample(lines: Iterable[str], index: int) -> int:
