@@ -88,7 +88,7 @@ def refuse_equal_series(block: Block) -> None:
     groups = block.sets.nameless().duplicates()
     if groups is None:
         return
-    alive: Bools = block.present.any(axis=1)
+    alive: Bools = np.logical_or.reduce(block.present, axis=1)
     if (np.add.reduceat(alive[groups.order], groups.starts, dtype=np.int64) > 1).any():
         raise QueryError(SAME_LABELSET)
 
