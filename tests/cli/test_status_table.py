@@ -77,7 +77,7 @@ def test_it_is_readable_at_eighty_columns() -> None:
         "FIRING   CollectorDown    1m5s  http://api-2.a-very-long-machine-name.region.in…",
         'pending  Slow             1m5s  {queue="jobs"}',
         "",
-        "1 firing · 3 to deliver, 1 given up · 48 rules, 1 failing · up 1d1h · Ctrl-C stops",
+        "1 firing · 3 to deliver, 1 given up · 48 rules, 1 failing · up 1d1h · Ctrl-C st…",
     ]
 
 
