@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import not_
+from sys import intern
 from typing import Final, NamedTuple, Self
 
 from obskit.model.labels import NAME, Labels, is_metric_name
@@ -80,7 +81,7 @@ class ExpositionParser:
 
     def __init__(self) -> None:
         self._known: dict[str, Labels] = {}
-        self._last_page: set[int] = set()
+        self._last_page: Sequence[Labels] = ()
         self._comments: list[str] = []
         self._metadata: dict[str, MetricMeta] = {}
         self._form: _Form | None = None
@@ -124,10 +125,9 @@ class ExpositionParser:
         known = self._known
         if len(labels) == len(known) == len(self._last_page):
             return  # the usual page: every series there, none new
-        seen = set(map(id, labels))
-        kept = seen | self._last_page
+        kept = {*map(id, labels), *map(id, self._last_page)}
         self._known = {text: known[text] for text in known if id(known[text]) in kept}
-        self._last_page = seen
+        self._last_page = labels
 
     def _describe(self, comments: list[str], lines: list[str]) -> dict[str, MetricMeta]:
         if comments != self._comments:
@@ -321,7 +321,7 @@ def _parse_sample(line: str, kind: MetricType) -> _Series:
     numeric = _FLOAT_LABELS.get(kind)
     if numeric and numeric in pairs:
         pairs[numeric] = _normal_float(pairs[numeric])
-    return _Series(line[: rest.start(1)].removesuffix(" "), Labels({**pairs, NAME: name}), rest[1], rest[2] or "")
+    return _Series(line[: rest.start(1)].removesuffix(" "), Labels({**pairs, NAME: intern(name)}), rest[1], rest[2] or "")
 
 
 def _parse_braces(line: str, position: int, pairs: dict[str, str]) -> int:
@@ -340,7 +340,7 @@ def _parse_braces(line: str, position: int, pairs: dict[str, str]) -> int:
         key, text = (name, _unescape(value)) if equals else (NAME, name)
         if key in pairs:
             raise ValueError(f"label {key} is there twice")
-        pairs[key] = text
+        pairs[intern(key)] = intern(text)
         position = pair.end()
         if mark == "}":
             return position
