@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import json
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,8 +54,8 @@ def page(series: list[tuple[str, dict[str, str]]], number: int) -> bytes:
     """The text of a scrape: every value is another one than that of the scrape before."""
     lines, last = [], ""
     for row, (name, labels) in enumerate(series):
-        if name != last and number < 0:
-            lines.append(f"# TYPE {name} counter")
+        if name != last:
+            lines.append(f"# TYPE {name} untyped")
         last = name
         inside = ",".join(f'{key}="{value}"' for key, value in labels.items())
         lines.append(f"{name}{{{inside}}} {row * 17 + number * (row % 13 + 1)}.{number % 10}")
@@ -71,6 +74,7 @@ def least(work: Callable[[], Any], times: int = 15) -> float:
 
 def rss_mb() -> float:
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # as obskit.watch.memory does
     return float(psutil.Process().memory_info().rss) / 1e6
 
 
@@ -118,12 +122,12 @@ async def scrapes(folder: Path, series: int) -> dict[str, float]:
     before = rss_mb()
     store = EmbeddedStore(Database.open(folder), clock, LIMITS)
     store.load()
-    lines = list(fleet(series))
+    subprocess.run([sys.executable, __file__, "--pages", str(folder), "--series", str(series)], check=True)
     parser, target = ExpositionParser(), TargetSeries(Labels({"job": "bench", "instance": "bench:9100"}), PageRules())
     took: dict[str, list[float]] = {"parse": [], "batch": [], "store": [], "scrape": []}
     for number in range(SCRAPES):
         clock.advance(INTERVAL_S)
-        body = page(lines, number)
+        body = (folder / str(number)).read_bytes()
         marks = [process_time()]
         exposition = parser.parse(body, "text/plain", now_ms=clock.now_ms())
         marks.append(process_time())
@@ -135,10 +139,18 @@ async def scrapes(folder: Path, series: int) -> dict[str, float]:
             took[station].append(marks[high] - marks[low])
     result = {f"{station}_us_per_sample": min(cpu[2:]) / series * 1e6 for station, cpu in took.items()}
     result["first_scrape_us_per_sample"] = took["scrape"][0] / series * 1e6
-    del body, exposition, batch, lines
+    del body, exposition, batch
     result["scrape_rss_mb"] = rss_mb() - before
+    result["rss_of_all_mb"] = rss_mb()
     await store.close()
     return result
+
+
+def write_pages(folder: Path, series: int) -> None:
+    """In a process of its own, as a target is: what it takes is not counted."""
+    lines = list(fleet(series))
+    for number in range(SCRAPES):
+        (folder / str(number)).write_bytes(page(lines, number))
 
 
 def main() -> None:
@@ -146,7 +158,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers there as well")
     parser.add_argument("--series", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--only", choices=["reads", "scrapes"])
+    parser.add_argument("--pages", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.pages:
+        write_pages(arguments.pages, arguments.series[0])
+        return
     result: dict[str, dict[str, float]] = {}
     parts = {"reads": reads, "scrapes": scrapes}
     for series in arguments.series:

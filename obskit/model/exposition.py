@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import not_
@@ -22,6 +22,7 @@ from obskit.model.samples import MetricMeta, MetricType
 OPENMETRICS: Final = "application/openmetrics-text"
 _TEXT_TYPES: Final = ("", "text/plain")
 _SHOWN: Final = 80
+_PIECE: Final = 1 << 17
 
 _BARE_NAME: Final = re.compile(r"[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)?[ \t]*")
 _PAIR: Final = re.compile(
@@ -93,21 +94,16 @@ class ExpositionParser:
         `le` and `quantile` written as floats (`1` becomes `1.0`), as Prometheus 3 does.
         """
         openmetrics = _is_openmetrics(content_type)
-        text = _text(body)
-        lines = text.split("\n")
-        length = len(text)
-        if openmetrics:
-            ending = _eof(lines)
-            length -= sum(map(len, lines[ending:])) + len(lines) - ending
-            del lines[ending:]
         form = self._form
-        values = None if form is None else form.values_of(lines, length)
+        values = None if form is None or form.openmetrics != openmetrics else form.values_of(body)
         if form is None or values is None:
-            return self._read(lines, now_ms, openmetrics=openmetrics)
+            return self._read(body, now_ms, openmetrics=openmetrics)
         return Exposition(form.labels, [now_ms] * len(values), form.explicit, values, dict(self._metadata))
 
-    def _read(self, lines: list[str], now_ms: int, *, openmetrics: bool) -> Exposition:
+    def _read(self, body: bytes, now_ms: int, *, openmetrics: bool) -> Exposition:
         self._form = None
+        every = _lines(body)
+        lines = every[: _eof(every)] if openmetrics else every
         page = _Page(self._known, openmetrics=openmetrics)
         page.read(lines)
         values = _floats(page.values, lines)
@@ -115,10 +111,11 @@ class ExpositionParser:
         explicit = [False] * len(values)
         for index, t_ms in page.times.items():
             times[index], explicit[index] = t_ms, True
+        metadata = self._describe(page.comments, lines)
         self._forget(page.labels)
         if values and not page.times and len(page.labels) == len(self._known):
-            self._form = _Form.of(lines, self._known, page, explicit)
-        return Exposition(page.labels, times, explicit, values, self._describe(page.comments, lines))
+            self._form = _Form.of(every, self._known, page, explicit)
+        return Exposition(page.labels, times, explicit, values, metadata)
 
     def _forget(self, labels: Sequence[Labels]) -> None:
         """Drop what neither this page nor the one before it had."""
@@ -140,45 +137,65 @@ class ExpositionParser:
 class _Form:
     """A page less its values: the texts of its series, and its other lines."""
 
-    is_sample: list[bool]
+    openmetrics: bool
+    is_sample: bytes
+    """A byte per line: 1 for a sample, 0 for any other."""
     others: list[str]
     series: list[str]
     labels: list[Labels]
     explicit: list[bool]
     length: int
-    """Characters of all of it, ends of lines included."""
+    """Characters of the series and the other lines."""
 
     @classmethod
     def of(cls, lines: list[str], known: Mapping[str, Labels], page: _Page, explicit: list[bool]) -> Self:
         """The form of a page whose every sample is `series value`."""
         text_of = {id(labels): text for text, labels in known.items()}
         series = [text_of[id(labels)] for labels in page.labels]
-        is_sample = [bool(line) and not line.isspace() and not line.lstrip().startswith("#") for line in lines]
+        is_sample = bytes(bool(line) and not line.isspace() and not line.lstrip().startswith("#") for line in lines)
         others = list(compress(lines, map(not_, is_sample)))
-        length = sum(map(len, others)) + sum(map(len, series)) + len(lines) - 1
-        return cls(is_sample, others, series, page.labels, explicit, length)
+        length = sum(map(len, others)) + sum(map(len, series))
+        return cls(page.openmetrics, is_sample, others, series, page.labels, explicit, length)
 
-    def values_of(self, lines: list[str], length: int) -> list[float] | None:
-        """The values of a page of so many characters, in the order of its samples; None when it has another form."""
-        if len(lines) != len(self.is_sample):
-            return None
-        samples = lines
-        if self.others:
-            if list(compress(lines, map(not_, self.is_sample))) != self.others:
-                return None
-            samples = list(compress(lines, self.is_sample))
-        values = list(map(str.removeprefix, samples, self.series))
-        joined = "\n".join(values)
-        # Each begins with the space behind its series; a line of another series is still whole, as the length tells.
-        even = joined.count(" ") == len(values) and joined.count("\n ") == len(values) - 1 and joined[0] == " "
-        if not even or len(joined) - (len(values) - 1) + self.length != length:
-            return None
-        if "_" in joined or not joined.isascii():  # left to be found with its place
-            return None
+    def values_of(self, body: bytes) -> list[float] | None:
+        """The values of a page, in the order of its samples; None when it has another form, or is wrong somewhere."""
+        values: list[float] = []
+        others: list[str] = []
+        done = left = 0
         try:
-            return list(map(float, values))
+            for text in _pieces(body):
+                lines = text.split("\n")
+                which = self.is_sample[done : done + len(lines)]
+                done += len(lines)
+                if 0 in which:
+                    others += compress(lines, map(not_, which))
+                    lines = list(compress(lines, which))
+                numbers = list(map(str.removeprefix, lines, self.series[len(values) : len(values) + len(lines)]))
+                left += len(text) - len(which) + 1 - len(joined := "\n".join(numbers)) + max(len(numbers) - 1, 0)
+                if not _are_even(joined, len(numbers)):
+                    return None
+                values += map(float, numbers)
         except ValueError:
             return None
+        # A line of another series was left whole: then less was taken away than the form has.
+        return values if done == len(self.is_sample) and left == self.length and others == self.others else None
+
+
+def _are_even(joined: str, count: int) -> bool:
+    """Whether each of the values begins with the one space behind its series, and none is a number to Python alone."""
+    if not count:
+        return True
+    spaces = joined[0] == " " and joined.count("\n ") == count - 1 and joined.count(" ") == count
+    return spaces and "_" not in joined and joined.isascii()
+
+
+def _pieces(body: bytes) -> Iterator[str]:
+    """The page in pieces of whole lines, so that one of many megabytes does not take a multiple of that."""
+    begin = 0
+    while (end := body.find(b"\n", begin + _PIECE)) >= 0:
+        yield body[begin:end].decode()
+        begin = end + 1
+    yield body[begin:].decode()
 
 
 class _Page:
@@ -217,11 +234,11 @@ class _Page:
         sample = line.partition(" # ")[0]
         text, _, time = sample.rpartition(" ")
         labels = self.known.get(text)
-        if labels is not None:
+        if labels is not None and time:
             return _Series(text, labels, time, "")
         text, _, value = text.rpartition(" ")
         labels = self.known.get(text)
-        if labels is not None:
+        if labels is not None and value and time:  # else there are more spaces than one
             return _Series(text, labels, value, time)
         return _parse_sample(line, self._current_type())
 
@@ -246,9 +263,9 @@ def _is_openmetrics(content_type: str) -> bool:
     return media_type == OPENMETRICS
 
 
-def _text(body: bytes) -> str:
+def _lines(body: bytes) -> list[str]:
     try:
-        return body.decode()
+        return body.decode().split("\n")
     except UnicodeDecodeError as error:
         number = body.count(b"\n", 0, error.start) + 1
         begin = body.rfind(b"\n", 0, error.start) + 1
@@ -321,7 +338,9 @@ def _parse_sample(line: str, kind: MetricType) -> _Series:
     numeric = _FLOAT_LABELS.get(kind)
     if numeric and numeric in pairs:
         pairs[numeric] = _normal_float(pairs[numeric])
-    return _Series(line[: rest.start(1)].removesuffix(" "), Labels({**pairs, NAME: intern(name)}), rest[1], rest[2] or "")
+    return _Series(
+        line[: rest.start(1)].removesuffix(" "), Labels({**pairs, NAME: intern(name)}), rest[1], rest[2] or ""
+    )
 
 
 def _parse_braces(line: str, position: int, pairs: dict[str, str]) -> int:

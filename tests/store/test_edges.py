@@ -93,9 +93,9 @@ def check(head: MetricHead, matchers: Sequence[Matcher], start_ms: int, end_ms: 
     newest = head.newest(matchers, start_ms, end_ms)
     assert newest is not None
     last = {labels: points[-1] for labels, points in series_of(head, matchers, start_ms, end_ms)}
-    assert [(labels, t, bits(v)) for labels, t, v in zip(newest[0], *(c.tolist() for c in newest[1:]), strict=True)] == [
-        (labels, t, bits(v)) for labels, (t, v) in last.items() if not is_stale(v)
-    ]
+    assert [
+        (labels, t, bits(v)) for labels, t, v in zip(newest[0], *(c.tolist() for c in newest[1:]), strict=True)
+    ] == [(labels, t, bits(v)) for labels, (t, v) in last.items() if not is_stale(v)]
 
 
 VALUES = st.one_of(st.integers(0, 9).map(float), st.sampled_from([STALE_NAN, math.nan, math.inf, 1e15, -0.0]))
@@ -112,7 +112,12 @@ STEPS = st.lists(
     max_size=40,
 )
 WINDOWS = st.lists(st.tuples(st.integers(0, 300), st.integers(-60, 200)), min_size=1, max_size=4)
-CHOSEN = [named("m0"), named("m1"), (Matcher("n", MatchOp.REGEX, "[1-4]"),), (*named("m0"), Matcher("n", MatchOp.NOT_EQUAL, "2"))]
+CHOSEN = [
+    named("m0"),
+    named("m1"),
+    (Matcher("n", MatchOp.REGEX, "[1-4]"),),
+    (*named("m0"), Matcher("n", MatchOp.NOT_EQUAL, "2")),
+]
 
 
 @given(STEPS, WINDOWS)
