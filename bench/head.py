@@ -23,7 +23,6 @@ from time import perf_counter, process_time
 from typing import Any
 
 import psutil
-from obskit_collectors.prometheus_series import PageRules, TargetSeries
 
 from obskit.model.exposition import ExpositionParser
 from obskit.model.labels import NAME, Labels
@@ -32,6 +31,7 @@ from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore, StoreSettings
 from obskit.store.interface import Batch, Samples
 from obskit.testing.clock import FakeClock
+from obskit_collectors.prometheus_series import PageRules, TargetSeries
 
 INTERVAL_S, SCRAPES, TARGET, WINDOW_MS = 15, 20, 1_000, 300_000
 LIMITS = StoreSettings(max_series=200_000)
@@ -122,7 +122,9 @@ async def scrapes(folder: Path, series: int) -> dict[str, float]:
     before = rss_mb()
     store = EmbeddedStore(Database.open(folder), clock, LIMITS)
     store.load()
-    subprocess.run([sys.executable, __file__, "--pages", str(folder), "--series", str(series)], check=True)
+    await asyncio.to_thread(
+        subprocess.run, [sys.executable, __file__, "--pages", str(folder), "--series", str(series)], check=True
+    )
     parser, target = ExpositionParser(), TargetSeries(Labels({"job": "bench", "instance": "bench:9100"}), PageRules())
     took: dict[str, list[float]] = {"parse": [], "batch": [], "store": [], "scrape": []}
     for number in range(SCRAPES):

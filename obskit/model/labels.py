@@ -87,8 +87,8 @@ class Labels(Mapping[str, str]):
     def _some(self, names: list[str]) -> Labels:
         some = Labels.__new__(Labels)
         shape = tuple(names)
-        some._places = _shapes.get(shape) or _shape_of(shape)
-        some._values = tuple([self._values[self._places[name]] for name in names])
+        some._places = _shapes.get(shape) or _shape_of(shape)  # noqa: SLF001 - one of our own
+        some._values = tuple([self._values[self._places[name]] for name in names])  # noqa: SLF001 - as above
         return some
 
     def fingerprint(self) -> str:

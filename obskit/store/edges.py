@@ -39,7 +39,8 @@ class EdgeColumns:
         whole, real = np.int64, np.float64
         types = (whole, whole, real, whole, real, whole, real, real)
         piece = np.empty((len(types), size), np.int64)
-        return cls(*(row.view(kind) for row, kind in zip(piece, types, strict=True)))
+        columns: Iterator[NDArray[Any]] = (row.view(kind) for row, kind in zip(piece, types, strict=True))
+        return cls(*columns)
 
     def columns(self) -> Iterator[NDArray[Any]]:
         """Each of them, in this order."""
@@ -122,7 +123,7 @@ def _edges_of_samples(samples: Gathered) -> EdgeColumns:
         owner, times, values = owner[real], times[real], values[real]
         counts = np.bincount(owner, minlength=len(counts))
     dropped = np.flatnonzero((values[1:] < values[:-1]) & (owner[1:] == owner[:-1]))
-    resets = np.bincount(owner[dropped], values[dropped], minlength=len(counts))
+    resets = np.bincount(owner[dropped], values[dropped], minlength=len(counts)).astype(np.float64)
     if not len(values):  # something to take from, for rows that are not looked at
         times, values = np.zeros(1, np.int64), np.zeros(1)
     ends = np.cumsum(counts)

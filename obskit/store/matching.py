@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class LabelColumn:
         self._code_of: dict[str, int] = {}
         self._values: list[str] = []
 
-    def extend(self, labels: Sequence[Labels | None], slots: Slots) -> None:
+    def extend(self, labels: Sequence[Any], slots: Slots) -> None:
         """Read the label of the series that came since the last time; `slots` are all of them."""
         fresh = slots[len(self._codes) :]
         if not len(fresh):
@@ -79,7 +79,7 @@ class LabelColumn:
         name, code_of = self._name, self._code_of
         codes = []
         for slot in fresh.tolist():
-            value = labels[slot].get(name)  # type: ignore[union-attr]  # a published slot has labels
+            value = labels[slot].get(name)
             code = code_of.get(value)
             if code is None:
                 code = code_of[value] = len(self._values)

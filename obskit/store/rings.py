@@ -59,12 +59,12 @@ class Rings:
         """Where lanes begin, by group and row; 0 where a group has no lane for a row yet."""
         self._table_used = 1
         self._rows = np.zeros(0, np.int32)
-        """Per group: the rows it has in the table, from `_begin` of its slots on."""
-        self._begin = np.zeros(0, np.int32)
-        self._next = np.zeros(0, np.int32)
-        self._length = np.zeros(0, np.int32)
-        self._held = np.zeros(0, np.int32)
-        self._lane_place = np.zeros(0, np.int64)
+        """Per group: the rows it has in the table, from `begin` of its slots on."""
+        self.begin = np.zeros(0, np.int32)
+        self.next_row = np.zeros(0, np.int32)
+        self.length = np.zeros(0, np.int32)
+        self.held = np.zeros(0, np.int32)
+        self.lane_place = np.zeros(0, np.int64)
         self.newest_ms = np.zeros(0, np.int64)
         """Per slot: the time of its last sample, or NEVER."""
         self.newest = np.zeros(0, np.float64)
@@ -78,17 +78,17 @@ class Rings:
     @property
     def size(self) -> int:
         """How many slots there is room for."""
-        return len(self._next)
+        return len(self.next_row)
 
     def ensure(self, slots: int) -> None:
         """Make room for this many slots."""
-        have = len(self._next)
+        have = len(self.next_row)
         if slots <= have:
             return
         more = -(-max(slots, have + have // 4) // LANE) * LANE - have
         self._rows = np.pad(self._rows, (0, more // LANE))
-        self._lane_place = np.arange(have + more) & (LANE - 1)
-        for name in ("_begin", "_next", "_length", "_held"):
+        self.lane_place = np.arange(have + more) & (LANE - 1)
+        for name in ("begin", "next_row", "length", "held"):
             setattr(self, name, np.pad(getattr(self, name), (0, more)))
         for name in ("newest_ms", "previous_ms", "uneven_ms", "cut_ms"):
             setattr(self, name, np.pad(getattr(self, name), (0, more), constant_values=NEVER))
@@ -98,28 +98,28 @@ class Rings:
     def write(self, slots: Slots, times_ms: Times, values: Values) -> None:
         """One sample to each of these slots, which are distinct; each newer than what its slot holds."""
         offsets = self._offsets(times_ms)
-        full = self._held.take(slots) == self._length.take(slots)
+        full = self.held.take(slots) == self.length.take(slots)
         if full.any():
             self._make_room(slots if full.all() else slots[full])
-        rows = self._next.take(slots)
-        rows[rows == self._length.take(slots)] = 0
+        rows = self.next_row.take(slots)
+        rows[rows == self.length.take(slots)] = 0
         places = self._places(slots, rows)
         self.lanes.times[places] = offsets
         self.lanes.values[places] = values
-        self._next[slots] = rows + 1
-        self._held[slots] += 1
+        self.next_row[slots] = rows + 1
+        self.held[slots] += 1
         self._note(slots, times_ms, values)
 
     def clear(self, slots: Slots) -> None:
         """Forget everything these slots hold; the lanes of groups that hold nothing any more are given back."""
-        for column in (self._next, self._length, self._held):
+        for column in (self.next_row, self.length, self.held):
             column[slots] = 0
         for times in (self.newest_ms, self.previous_ms, self.uneven_ms):
             times[slots] = NEVER
         self.newest[slots] = self.previous[slots] = np.nan
         groups = distinct(slots // LANE)
-        for group in groups[~self._length.reshape(-1, LANE)[groups].any(axis=1)].tolist():
-            begin = self._begin[group * LANE]
+        for group in groups[~self.length.reshape(-1, LANE)[groups].any(axis=1)].tolist():
+            begin = self.begin[group * LANE]
             lanes = self._table[begin : begin + self._rows[group]]
             self.lanes.give_back(lanes[lanes != 0])
             lanes[:] = 0
@@ -154,8 +154,8 @@ class Rings:
     def _read(self, slots: Slots, after: Counts, counts: NDArray[np.int64]) -> Gathered:
         """`counts` samples of each slot in order of time, from the one of age `after - 1` on."""
         # Of one piece of memory, as in edges.py: fresh pages are expensive.
-        times, values = np.empty((2, int(counts.sum())), np.int64)
-        values = values.view(np.float64)
+        times, bits = np.empty((2, int(counts.sum())), np.int64)
+        values: Values = bits.view(np.float64)
         done = 0
         for low, high in _slices(counts):
             places = self.ages(slots[low:high]).run(after[low:high], counts[low:high])
@@ -189,33 +189,33 @@ class Rings:
 
     def _make_room(self, slots: Slots) -> None:
         """Full rings let go of their oldest sample when nobody wants it, or grow."""
-        length = self._length.take(slots)
+        length = self.length.take(slots)
         oldest = self.times_at(self.ages(slots).places(np.maximum(length - 1, 0)))
         unwanted = (length > 0) & (oldest <= self.cut_ms.take(slots))
-        self._held[slots[unwanted]] -= 1
+        self.held[slots[unwanted]] -= 1
         growing = slots[~unwanted]
         if not len(growing):
             return
-        turned = self._next.take(growing) != self._length.take(growing)
+        turned = self.next_row.take(growing) != self.length.take(growing)
         if turned.any():
             self._straighten(growing[turned])
-        length = self._length.take(growing)
+        length = self.length.take(growing)
         length += np.where(turned, np.maximum(_STEP, length // 4), _STEP).astype(np.int32)
-        self._length[growing] = length
+        self.length[growing] = length
         self._ensure_rows(growing, length)
 
     def _straighten(self, slots: Slots) -> None:
         """Put full rings in the order of time, so that they can grow at their end. Rare: a series came more often."""
-        length = self._length.take(slots).astype(np.int64)
+        length = self.length.take(slots).astype(np.int64)
         for low, high in _slices(length):
             part, counts = slots[low:high], length[low:high]
             ages = self.ages(part)
             places = ages.run(ages.held, counts)
             times, values = self.lanes.times.take(places), self.lanes.values.take(places)
-            self._next[part] = 0
+            self.next_row[part] = 0
             places = self.ages(part).run(np.zeros(len(part), np.int32), counts)
             self.lanes.times[places], self.lanes.values[places] = times, values
-            self._next[part] = counts
+            self.next_row[part] = counts
 
     def _ensure_rows(self, slots: Slots, length: Counts) -> None:
         """Room in the table for rings of this length: a group that has too little moves to the table's end."""
@@ -227,23 +227,23 @@ class Rings:
         np.maximum.at(needed, groups[short], length[short].astype(np.int64))
         for group in np.flatnonzero(needed).tolist():
             rows = max(int(needed[group]), 2 * int(self._rows[group]))
-            begin, had = int(self._begin[group * LANE]), int(self._rows[group])
+            begin, had = int(self.begin[group * LANE]), int(self._rows[group])
             end = self._table_used + rows
             if end > len(self._table):
                 self._table = np.pad(self._table, (0, max(end, 2 * len(self._table)) - len(self._table)))
             self._table[self._table_used : self._table_used + had] = self._table[begin : begin + had]
-            self._begin[group * LANE : (group + 1) * LANE] = self._table_used
+            self.begin[group * LANE : (group + 1) * LANE] = self._table_used
             self._rows[group] = rows
             self._table_used = end
 
     def _places(self, slots: Slots, rows: Counts) -> NDArray[np.int64]:
-        at = np.add(self._begin.take(slots), rows, dtype=np.int64)
+        at = np.add(self.begin.take(slots), rows, dtype=np.int64)
         lanes = self._table.take(at)
         if not lanes.all():
             missing = distinct(at[lanes == 0])
             self._table[missing] = self.lanes.take(len(missing))
             lanes = self._table.take(at)
-        return lanes + self._lane_place.take(slots)
+        return lanes + self.lane_place.take(slots)
 
 
 class Ages:
@@ -252,11 +252,11 @@ class Ages:
     def __init__(self, rings: Rings, which: Which) -> None:
         self._rings = rings
         self._which = which
-        self._begin = of(rings._begin, which)
-        self._next = of(rings._next, which)
-        self._length = of(rings._length, which)
-        self._lane_place = of(rings._lane_place, which)
-        self.held = of(rings._held, which)
+        self._begin = of(rings.begin, which)
+        self._next = of(rings.next_row, which)
+        self._length = of(rings.length, which)
+        self._lane_place = of(rings.lane_place, which)
+        self.held = of(rings.held, which)
 
     def part(self, rows: NDArray[np.int64]) -> Ages:
         """The same for some of the slots."""
@@ -302,7 +302,7 @@ class Ages:
             low = np.where(too_few[wrong], count[wrong] + 1, 0).astype(np.int32)
             high = np.where(too_few[wrong], held[wrong], count[wrong] - 1).astype(np.int32)
             ages = self.part(wrong)
-            count[wrong] = better = ages._search(limit, low, high)
+            count[wrong] = better = ages.search(limit, low, high)
             first[wrong] = ages.places(np.maximum(better - 1, 0))
         return count, first
 
@@ -310,9 +310,10 @@ class Ages:
         newest_ms = of(self._rings.newest_ms, self._which)
         step = np.maximum(newest_ms - of(self._rings.previous_ms, self._which), 1)
         # An empty slot's NEVER makes any number of this: it is cut down to what is held.
-        return np.clip(np.ceil((newest_ms - np.float64(t_ms)) / step), 0, self.held).astype(np.int32)
+        guess: Counts = np.clip(np.ceil((newest_ms - np.float64(t_ms)) / step), 0, self.held).astype(np.int32)
+        return guess
 
-    def _search(self, limit: int, low: Counts, high: Counts) -> Counts:
+    def search(self, limit: int, low: Counts, high: Counts) -> Counts:
         times = self._rings.lanes.times
         while (low < high).any():
             middle = (low + high) >> 1

@@ -66,10 +66,11 @@ def split(ordered: Round) -> list[Round]:
     return [by_rank.take(np.arange(low, high)) for low, high in zip([0, *edges[:-1]], edges, strict=True)]
 
 
-def distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def distinct(numbers: NDArray[Any]) -> NDArray[Any]:
     """Each of them once, ascending. (Without options np.unique loads numpy's masked arrays, 1.3 MB, only to ask.)"""
     ordered = np.sort(numbers)
-    return ordered[np.diff(ordered, prepend=-1) != 0]
+    first: NDArray[np.bool_] = np.diff(ordered, prepend=-1) != 0
+    return ordered[first]
 
 
 def bits_of(values: Values) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,8 @@ class SeriesIndex:
         """Per slot: the number of its metric, or -1 where the slot is free."""
         self.metrics: dict[str, Metric] = {}
         self._slot_of: dict[Labels, int] = {}
-        self._labels: list[Labels | None] = []
+        self._labels: list[Any] = []
+        """Per slot: its Labels, or None where the slot is free."""
         self._free: dict[int, list[int]] = {}
         self._room_of_group: list[int] = []
         self._fresh: list[int] = []
@@ -94,8 +95,7 @@ class SeriesIndex:
 
     def labels_of(self, slot: int) -> Labels:
         """The labels of a slot in use."""
-        labels = self._labels[slot]
-        assert labels is not None
+        labels: Labels = self._labels[slot]
         return labels
 
     def names_of(self, slots: Slots) -> frozenset[str]:

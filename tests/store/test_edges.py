@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,7 @@ def naive_edges(head: MetricHead, matchers: Sequence[Matcher], start_ms: int, en
     for labels, points in series_of(head, matchers, start_ms, end_ms):
         real = [point for point in points if not is_stale(point[1])]
         if real:
-            resets = math.fsum(a for (_, a), (_, b) in zip(real, real[1:], strict=False) if b < a)
+            resets = math.fsum(a for (_, a), (_, b) in itertools.pairwise(real) if b < a)
             found[labels] = (len(real), *real[0], *real[max(-2, -len(real))], *real[-1], resets)
     return found
 
