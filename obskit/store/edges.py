@@ -7,8 +7,8 @@ others every sample in the window is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,14 @@ class EdgeColumns:
 
     def columns(self) -> Iterator[NDArray[Any]]:
         """Each of them, in this order."""
-        return (getattr(self, name) for name in _COLUMNS)
+        yield self.count
+        yield self.first_ms
+        yield self.first
+        yield self.previous_ms
+        yield self.previous
+        yield self.last_ms
+        yield self.last
+        yield self.resets
 
     def having(self, mask: NDArray[np.bool_]) -> EdgeColumns:
         """The rows of the mask."""
@@ -54,29 +61,44 @@ class EdgeColumns:
         return fewer
 
 
-_COLUMNS: Final = tuple(field.name for field in fields(EdgeColumns))
-
-
 def edges_of(
     rings: Rings, blocks: Sequence[Block], start_ms: int, end_ms: int, guess: Counts | None
 ) -> tuple[EdgeColumns, Counts]:
     """The edges of `start_ms < t <= end_ms`, and what to give as `guess` next time for a window of this length."""
+    if len(blocks) == 1:
+        return _edges_of_block(rings, blocks[0], start_ms, end_ms, guess)
     size = blocks[-1].rows.stop if blocks else 0
     found, after = EdgeColumns.empty(size), np.empty(size, np.int32)
     for block in blocks:
-        rows, which = block.rows, block.which
-        guessed = None if guess is None else guess[rows]
-        count, first = rings.ages(which).first_after(start_ms, guessed)
-        after[rows] = count
-        _fill(found, rings, block, count, first)
-        uneven = (found.last_ms[rows] > end_ms) | (of(rings.uneven_ms, which) > start_ms)
-        uneven &= count > 0
-        if uneven.any():
-            few = np.flatnonzero(uneven)
-            closer = _edges_of_samples(rings.gather(block.slots[few], start_ms, end_ms))
-            few += rows.start
-            for column, better in zip(found.columns(), closer.columns(), strict=True):
-                column[few] = better
+        rows = block.rows
+        part, after[rows] = _edges_of_block(rings, block, start_ms, end_ms, None if guess is None else guess[rows])
+        for column, piece in zip(found.columns(), part.columns(), strict=True):
+            column[rows] = piece
+    return found, after
+
+
+def _edges_of_block(
+    rings: Rings, block: Block, start_ms: int, end_ms: int, guess: Counts | None
+) -> tuple[EdgeColumns, Counts]:
+    slots, which = block.slots, block.which
+    after, first = rings.ages(which).first_after(start_ms, guess)
+    last_ms, last = rings.newest_ms.take(slots), rings.newest.take(slots)
+    single = after == 1
+    found = EdgeColumns(
+        after.astype(np.int64),
+        rings.times_at(first),
+        rings.lanes.values.take(first),
+        np.where(single, last_ms, of(rings.previous_ms, which)),
+        np.where(single, last, of(rings.previous, which)),
+        last_ms,
+        last,
+        np.zeros(len(slots)),
+    )
+    uneven = np.flatnonzero(((last_ms > end_ms) | (of(rings.uneven_ms, which) > start_ms)) & (after > 0))
+    if len(uneven):
+        closer = _edges_of_samples(rings.gather(slots[uneven], start_ms, end_ms))
+        for column, better in zip(found.columns(), closer.columns(), strict=True):
+            column[uneven] = better
     return found, after
 
 
@@ -98,21 +120,6 @@ def newest_of(
         having[rows] = (times[rows] > start_ms) & (times[rows] <= end_ms)
     having &= bits_of(values) != STALE_NAN_BITS
     return having, times, values
-
-
-def _fill(found: EdgeColumns, rings: Rings, block: Block, count: Counts, first: NDArray[np.int64]) -> None:
-    """The edges of even series: what is newest is in the window."""
-    rows, which = block.rows, block.which
-    found.count[rows] = count
-    found.first_ms[rows] = rings.times_at(first)
-    found.first[rows] = rings.lanes.values.take(first)
-    found.previous_ms[rows], found.previous[rows] = of(rings.previous_ms, which), of(rings.previous, which)
-    found.last_ms[rows], found.last[rows] = of(rings.newest_ms, which), of(rings.newest, which)
-    found.resets[rows] = 0.0
-    single = count == 1
-    if single.any():
-        found.previous_ms[rows][single] = found.last_ms[rows][single]
-        found.previous[rows][single] = found.last[rows][single]
 
 
 def _edges_of_samples(samples: Gathered) -> EdgeColumns:

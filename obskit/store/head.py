@@ -108,16 +108,16 @@ class MetricHead:
             telemetry.SERIES.set(len(self._index))
 
     def restore(self, labels_of_id: Mapping[int, Labels], samples: Round) -> None:
-        """Replay samples whose `slots` are ids on disk. What is out of order or doubled is left out."""
+        """Replay samples whose `slots` are ids on disk. What is out of order or doubled is left out.
+
+        `labels_of_id` has those that no call before this one had.
+        """
         if not len(samples.slots):
             return
         with self._lock:
-            slot_of_id = {series_id: self._slot(labels) for series_id, labels in labels_of_id.items()}
-            self._index.register({slot: series_id for series_id, slot in slot_of_id.items()})
+            self._index.register({self._slot(labels): series_id for series_id, labels in labels_of_id.items()})
             self._index.publish()
-            # With an index, which is wanted: without one numpy would load its masked arrays.
-            ids, places = np.unique(samples.slots, return_inverse=True)
-            slots = np.array([slot_of_id[series_id] for series_id in ids.tolist()], np.int64)[places]
+            slots = self._index.slots_of_ids(samples.slots)
             forward = self._forward(Round(slots, samples.times_ms, samples.values), self._known_of(slots), Counter())
             for part in forward.rounds:
                 self._rings.write(*part)

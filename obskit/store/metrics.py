@@ -124,14 +124,14 @@ class MetricStore:
         """Fill memory from the head rows. Readers go on with the old memory until the new one is complete."""
         head = self.head.successor(now_ms, disk.folded_until(connection, now_ms))
         shared: dict[str, str] = {}
-        labels: dict[int, Labels] = {}
+        known: set[int] = set()
         missing: set[int] = set()
         for samples in disk.head_rows(connection, now_ms - head.longest_window_ms, now_ms + _SKEW_MS):
-            ids: set[int] = set(samples.slots.tolist())
-            labels |= disk.labels_of(connection, sorted(ids - labels.keys() - missing), shared)
-            missing |= ids - labels.keys()
-            known = samples.take(~np.isin(samples.slots, list(missing))) if missing else samples
-            head.restore({number: labels[number] for number in ids - missing}, known)
+            fresh: set[int] = set(samples.slots.tolist()) - known - missing
+            labels = disk.labels_of(connection, sorted(fresh), shared)
+            known |= labels.keys()
+            missing |= fresh - labels.keys()
+            head.restore(labels, samples.take(~np.isin(samples.slots, list(missing))) if missing else samples)
         self.head = head
 
     def live_ids(self) -> set[int]:

@@ -72,6 +72,13 @@ class SeriesIndex:
         """Their slots; -1 where a series is not known."""
         return np.fromiter(map(self._slot_of.get, labels, itertools.repeat(-1)), np.int64, len(labels))
 
+    def slots_of_ids(self, ids: NDArray[np.int64]) -> Slots:
+        """Slots of series by their ids on disk, which are all known."""
+        used = np.flatnonzero(self.ids)
+        slot_of = np.zeros(int(self.ids.max(initial=0)) + 1, np.int64)
+        slot_of[self.ids.take(used)] = used
+        return slot_of.take(ids)
+
     def knows(self, labels: Labels) -> bool:
         """Whether the series has a slot."""
         return labels in self._slot_of
