@@ -101,7 +101,9 @@ class ExpositionParser:
         return Exposition(form.labels, [now_ms] * len(values), form.explicit, values, dict(self._metadata))
 
     def _read(self, body: bytes, now_ms: int, *, openmetrics: bool) -> Exposition:
-        self._form = None
+        if self._form is not None:
+            self._known = dict(zip(self._form.series, self._form.labels, strict=True))
+            self._form = None
         every = _lines(body)
         lines = every[: _eof(every)] if openmetrics else every
         page = _Page(self._known, openmetrics=openmetrics)
@@ -115,6 +117,7 @@ class ExpositionParser:
         self._forget(page.labels)
         if values and not page.times and len(page.labels) == len(self._known):
             self._form = _Form.of(every, self._known, page, explicit)
+            self._known = {}  # the form has it all, in less memory
         return Exposition(page.labels, times, explicit, values, metadata)
 
     def _forget(self, labels: Sequence[Labels]) -> None:

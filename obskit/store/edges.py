@@ -94,7 +94,7 @@ def _edges_of_block(
         last,
         np.zeros(len(slots)),
     )
-    uneven = np.flatnonzero(((last_ms > end_ms) | (of(rings.uneven_ms, which) > start_ms)) & (after > 0))
+    uneven = (((last_ms > end_ms) | (of(rings.uneven_ms, which) > start_ms)) & (after > 0)).nonzero()[0]
     if len(uneven):
         closer = _edges_of_samples(rings.gather(slots[uneven], start_ms, end_ms))
         for column, better in zip(found.columns(), closer.columns(), strict=True):

@@ -297,7 +297,7 @@ class Ages:
         first = self.places(np.maximum(count - 1, 0))
         too_many = (times.take(first) <= limit) & (count > 0)
         too_few = (times.take(self.places(np.minimum(count, held - 1))) > limit) & (count < held)
-        wrong = np.flatnonzero(too_many | too_few)
+        wrong = (too_many | too_few).nonzero()[0]
         if len(wrong):
             low = np.where(too_few[wrong], count[wrong] + 1, 0).astype(np.int32)
             high = np.where(too_few[wrong], held[wrong], count[wrong] - 1).astype(np.int32)
