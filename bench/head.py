@@ -24,7 +24,6 @@ from typing import Any
 
 import psutil
 
-from obskit.model.exposition import ExpositionParser
 from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.store.database import Database
@@ -125,13 +124,13 @@ async def scrapes(folder: Path, series: int) -> dict[str, float]:
     await asyncio.to_thread(
         subprocess.run, [sys.executable, __file__, "--pages", str(folder), "--series", str(series)], check=True
     )
-    parser, target = ExpositionParser(), TargetSeries(Labels({"job": "bench", "instance": "bench:9100"}), PageRules())
+    target = TargetSeries(Labels({"job": "bench", "instance": "bench:9100"}), PageRules())
     took: dict[str, list[float]] = {"parse": [], "batch": [], "store": [], "scrape": []}
     for number in range(SCRAPES):
         clock.advance(INTERVAL_S)
         body = (folder / str(number)).read_bytes()
         marks = [process_time()]
-        exposition = parser.parse(body, "text/plain", now_ms=clock.now_ms())
+        exposition = target.parser.parse(body, "text/plain", now_ms=clock.now_ms())
         marks.append(process_time())
         batch = target.read(exposition, clock.now_ms(), 0.1)
         marks.append(process_time())
