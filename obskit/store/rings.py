@@ -300,10 +300,12 @@ class Ages:
         too_few = (times.take(self.places(np.minimum(count, held - 1))) > limit) & (count < held)
         wrong = (too_many | too_few).nonzero()[0]
         if len(wrong):
-            low = np.where(too_few[wrong], count[wrong] + 1, 0).astype(np.int32)
-            high = np.where(too_few[wrong], held[wrong], count[wrong] - 1).astype(np.int32)
+            more = too_few[wrong]
+            low = np.where(more, count[wrong] + 1, 0).astype(np.int32)
+            high = np.where(more, held[wrong], count[wrong] - 1).astype(np.int32)
             ages = self.part(wrong)
-            count[wrong] = better = ages.search(limit, low, high)
+            # Mostly it is one more, or one less: that is tried first.
+            count[wrong] = better = ages.search(limit, low, high, np.where(more, low, high - 1))
             first[wrong] = ages.places(np.maximum(better - 1, 0))
         return count, first
 
@@ -314,12 +316,14 @@ class Ages:
         guess: Counts = np.clip(np.ceil((newest_ms - np.float64(t_ms)) / step), 0, self.held).astype(np.int32)
         return guess
 
-    def search(self, limit: int, low: Counts, high: Counts) -> Counts:
+    def search(self, limit: int, low: Counts, high: Counts, middle: Counts) -> Counts:
+        """How many samples are newer than an offset: at least `low`, at most `high`; look at `middle` first."""
         times = self._rings.lanes.times
-        while (low < high).any():
+        while (searched := low < high).any():
+            newer = times.take(self.places(np.maximum(middle, 0))) > limit
+            low = np.where(searched & newer, middle + 1, low)
+            high = np.where(searched & ~newer, middle, high)
             middle = (low + high) >> 1
-            newer = (times.take(self.places(middle)) > limit) & (low < high)
-            low, high = np.where(newer, middle + 1, low), np.where(newer, high, middle)
         return low
 
 
