@@ -17,18 +17,9 @@ from obskit.model.alerts import AlertState, ResolveReason, Transition, Transitio
 from obskit.model.labels import Labels
 from obskit.model.results import Element
 from obskit.rules import ledger
+from obskit.rules.expansion import Surroundings, generator_url
 from obskit.rules.groups import AlertRule
-from obskit.rules.state import (
-    Active,
-    Occasion,
-    Step,
-    Surroundings,
-    abandon,
-    arrive,
-    generator_url,
-    resume,
-    step,
-)
+from obskit.rules.state import Active, Occasion, Step, abandon, arrive, resume, step
 from obskit.rules.template import compile_template
 from obskit.store.schema import MIGRATIONS
 
@@ -321,7 +312,7 @@ def play(
 
 def through_the_ledger(active: Active) -> Active:
     with sqlite3.connect(":memory:") as tx:
-        tx.executescript(MIGRATIONS[0])
+        tx.executescript("".join(MIGRATIONS))
         ledger.save_alerts(tx, "k", {}, active)
         loaded = ledger.load(tx).alerts.get("k", {})
     tx.close()
