@@ -15,7 +15,7 @@ import numpy as np
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.promql import functions_labels, functions_sort, histograms, over_time, rates
-from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, single
+from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, refuse_equal_series, single
 from obskit.promql.context import Context
 from obskit.promql.extended import EXTENDED, ExtendedWindows
 from obskit.promql.functions_time import CALENDAR
@@ -80,6 +80,8 @@ def apply(context: Context, call: Call, args: list[Any]) -> Value:
     """The value of a call."""
     value = FUNCTIONS[call.name](context, call, args)
     if isinstance(value, Block) and call.name not in KEEPS_NAME:
+        if not context.delayed and any(isinstance(arg, Windows | ExtendedWindows) for arg in args):
+            refuse_equal_series(value)
         return nameless(value, delayed=context.delayed)
     return value
 

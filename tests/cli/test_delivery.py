@@ -45,7 +45,7 @@ def undelivered(tmp_path: Path) -> Path:
         await database.write(lambda tx: put(tx, action("one", to="ops/webhook[0]"), clock.now_ms() - 7_000))
 
         async def refuse(_: Delivery) -> Outcome:
-            return Outcome.permanent(OutcomeReason.CREDENTIAL, "invalid_auth")
+            return Outcome.permanent(OutcomeReason.PAYLOAD, "msg_too_long")
 
         box = Outbox(database, clock, {"notify": refuse}, limits=Limits())
         serving = asyncio.create_task(box.run())
@@ -69,9 +69,9 @@ def states(config: Path) -> dict[int, str]:
 def test_what_waits_and_what_was_given_up_are_listed(obskit: Obskit, undelivered: Path) -> None:
     waiting = obskit("outbox", "list", "-c", undelivered).stdout.splitlines()
     assert waiting[0].split() == ["ID", "AGE", "TO", "STEP", "TRIES", "LAST", "ERROR"]
-    assert waiting[1].split() == ["2", waiting[1].split()[1], "ops/webhook[0]", "send", "0"]
+    assert waiting[1].split() == ["2", waiting[1].split()[1], "ops/webhook[0]", "0"]
     dead = obskit("outbox", "list", "--state", "dead", "-c", undelivered).stdout.splitlines()
-    assert dead[1].split("  ")[-1] == "credential: invalid_auth"
+    assert dead[1].split("  ")[-1] == "payload: msg_too_long"
     assert obskit("outbox", "list", "--state", "sent", "-c", undelivered).stdout == "no message is sent\n"
 
 
@@ -156,7 +156,7 @@ def test_a_daemon_that_does_not_answer_is_told(obskit: Obskit, tmp_path: Path) -
 def test_a_test_reaches_every_destination_and_is_resolved(obskit: Obskit, tmp_path: Path) -> None:
     with FakeSlack() as slack, FakeWebhook() as hook, FakePagerDuty() as pager:
         sections = receiver(
-            slack={"channel": "#ops", "app_token": TOKEN, "api_url": slack.api_url},
+            slack={"channel": "#ops", "app_token": TOKEN, "app_url": slack.api_url},
             webhook={"url": hook.url},
             pagerduty={"routing_key": ROUTING_KEY, "url": pager.url},
         )
