@@ -22,7 +22,7 @@ from obskit.notify import ReceiverSettings
 from obskit.routing.tree import RouteSettings, check_tree
 from obskit.rules.files import RuleFile, load_rules
 from obskit.rules.groups import Group
-from obskit.shipped import OPT_IN, rule_packs
+from obskit.shipped import OPT_IN, pack_files, rule_packs
 from obskit.store.settings import StoreSettings
 
 UNSET: Final = "unset-variable"
@@ -45,6 +45,12 @@ class Config:
     receivers: tuple[ReceiverSettings, ...]
     files: tuple[Path, ...]
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def own_groups(self) -> tuple[Group, ...]:
+        """The groups that a person wrote: those of no shipped pack."""
+        packs = set(pack_files().values())
+        return tuple(group for group in self.groups if group.file not in packs)
 
     @property
     def rule_count(self) -> int:
@@ -279,7 +285,7 @@ def _rule_files(tree: ConfigTree) -> list[Path]:
 
 def _read_rules(paths: Iterable[Path], general: GlobalSettings, problems: list[Problem]) -> list[RuleFile]:
     files: list[RuleFile] = []
-    packs = {path: f"obskit/{path.name}" for path in rule_packs().values()}
+    packs = pack_files()
     for path in paths:
         try:
             text = path.read_text(encoding="utf-8")
@@ -302,5 +308,5 @@ def _read_rules(paths: Iterable[Path], general: GlobalSettings, problems: list[P
 
 def _own_keys(files: Iterable[RuleFile]) -> dict[str, tuple[str, ...]]:
     """The keys of ours in each file that a person wrote."""
-    packs = {f"obskit/{path.name}" for path in rule_packs().values()}
+    packs = set(pack_files().values())
     return {file.file: file.own_keys for file in files if file.own_keys and file.file not in packs}
