@@ -19,10 +19,12 @@ MINUTE = 60_000
 DEPTH = Labels({"__name__": "queue_depth", "queue": "mail", "job": "redis"})
 
 
-def groups_of(*exprs: str, type: str = "prometheus", interval: str = "15s", **fields: str) -> list[Group]:
+def groups_of(
+    *exprs: str, file: str = "x.yaml", type: str = "prometheus", interval: str = "15s", **fields: str
+) -> list[Group]:
     rules = [{"alert": f"A{at}", "expr": expr, "labels": {"severity": "x"}, **fields} for at, expr in enumerate(exprs)]
     group = {"name": "g", "interval": interval, "type": type, "rules": rules}
-    read = load_rules(json.dumps({"groups": [group]}), "x.yaml")
+    read = load_rules(json.dumps({"groups": [group]}), file)
     assert read.usable, read.problems
     return list(read.groups)
 
@@ -109,21 +111,21 @@ def shown(rule: str) -> float | None:
 
 
 def test_the_loop_shows_blind_rules_as_a_metric_until_they_see_or_are_gone(caplog: pytest.LogCaptureFixture) -> None:
-    scene = Scene("zzz > 5", "queue_depth > 5")
+    scene = Scene("zzz > 5", "queue_depth > 5", file="loop.yaml")
 
     async def scenario() -> None:
         looking = asyncio.ensure_future(scene.blind.run())
         await scene.clock.sleep(299)
-        assert shown("x.yaml:A0") is None
+        assert shown("loop.yaml:A0") is None
         await scene.clock.sleep(90)
-        assert (shown("x.yaml:A0"), shown("x.yaml:A1")) == (1, None)
+        assert (shown("loop.yaml:A0"), shown("loop.yaml:A1")) == (1, None)
         scene.put(Labels({"__name__": "zzz"}), scene.clock.now_ms())
         await scene.clock.sleep(90)
-        assert shown("x.yaml:A0") == 0
+        assert shown("loop.yaml:A0") == 0
         scene.blind.watch([])
-        assert shown("x.yaml:A0") is None
+        assert shown("loop.yaml:A0") is None
         looking.cancel()
 
     run(scenario(), scene.clock)
     told = [record.getMessage() for record in caplog.records if "blind" in record.getMessage()]
-    assert told == ['rule is blind: rule=x.yaml:A0 reason=there is no metric "zzz"']
+    assert told == ['rule is blind: rule=loop.yaml:A0 reason=there is no metric "zzz"']
