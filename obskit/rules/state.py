@@ -394,8 +394,9 @@ def _newly_blind(rule: AlertRule, before: Active, after: Active, occasion: Occas
                 fired_ms=t_ms,
                 missing_since_ms=t_ms,
             )
-    told = any(_tells_blindness(alert) and alert.state is not AlertState.INACTIVE for alert in after.values())
-    if begun or told or not occasion.evidence.nothing():
+    # Where one alert is on, something is known, or its end will tell: whether there are data need not be asked.
+    on = any(alert.state is not AlertState.INACTIVE for alert in after.values())
+    if begun or on or not occasion.evidence.nothing():
         return begun
     labels = expansion.no_data_labels()
     said = expansion.no_data_annotations(labels)
