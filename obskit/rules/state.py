@@ -22,7 +22,7 @@ an element of the result has the alert's labels.
 "no data", any other one carries what the rule measures now. With `on_missing: alert` there are alerts of their own, with
 the label reason="no data" (`missing_since` is set):
 
-    none            the rule as a whole finds nothing       pending (active = t)
+    none            the rule finds nothing, no alert is on  pending (active = t)
     none            another alert resolved as missing       firing (active = that one's, fired = t) -> FIRED
     pending         the same for max(`for`, 5 min)          firing (fired = t)                     -> FIRED
     firing          missing still (one of many: < 24 h)     firing
