@@ -6,8 +6,7 @@ Samples come through the MetricReader protocol; where they lie is the store's bu
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -18,14 +17,16 @@ from obskit.model.results import Element, Matrix, RangeSeries, Result, Scalar, S
 from obskit.promql.blocks import Block, Value, joined
 from obskit.promql.context import Context, Notes
 from obskit.promql.evaluator import Evaluator
+from obskit.promql.families import Answer, Family
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import Expr, ValueType
 from obskit.promql.plans import Plan
 from obskit.promql.selection import KnownSets, Selection
+from obskit.promql.ticks import Repeated, Tick
 from obskit.promql.windows import Windows
 from obskit.store.interface import MetricReader
 
-MAX_PLANS: Final = 4096
+MAX_PLANS: Final = 16_384
 
 
 class Engine:
@@ -53,16 +54,18 @@ class Engine:
         self._default_step_ms = default_step_ms
         self._delayed = delayed_name_removal
         self._known = KnownSets()
-        self._plans: OrderedDict[str | int, Plan] = OrderedDict()
+        self._plans: dict[str | int, Plan] = {}
+        self._repeated = Repeated()
 
-    def instant(self, expr: str | Expr, at_ms: int) -> Result:
+    def instant(self, expr: str | Expr, at_ms: int, tick: Tick | None = None) -> Result:
         """The value of an expression at one moment (Unix milliseconds).
 
+        Queries with the same `tick` share what they have in common; annotations of a shared part come with the first.
         Raises QuerySyntaxError when the text is wrong, QueryError when it cannot be evaluated.
         """
         plan = self._plan(expr)
         context = self._context(plan, np.array([at_ms], np.int64), 0)
-        evaluator = self._evaluator(plan)
+        evaluator = self._evaluator(plan, tick)
         if plan.expr.type is ValueType.MATRIX:
             with np.errstate(all="ignore"):
                 return _result(_raw(evaluator.windows(plan.expr, context)), context.notes)
@@ -73,6 +76,18 @@ class Engine:
         if isinstance(value, Block):
             return _result(_vector(joined(value), at_ms), context.notes)
         return _result(Scalar(float(value[0]), at_ms), context.notes)
+
+    def answers(self, family: Family, at_ms: int, tick: Tick | None = None) -> Mapping[int, Answer]:
+        """What the members of a family answer at one moment; those that answer nothing are left out.
+
+        Raises QueryError when one of them has no answer or they cannot be evaluated as one: ask them one by one.
+        """
+        plan = self._plan(family.expr)
+        context = self._context(plan, np.array([at_ms], np.int64), 0)
+        with np.errstate(all="ignore"):
+            value = self._evaluator(plan, tick).value(plan.expr, context)
+        assert isinstance(value, Block)
+        return family.answers(value)
 
     def range(self, expr: str | Expr, start_ms: int, end_ms: int, step_ms: int) -> Result:
         """The values of an expression at start, start + step, … up to end, as a matrix ordered by labels.
@@ -108,11 +123,12 @@ class Engine:
         key = expr if isinstance(expr, str) else id(expr)
         plan = self._plans.get(key)
         if plan is not None:
-            self._plans.move_to_end(key)
             return plan
-        plan = self._plans[key] = Plan.of(expr)
+        plan = self._plans[key] = Plan.of(expr, self._repeated.note)
         if len(self._plans) > MAX_PLANS:
-            self._plans.popitem(last=False)
+            self._plans.clear()
+            self._repeated.forget()
+            plan = self._plans[key] = Plan.of(expr, self._repeated.note)
         return plan
 
     def _context(self, plan: Plan, at_ms: Ints, step_ms: int, end_ms: int | None = None) -> Context:
@@ -127,12 +143,13 @@ class Engine:
             notes=Notes(),
         )
 
-    def _evaluator(self, plan: Plan) -> Evaluator:
+    def _evaluator(self, plan: Plan, tick: Tick | None = None) -> Evaluator:
         return Evaluator(
             plan,
             Selection(self._reader, self._known, self._max_samples),
             lookback_ms=self._lookback_ms,
             default_step_ms=self._default_step_ms,
+            tick=tick,
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from obskit.errors import QueryError
 from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.aggregations import aggregate
-from obskit.promql.binary import binary
+from obskit.promql.binary import binary, with_scalar
 from obskit.promql.blocks import Block, Floats, Value, broadcast, nameless
 from obskit.promql.context import Context
 from obskit.promql.extended import ExtendedWindows, extend, smooth
@@ -40,22 +40,32 @@ from obskit.promql.nodes import (
 )
 from obskit.promql.plans import Plan
 from obskit.promql.selection import Selection
+from obskit.promql.spread import Against, Spread, own_numbers, spread
+from obskit.promql.ticks import Tick
 from obskit.promql.windows import SampleColumns, Windows, cut, search
 
 
 class Evaluator:
     """The evaluation of one plan. `selection` reads the store and counts against the query's budget."""
 
-    def __init__(self, plan: Plan, selection: Selection, *, lookback_ms: int, default_step_ms: int) -> None:
+    def __init__(
+        self, plan: Plan, selection: Selection, *, lookback_ms: int, default_step_ms: int, tick: Tick | None = None
+    ) -> None:
         self.plan = plan
         self.selection = selection
         self.lookback_ms = lookback_ms
         self.default_step_ms = default_step_ms
+        self.tick = tick
 
     def value(self, expr: Expr, context: Context) -> Value:
         """The value of a node that is no range vector, at the context's steps."""
-        if context.steps > 1 and id(expr) in self.plan.invariant:
-            return self._once(expr, context)
+        if context.steps > 1:
+            return self._once(expr, context) if id(expr) in self.plan.invariant else self._value(expr, context)
+        if self.tick is None or context.steps == 0:
+            return self._value(expr, context)
+        return self.tick.value(self.plan, expr, context, self._value)
+
+    def _value(self, expr: Expr, context: Context) -> Value:
         if isinstance(expr, Number):
             return np.full(context.steps, expr.value)
         if isinstance(expr, String):
@@ -70,8 +80,19 @@ class Evaluator:
             return binary(context, expr, self.value(expr.lhs, context), self.value(expr.rhs, context))
         if isinstance(expr, Aggregate):
             return self._aggregate(expr, context)
+        if isinstance(expr, Spread | Against):
+            return self._of_variants(expr, context)
         assert isinstance(expr, Unary)
         return self._unary(expr, context)
+
+    def _of_variants(self, expr: Spread | Against, context: Context) -> Value:
+        block = self.value(expr.expr, context)
+        assert isinstance(block, Block)
+        if isinstance(expr, Spread):
+            return spread(block, expr)
+        numbers = own_numbers(block.sets, expr.numbers)
+        sides = (block.values, numbers) if expr.binary.lhs.type is ValueType.VECTOR else (numbers, block.values)
+        return with_scalar(context, expr.binary, block, sides)
 
     def _once(self, expr: Expr, context: Context) -> Value:
         """A value that is the same at every step (everything below has `@`), computed at the first."""
