@@ -16,8 +16,9 @@ from obskit.promql.aggregations import aggregate
 from obskit.promql.binary import binary, with_scalar
 from obskit.promql.blocks import Block, Floats, Value, broadcast, nameless
 from obskit.promql.context import Context
+from obskit.promql.edges import FROM_EDGES, EdgesOf
 from obskit.promql.extended import ExtendedWindows, extend, smooth
-from obskit.promql.functions import UNLABELLED, apply
+from obskit.promql.functions import UNLABELLED, apply, finished
 from obskit.promql.functions_time import CALENDAR
 from obskit.promql.info import InfoRequest, enrich
 from obskit.promql.labelsets import Ints
@@ -123,7 +124,20 @@ class Evaluator:
         if not call.args and call.name in CALENDAR:
             values = CALENDAR[call.name](context.seconds())
             return Block(UNLABELLED, values[None, :], np.ones((1, context.steps), bool))
+        if context.steps == 1 and call.name in FROM_EDGES:
+            block = self._from_edges(call, context)
+            if block is not None:
+                return finished(context, call, block)
         return apply(context, call, [self._argument(arg, context) for arg in call.args])
+
+    def _from_edges(self, call: Call, context: Context) -> Block | None:
+        """A function of a range that only looks at the edges of its window; None when the samples are needed."""
+        ranged = bare(call.args[0])
+        if not isinstance(ranged, MatrixSelector) or ranged.vector.modifier:
+            return None
+        end_ms, span_ms = int(self._ends(ranged.vector.shift, context)[0]), self._span(ranged, context)
+        found = self.selection.edges(ranged.vector, end_ms - span_ms, end_ms)
+        return None if found is None else FROM_EDGES[call.name](EdgesOf(*found, end_ms, span_ms))
 
     def _argument(self, expr: Expr, context: Context) -> Any:
         if expr.type is not ValueType.MATRIX:
@@ -158,6 +172,15 @@ class Evaluator:
 
     def _newest(self, selector: VectorSelector, context: Context, *, times: bool) -> Block:
         ends = self._ends(selector.shift, context)
+        if len(ends) == 1:
+            newest = self.selection.newest(selector, int(ends[0]) - self.lookback_ms, int(ends[0]))
+            if newest is not None:
+                sets, times_ms, values = newest
+                column = (times_ms / 1000 if times else values)[:, None]
+                return broadcast(Block(sets, column, np.ones(column.shape, bool)), context.steps)
+        return self._newest_of_samples(selector, context, ends, times=times)
+
+    def _newest_of_samples(self, selector: VectorSelector, context: Context, ends: Ints, *, times: bool) -> Block:
         samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
         rows = len(samples.sets)
         self.selection.spend(rows * len(ends))

@@ -8,10 +8,11 @@ from typing import Final, Generic, TypeVar
 
 from obskit.errors import QueryError
 from obskit.model.labels import Labels
-from obskit.promql.labelsets import LabelSets
+from obskit.promql.blocks import Floats
+from obskit.promql.labelsets import Ints, LabelSets
 from obskit.promql.nodes import VectorSelector
 from obskit.promql.windows import SampleColumns
-from obskit.store.interface import MetricReader
+from obskit.store.interface import EdgeReader, Edges, MetricReader
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
@@ -80,6 +81,7 @@ class Selection:
         self._reader = reader
         self._known = known
         self._left = max_samples
+        self._edges: EdgeReader | None = reader if hasattr(reader, "edges") else None  # type: ignore[assignment]  # by shape
         self._fetched: dict[tuple[object, int, int], SampleColumns] = {}
 
     def fetch(self, selector: VectorSelector, start_ms: int, end_ms: int) -> SampleColumns:
@@ -93,6 +95,22 @@ class Selection:
             samples = SampleColumns(sets, window.starts, window.times_ms, window.values)
             self._fetched[key] = samples
         return samples
+
+    def edges(self, selector: VectorSelector, start_ms: int, end_ms: int) -> tuple[LabelSets, Edges] | None:
+        """The edges of the window in each series; None when the reader has to be asked for the samples."""
+        edges = None if self._edges is None else self._edges.edges(selector.matchers, start_ms, end_ms)
+        if edges is None:
+            return None
+        self.spend(int(edges.count.sum()))
+        return self._known.of(edges.labels), edges
+
+    def newest(self, selector: VectorSelector, start_ms: int, end_ms: int) -> tuple[LabelSets, Ints, Floats] | None:
+        """Time and value of the newest sample of each series that has not ended; None as above."""
+        newest = None if self._edges is None else self._edges.newest(selector.matchers, start_ms, end_ms)
+        if newest is None:
+            return None
+        self.spend(len(newest[0]))
+        return self._known.of(newest[0]), newest[1], newest[2]
 
     def spend(self, samples: int) -> None:
         """Count samples against the budget of the query."""
