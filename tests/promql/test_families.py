@@ -38,7 +38,7 @@ SHAPES = [
     'time() - timestamp(x{{a="{a}"}}) > {t}',
     'label_replace(x{{a="{a}"}}, "b", "$1", "le", "(.*)") > {t}',
     'quantile_over_time(0.5, x{{a="{a}"}}[4m]) > {t}',
-    '{{a="{a}"}} + 1 > {t}',
+    '{{__name__=~"x|by", a="{a}"}} + 1 > {t}',
     'x{{a="{a}"}} @ 200 > {t}',
     '(({n} - (x{{a="{a}"}} % {n}))) < {t}',
     'sum(x) + {n} > {t}',

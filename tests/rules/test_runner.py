@@ -22,6 +22,7 @@ from obskit.model.results import Result
 from obskit.model.samples import is_stale
 from obskit.promql import engine as promql
 from obskit.promql.nodes import Expr
+from obskit.promql.ticks import Tick
 from obskit.rules import ledger
 from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
@@ -95,12 +96,12 @@ class WatchedEngine(promql.Engine):
     clock: FakeClock
     fails: Exception | None = None
 
-    def instant(self, expr: str | Expr, at_ms: int) -> Result:
+    def instant(self, expr: str | Expr, at_ms: int, tick: Tick | None = None) -> Result:
         self.asked.append(at_ms)
         self.clock.advance(self.takes_s.get(str(expr), 0.0))
         if self.fails:
             raise self.fails
-        return super().instant(expr, at_ms)
+        return super().instant(expr, at_ms, tick)
 
 
 class Scene:
