@@ -154,7 +154,7 @@ def _ascends(buckets: Buckets) -> bool:
     if not buckets.present.all():
         return False
     upper, lower = buckets.counts[:, 1:], buckets.counts[:, :-1]
-    return bool(((upper == lower) | (upper - lower >= SMALL_DELTA * (upper + lower))).all())
+    return bool(((upper == lower) | (upper - lower >= SMALL_DELTA * (np.abs(upper) + np.abs(lower)))).all())
 
 
 def _before(buckets: Buckets) -> Ints:
