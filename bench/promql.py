@@ -42,6 +42,8 @@ from obskit.rules.runner import Runner
 from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore, StoreSettings
 from obskit.store.interface import Batch, Samples
+from obskit.testing.http import Answer, FakeServer, Received
+from obskit_collectors.prometheus_series import PageRules, TargetSeries
 
 AHEAD: Final = 4
 """Rounds of samples that lie in the future: windows stay full while rules are evaluated."""
@@ -266,6 +268,22 @@ async def print_memory(series: int, folder: Path) -> None:
 # Intake
 
 
+SCRAPING_S: Final = 15
+
+
+class Pages(FakeServer):
+    """A target whose page is another one at each scrape."""
+
+    def __init__(self, pages: list[bytes]) -> None:
+        super().__init__()
+        self._pages = pages
+
+    def answer(self, _request: Received) -> Answer:
+        """The next page."""
+        body = self._pages[len(self.requests) % len(self._pages)]
+        return Answer(body=body, content_type="text/plain; version=0.0.4")
+
+
 async def intake(bench: Bench) -> list[Row]:
     """CPU per sample of scraping a page, from text to the store."""
     rows = []
@@ -288,8 +306,6 @@ def _page(fleet: Fleet, values: list[float]) -> bytes:
 
 async def _scraped_by_obskit(bench: Bench, pages: list[bytes]) -> float:
     """CPU seconds per page, without fetching it."""
-    from obskit_collectors.prometheus_series import PageRules, TargetSeries
-
     parser, now_ms, took = ExpositionParser(), SystemClock().now_ms(), []
     series = TargetSeries({"instance": "bench:1", "job": "bench"}, PageRules(honor_labels=True))
     async with stored(bench) as store:
@@ -304,25 +320,16 @@ async def _scraped_by_obskit(bench: Bench, pages: list[bytes]) -> float:
 
 async def _scraped_by_prometheus(bench: Bench, pages: list[bytes], series: int) -> float:
     """CPU microseconds per sample while it scrapes every second; what it takes without a target is taken off."""
-    from obskit.testing.http import Answer, FakeServer
-
-    served = iter(range(10**9))
-
-    def answer(_request: Any) -> Answer:
-        return Answer(200, pages[next(served) % len(pages)], {"Content-Type": "text/plain; version=0.0.4"})
-
     costs = []
-    seconds = 15
-    with FakeServer(answer) as server:
-        target = server.url.removeprefix("http://")
+    with Pages(pages) as server:
+        target = server.base_url.removeprefix("http://")
         job = f"{{job_name: b, honor_labels: true, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}"
         for scrape in ("", job):
             with beside.prometheus(bench.new_folder("prometheus"), scrape=scrape) as prometheus:
                 await SystemClock().sleep(4)
-                began, scrapes = prometheus.cpu_s, next(served)
-                await SystemClock().sleep(seconds)
-                done = next(served) - scrapes - 1
-                costs.append((prometheus.cpu_s - began, done))
+                began, scrapes = prometheus.cpu_s, len(server.requests)
+                await SystemClock().sleep(SCRAPING_S)
+                costs.append((prometheus.cpu_s - began, len(server.requests) - scrapes))
     (idle, _), (busy, done) = costs
     return (busy - idle) / max(1, done) / series * 1e6
 

@@ -39,7 +39,7 @@ def group(name: str, interval_s: int, exprs: Sequence[str]) -> str:
     """A group of alerting rules, as text."""
     rules = "".join(
         f"  - alert: Rule{number}\n    expr: '{expr}'\n    for: 1m\n    labels: {{severity: page}}\n"
-        f"    annotations: {{summary: "it is {{{{ printf `%.3f` $value }}}}"}}\n"
+        f"    annotations: {{summary: 'it is {{{{ printf `%.3f` $value }}}}'}}\n"
         for number, expr in enumerate(exprs)
     )
     return f'- name: "{name}"\n  interval: {interval_s}s\n  rules:\n{rules}'

@@ -27,17 +27,24 @@ def delta(windows: Windows) -> Block:
 
 
 def _of_windows(windows: Windows, *, counter: bool, per_second: bool) -> Block:
-    times, values = windows.samples.times_ms, windows.samples.values
-    ends = Ends(
-        windows.counts,
-        windows.nth(times, windows.first),
-        windows.nth(values, windows.first),
-        windows.nth(times, windows.last - 1),
-        windows.nth(values, windows.last - 1),
-        _lost_to_resets(windows) if counter else 0.0,
-    )
-    result = extrapolated(ends, windows.ends_ms, windows.span_ms, counter=counter, per_second=per_second)
-    return windows.block(result, windows.counts >= 2)
+    # As floats milliseconds are exact too, and need no conversion at every step of the calculation.
+    times, values = windows.samples.times_ms.astype(float), windows.samples.values
+    ends_ms = windows.ends_ms.astype(float)
+    resets = _lost_to_resets(windows) if counter else 0.0
+    result, present = np.empty(windows.first.shape), np.empty(windows.first.shape, bool)
+    for rows, tile in windows.tiles():
+        counts, newest = tile.counts, tile.last - 1
+        ends = Ends(
+            counts,
+            tile.nth(times, tile.first),
+            tile.nth(values, tile.first),
+            tile.nth(times, newest),
+            tile.nth(values, newest),
+            resets if isinstance(resets, float) else resets[rows],
+        )
+        result[rows] = extrapolated(ends, ends_ms, windows.span_ms, counter=counter, per_second=per_second)
+        np.greater_equal(counts, 2, out=present[rows])
+    return windows.block(result, present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +52,16 @@ class Ends:
     """The outermost samples of windows; `resets` is what counters had reached before each reset in between."""
 
     counts: Ints
-    first_ms: Ints
+    first_ms: Ints | Floats
     first: Floats
-    last_ms: Ints
+    last_ms: Ints | Floats
     last: Floats
     resets: Floats | float
 
 
-def extrapolated(ends: Ends, ends_ms: Ints, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
+def extrapolated(
+    ends: Ends, ends_ms: Ints | Floats, span_ms: int, *, counter: bool, per_second: bool
+) -> Floats:
     """What a window that is `span_ms` long and ends at `ends_ms` would have, going by the samples within it."""
     result = ends.last - ends.first
     if counter:

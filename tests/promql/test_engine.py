@@ -105,7 +105,10 @@ def test_series_that_follow_each_other_become_one_after_dropping_names() -> None
     store.add(Labels({"__name__": "old"}), [0], [1])
     store.add(Labels({"__name__": "new"}), [600_000], [2])
     value = Engine(store).range('abs({__name__=~"old|new"})', 0, 600_000, 600_000).value
-    assert value == Matrix((RangeSeries(Labels(), [0, 600_000], [1.0, 2.0]),))
+    assert isinstance(value, Matrix)
+    assert [(one.labels, list(one.times_ms), list(one.values)) for one in value.series] == [
+        (Labels(), [0, 600_000], [1.0, 2.0])
+    ]
 
 
 @pytest.mark.parametrize(("delayed", "groups"), [(False, [""]), (True, ["x_total"])])
