@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from bench.promql_rules import AGGREGATES, SELECTIVE, group, selective, unit_tes
 from obskit.clock import SystemClock
 from obskit.collect.feed import Feed
 from obskit.logql.engine import Engine as LogQL
+from obskit.model.labels import Labels
 from obskit.model.exposition import ExpositionParser
 from obskit.promql.engine import Engine
 from obskit.rules.commits import Listeners
@@ -46,7 +47,7 @@ from obskit.testing.http import Answer, FakeServer, Received
 from obskit_collectors.prometheus_series import PageRules, TargetSeries
 
 AHEAD: Final = 4
-"""Rounds of samples that lie in the future: windows stay full while rules are evaluated."""
+"""Prometheus gets so many rounds from the future: windows stay full while it evaluates at its own time."""
 EVALUATIONS: Final = 9
 INTERVAL_S: Final = 5
 BARS: Final[dict[str, dict[int, float]]] = {
@@ -94,10 +95,11 @@ class Bench:
 
 
 class Rounds:
-    """Columns [round, series] of a fleet whose last `AHEAD` rounds lie in the future."""
+    """Columns [round, series] of a fleet; the last `ahead` rounds lie in the future."""
 
-    def __init__(self, series: int, rounds: int) -> None:
-        start_ms = SystemClock().now_ms() - (rounds - AHEAD) * EVERY_MS
+    def __init__(self, series: int, rounds: int, *, ahead: int = 0) -> None:
+        start_ms = SystemClock().now_ms() - (rounds - ahead) * EVERY_MS
+        self.ends_ms = [start_ms + (number + 1) * EVERY_MS for number in range(rounds)]
         fleet = Fleet(series, start_ms)
         self.labels = fleet.labels
         taken = [fleet.round(number) for number in range(rounds)]
@@ -116,14 +118,14 @@ class Rounds:
 
 
 @asynccontextmanager
-async def stored(bench: Bench, rounds: Rounds | None = None) -> Any:
+async def stored(bench: Bench, batches: Iterable[Batch] = ()) -> AsyncIterator[EmbeddedStore]:
     """The embedded store, filled."""
     store = EmbeddedStore(
         Database.open(bench.new_folder("obskit"), reserve_bytes=0), SystemClock(), StoreSettings(max_series=200_000)
     )
     store.load()
     try:
-        for batch in rounds.batches() if rounds else ():
+        for batch in batches:
             await store.append(batch)
         yield store
     finally:
@@ -143,13 +145,14 @@ def runner_of(store: EmbeddedStore, rules: str) -> Runner:
 
 
 async def obskit_rules(bench: Bench, rounds: Rounds, rules: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Milliseconds per group: the first evaluation, and the median of those after it."""
+    """Milliseconds per group: the first evaluation, and the median of those after it. Each comes after a scrape."""
     took: dict[str, list[float]] = {}
-    async with stored(bench, rounds) as store:
+    batches = list(rounds.batches())
+    async with stored(bench, batches[: -EVALUATIONS - 1]) as store:
         runner = runner_of(store, rules)
-        now_ms = SystemClock().now_ms()
-        for number in range(EVALUATIONS + 1):
-            await runner.evaluate_all(now_ms + number * 1000)
+        for batch, end_ms in list(zip(batches, rounds.ends_ms, strict=True))[-EVALUATIONS - 1 :]:
+            await store.append(batch)
+            await runner.evaluate_all(end_ms)
             for status in runner.snapshot():
                 took.setdefault(status.group.name, []).append(status.duration_s * 1000)
     return {name: ms[0] for name, ms in took.items()}, {name: statistics.median(ms[1:]) for name, ms in took.items()}
@@ -176,8 +179,9 @@ async def rules(bench: Bench) -> list[Row]:
         text = "groups:\n" + "".join(
             [group(SELECTIVE, INTERVAL_S, selective(1_000, apps)), *(group(*one) for one in _aggregates())]
         )
-        theirs = await prometheus_rules(bench, Rounds(series, SAMPLES + AHEAD + 2), text) if bench.beside else {}
-        cold, ours = await obskit_rules(bench, Rounds(series, SAMPLES + AHEAD + 2), text)
+        given = Rounds(series, SAMPLES + AHEAD + 2, ahead=AHEAD)
+        theirs = await prometheus_rules(bench, given, text) if bench.beside else {}
+        cold, ours = await obskit_rules(bench, Rounds(series, SAMPLES + EVALUATIONS + 2), text)
         for name, ms in ours.items():
             rows.append(Row(f"{name}, {series:,} series", "ms", theirs.get(name), ms, BARS[name].get(series)))
         rows.append(Row(f"{SELECTIVE}, {series:,} series: first evaluation", "ms", None, cold[SELECTIVE], None))
@@ -201,7 +205,7 @@ RANGES: Final = {
 async def ranges(bench: Bench) -> list[Row]:
     """Range queries over about 1,000 series of each kind and 1,000 steps of 5 s."""
     steps, step_s = (200, 5) if bench.small else (1_000, 5)
-    rounds = Rounds(1_700 if not bench.small else 500, steps * step_s * 1000 // EVERY_MS + SAMPLES + AHEAD)
+    rounds = Rounds(1_700 if not bench.small else 500, steps * step_s * 1000 // EVERY_MS + SAMPLES)
     end_s = SystemClock().now_ms() // 1000
     start_s = end_s - (steps - 1) * step_s
     theirs: dict[str, float] = {}
@@ -210,7 +214,7 @@ async def ranges(bench: Bench) -> list[Row]:
             server.write(rounds.requests())
             for name, query in RANGES.items():
                 theirs[name] = statistics.median(server.query_ms(query, start_s, end_s, step_s) for _ in range(3))
-    async with stored(bench, rounds) as store:
+    async with stored(bench, rounds.batches()) as store:
         engine = Engine(store.metrics)
         return [
             Row(
@@ -256,7 +260,7 @@ async def print_memory(series: int, folder: Path) -> None:
     bench = Bench(folder, small=False, beside=False)
     async with AsyncExitStack() as stack:
         rounds = Rounds(series, SAMPLES)
-        store = await stack.enter_async_context(stored(bench, rounds))
+        store = await stack.enter_async_context(stored(bench, rounds.batches()))
         del rounds
         runner = runner_of(store, "groups:\n" + group(SELECTIVE, INTERVAL_S, selective(5_000, series // 100)))
         now_ms = SystemClock().now_ms()
@@ -307,7 +311,7 @@ def _page(fleet: Fleet, values: list[float]) -> bytes:
 async def _scraped_by_obskit(bench: Bench, pages: list[bytes]) -> float:
     """CPU seconds per page, without fetching it."""
     parser, now_ms, took = ExpositionParser(), SystemClock().now_ms(), []
-    series = TargetSeries({"instance": "bench:1", "job": "bench"}, PageRules(honor_labels=True))
+    series = TargetSeries(Labels({"instance": "bench:1", "job": "bench"}), PageRules(honor_labels=True))
     async with stored(bench) as store:
         feed = Feed("bench", store, SystemClock())
         for number, page in enumerate(pages):
@@ -338,15 +342,16 @@ async def _scraped_by_prometheus(bench: Bench, pages: list[bytes], series: int) 
 
 
 async def tests_of_rules(bench: Bench) -> list[Row]:
-    """The command line from start to end: 20 groups of 50 rules with a test each."""
+    """The command line from start to end, over groups of 50 rules with a test each."""
     folder = bench.new_folder("tests")
     folder.mkdir()
-    rule_file, test_file = unit_tests(groups=4 if bench.small else 20, rules=50)
+    groups = 4 if bench.small else 20
+    rule_file, test_file = unit_tests(groups=groups, rules=50)
     (folder / "rules.yml").write_text(rule_file, encoding="utf-8")
     (folder / "tests.yml").write_text(test_file, encoding="utf-8")
     theirs = _command_s(["promtool", "test", "rules", "tests.yml"], folder) if bench.beside else None
-    ours = _command_s([sys.executable, "-m", "obskit.cli.main", "test", "rules", "tests.yml"], folder)
-    return [Row("test rules, 20 groups of 50", "s", theirs, ours, 0.5)]
+    ours = _command_s([sys.executable, "-c", "from obskit.cli import run; run()", "test", "rules", "tests.yml"], folder)
+    return [Row(f"test rules, {groups} groups of 50", "s", theirs, ours, 0.5)]
 
 
 def _command_s(command: list[str], folder: Path) -> float:
