@@ -35,13 +35,12 @@ def labels_of(series: int) -> list[Labels]:
         name = app_name(app)
         for instance in range(INSTANCES):
             of_instance = {"app": name, "instance": f"{name}-{instance}:9090", "job": "fleet"}
-            for path in PATHS:
-                for code in CODES:
-                    found.append(Labels({**of_instance, "__name__": "http_requests_total", "path": path, "code": code}))
-            for le in BOUNDS:
-                found.append(Labels({**of_instance, "__name__": "http_request_duration_seconds_bucket", "le": le}))
-        for queue in range(GAUGES):
-            found.append(Labels({"__name__": "queue_length", "app": name, "job": "fleet", "queue": f"q{queue}"}))
+            counter = {**of_instance, "__name__": "http_requests_total"}
+            found += [Labels({**counter, "path": path, "code": code}) for path in PATHS for code in CODES]
+            bucket = {**of_instance, "__name__": "http_request_duration_seconds_bucket"}
+            found += [Labels({**bucket, "le": le}) for le in BOUNDS]
+        gauge = {"__name__": "queue_length", "app": name, "job": "fleet"}
+        found += [Labels({**gauge, "queue": f"q{queue}"}) for queue in range(GAUGES)]
     return found
 
 

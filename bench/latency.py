@@ -255,8 +255,8 @@ def prometheus(folder: Path, hook: Hook, scrapes: list[dict[str, Any]]) -> Itera
 def measured(scene: str, process: str, events_s: dict[str, float], hook: Hook, *, limited: bool) -> Latency:
     took_ms = sorted((hook.heard_s[n] - at_s) * 1000 for n, at_s in events_s.items() if n in hook.heard_s)
     lost = len(events_s) - len(took_ms)
-    values = [percentile(took_ms, share) for share in (0.5, 0.95, 0.99, 1.0)]
-    return Latency(scene, process, len(events_s), lost, *values, limited=limited)
+    median_ms, p95_ms, p99_ms, max_ms = (percentile(took_ms, share) for share in (0.5, 0.95, 0.99, 1.0))
+    return Latency(scene, process, len(events_s), lost, median_ms, p95_ms, p99_ms, max_ms, limited=limited)
 
 
 def percentile(values: list[float], share: float) -> float:

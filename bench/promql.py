@@ -23,18 +23,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from bench import beside
-from bench.fleet import EVERY_MS, SAMPLES, Fleet, app_name
+from bench.fleet import EVERY_MS, SAMPLES, Fleet
 from bench.promql_rules import AGGREGATES, SELECTIVE, group, selective, unit_tests
 from obskit.clock import SystemClock
 from obskit.collect.feed import Feed
 from obskit.logql.engine import Engine as LogQL
-from obskit.model.labels import Labels
 from obskit.model.exposition import ExpositionParser
+from obskit.model.labels import Labels
 from obskit.promql.engine import Engine
 from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
@@ -251,7 +251,8 @@ async def memory(bench: Bench) -> list[Row]:
             await SystemClock().sleep(4 * INTERVAL_S)
             theirs = server.rss_mb
     command = [sys.executable, "-m", "bench.promql", "--memory-of", str(series), str(bench.folder)]
-    ours = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    ours = float((await process.communicate())[0])
     return [Row(f"memory, {series:,} series x 5 min, 5,000 rules", "MB", theirs, ours, 0.5)]
 
 
@@ -377,17 +378,17 @@ SCENES: Final = {
 def show(rows: Iterable[Row], versions: dict[str, str]) -> None:
     """The table for people."""
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
-    print(f"{'':62}{'Prometheus':>12}{'obskit':>10}{'ratio':>8}{'bar':>7}")
+    print(f"{'':62}{'Prometheus':>12}{'obskit':>12}{'ratio':>8}{'bar':>7}")
     for row in rows:
         theirs = "" if row.prometheus is None else f"{row.prometheus:.3g} {row.unit}"
         ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
         bar = "" if row.bar is None else f"{row.bar:g}"
         ours = f"{row.obskit:.3g} {row.unit}"
-        print(f"{row.work:62}{theirs:>12}{ours:>10}{ratio:>8}{bar:>7}{'  missed' if row.missed else ''}")
+        print(f"{row.work:62}{theirs:>12}{ours:>12}{ratio:>8}{bar:>7}{'  missed' if row.missed else ''}")
 
 
-async def measure(arguments: argparse.Namespace) -> int:
-    """Run the scenes; 1 when a bar was missed."""
+async def measure(arguments: argparse.Namespace) -> list[Row]:
+    """Run the scenes."""
     with_prometheus = bool(shutil.which("prometheus")) and not arguments.without_prometheus
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="obskit-bench-") as folder:
@@ -395,13 +396,7 @@ async def measure(arguments: argparse.Namespace) -> int:
         for name, scene in SCENES.items():
             if arguments.only in name:
                 rows += await scene(bench)
-    versions = {"Prometheus": beside.version(), "Python": platform.python_version(), "numpy": np.__version__}
-    show(rows, versions)
-    if arguments.json:
-        found = [{**asdict(row), "ratio": row.ratio} for row in rows]
-        text = json.dumps({"versions": versions, "small": arguments.small, "rows": found}, indent=2)
-        Path(arguments.json).write_text(text + "\n", encoding="utf-8")
-    return int(any(row.missed for row in rows))
+    return rows
 
 
 def main() -> int:
@@ -416,7 +411,14 @@ def main() -> int:
     if arguments.memory_of:
         asyncio.run(print_memory(int(arguments.memory_of[0]), Path(arguments.memory_of[1])))
         return 0
-    return asyncio.run(measure(arguments))
+    rows = asyncio.run(measure(arguments))
+    versions = {"Prometheus": beside.version(), "Python": platform.python_version(), "numpy": np.__version__}
+    show(rows, versions)
+    if arguments.json:
+        found = [{**asdict(row), "ratio": row.ratio} for row in rows]
+        text = json.dumps({"versions": versions, "small": arguments.small, "rows": found}, indent=2)
+        Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+    return int(any(row.missed for row in rows))
 
 
 if __name__ == "__main__":

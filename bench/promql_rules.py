@@ -12,27 +12,31 @@ AGGREGATES: Final = {
     "sum by (app) (rate)": "sum by (app) (rate(http_requests_total[5m])) > 1e9",
     "error ratio by app": 'sum by (app) (rate(http_requests_total{code=~"5.."}[5m]))'
     " / sum by (app) (rate(http_requests_total[5m])) > 2",
-    "p99 by app": "histogram_quantile(0.99, sum by (app, le)"
-    " (rate(http_request_duration_seconds_bucket[5m]))) > 100",
+    "p99 by app": "histogram_quantile(0.99, sum by (app, le) (rate(http_request_duration_seconds_bucket[5m]))) > 100",
     "gauge > t": "queue_length > 1e9",
 }
 
 
 def selective(count: int, apps: int) -> list[str]:
     """Expressions about one app each, a third of them about rates, error ratios and latencies."""
-    found = []
-    for number in range(count):
-        app = app_name(number % apps)
-        found.append(
-            (
-                f'sum(rate(http_requests_total{{app="{app}"}}[5m])) > {1e9 + number}',
-                f'sum(rate(http_requests_total{{app="{app}", code=~"5.."}}[5m]))'
-                f' / sum(rate(http_requests_total{{app="{app}"}}[5m])) > {2 + number}',
-                "histogram_quantile(0.99, sum by (le)"
-                f' (rate(http_request_duration_seconds_bucket{{app="{app}"}}[5m]))) > {100 + number}',
-            )[number % 3]
-        )
-    return found
+    return [_KINDS[number % 3](app_name(number % apps), number) for number in range(count)]
+
+
+def _busy(app: str, number: int) -> str:
+    return f'sum(rate(http_requests_total{{app="{app}"}}[5m])) > {1e9 + number}'
+
+
+def _failing(app: str, number: int) -> str:
+    failed = f'sum(rate(http_requests_total{{app="{app}", code=~"5.."}}[5m]))'
+    return f'{failed} / sum(rate(http_requests_total{{app="{app}"}}[5m])) > {2 + number}'
+
+
+def _slow(app: str, number: int) -> str:
+    buckets = f'sum by (le) (rate(http_request_duration_seconds_bucket{{app="{app}"}}[5m]))'
+    return f"histogram_quantile(0.99, {buckets}) > {100 + number}"
+
+
+_KINDS: Final = (_busy, _failing, _slow)
 
 
 def group(name: str, interval_s: int, exprs: Sequence[str]) -> str:
@@ -49,7 +53,9 @@ def unit_tests(*, groups: int, rules: int) -> tuple[str, str]:
     """A rule file, and a test file in promtool's format with a test per group."""
     rule_file, tests = ["groups:\n"], []
     for number in range(groups):
-        exprs = [f'sum by (app) (rate(requests_total{{app="{number}", shard="{rule}"}}[5m])) > 1' for rule in range(rules)]
+        exprs = [
+            f'sum by (app) (rate(requests_total{{app="{number}", shard="{rule}"}}[5m])) > 1' for rule in range(rules)
+        ]
         rule_file.append(group(f"g{number}", 60, exprs))
         series = "".join(
             f"    - series: 'requests_total{{app=\"{number}\", shard=\"{shard}\"}}'\n      values: '0+{shard * 10}x30'\n"

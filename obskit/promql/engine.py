@@ -175,7 +175,8 @@ def _rows(block: Block, at_ms: Ints) -> Iterator[RangeSeries]:
 
     Values are handed over as they are in memory: a million float objects take as long to make as the query itself.
     """
-    times_ms, whole = at_ms.tolist(), block.present.all(axis=1).tolist()
+    whole: list[bool] = np.logical_and.reduce(block.present, axis=1).tolist()
+    times_ms = at_ms.tolist()
     for row in block.alive().tolist():
         values, there = block.values[row], block.present[row]
         if whole[row]:

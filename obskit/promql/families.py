@@ -155,13 +155,14 @@ def families(exprs: Sequence[Expr]) -> list[Family]:
 
 def _taken_apart(index: int, expr: Expr) -> tuple[_Shape, _Member]:
     blanks = _Blanks([], [])
-    inner, op, flipped, threshold = bare(expr), "", False, 0.0
-    if isinstance(inner, Binary) and inner.op in COMPARISONS and not inner.bool:
-        left, right = bare(inner.lhs), bare(inner.rhs)
+    whole, op, flipped, threshold = bare(expr), "", False, 0.0
+    inner = whole
+    if isinstance(whole, Binary) and whole.op in COMPARISONS and not whole.bool:
+        left, right = bare(whole.lhs), bare(whole.rhs)
         if isinstance(right, Number) and left.type is ValueType.VECTOR:
-            inner, op, threshold = left, inner.op, right.value
+            inner, op, threshold = left, whole.op, right.value
         elif isinstance(left, Number) and right.type is ValueType.VECTOR:
-            inner, op, flipped, threshold = right, inner.op, True, left.value
+            inner, op, flipped, threshold = right, whole.op, True, left.value
     if inner.type is not ValueType.VECTOR:
         raise _UnfitError
     shape = _Shape(_blanked(inner, blanks), op, flipped)
@@ -319,10 +320,16 @@ class _Filling:
 
 def _with_matchers(expr: Expr, change: Callable[[Matcher], Matcher]) -> Expr:
     if isinstance(expr, VectorSelector):
-        return replace(expr, matchers=tuple(map(change, expr.matchers)))
+        return _changed(expr, change)
     if isinstance(expr, MatrixSelector):
-        return replace(expr, vector=_with_matchers(expr.vector, change))
-    return replace(expr, args=tuple(_with_matchers(arg, change) for arg in expr.args)) if isinstance(expr, Call) else expr
+        return replace(expr, vector=_changed(expr.vector, change))
+    if isinstance(expr, Call):
+        return replace(expr, args=tuple(_with_matchers(arg, change) for arg in expr.args))
+    return expr
+
+
+def _changed(selector: VectorSelector, change: Callable[[Matcher], Matcher]) -> VectorSelector:
+    return replace(selector, matchers=tuple(map(change, selector.matchers)))
 
 
 def _any_of(name: str, values: Collection[str]) -> Matcher:

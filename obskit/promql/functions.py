@@ -15,7 +15,7 @@ import numpy as np
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.promql import functions_labels, functions_sort, histograms, over_time, rates
-from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, single
+from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, refuse_equal_series, single
 from obskit.promql.context import Context
 from obskit.promql.extended import EXTENDED, ExtendedWindows
 from obskit.promql.functions_time import CALENDAR
@@ -80,7 +80,15 @@ ONLY_HISTOGRAMS: Final = ("histogram_avg", "histogram_count", "histogram_sum", "
 def apply(context: Context, call: Call, args: list[Any]) -> Value:
     """The value of a call."""
     value = FUNCTIONS[call.name](context, call, args)
-    return finished(context, call, value) if isinstance(value, Block) else value
+    if not isinstance(value, Block):
+        return value
+    if not context.delayed and call.name not in KEEPS_NAME and any(map(_is_range, args)):
+        refuse_equal_series(value)
+    return finished(context, call, value)
+
+
+def _is_range(arg: Any) -> bool:
+    return isinstance(arg, Windows | ExtendedWindows)
 
 
 def finished(context: Context, call: Call, block: Block) -> Block:
@@ -124,9 +132,18 @@ def _clamp(_context: Context, call: Call, args: list[Any]) -> Block:
     block: Block = args[0]
     low = args[1] if call.name != "clamp_max" else np.array([-np.inf])
     high = args[-1] if call.name != "clamp_min" else np.array([np.inf])
-    # np.maximum and np.minimum give NaN when either side is one, as Go's math.Max and math.Min do.
-    values = np.maximum(low, np.minimum(high, block.values))
+    values = _go_max(low, _go_min(high, block.values))
     return Block(block.sets, values, block.present & ~(low > high))
+
+
+def _go_max(one: Floats, other: Floats) -> Floats:
+    """Go's math.Max: +Inf wins over NaN, NaN over everything else."""
+    return np.where((one == np.inf) | (other == np.inf), np.inf, np.maximum(one, other))
+
+
+def _go_min(one: Floats, other: Floats) -> Floats:
+    """Go's math.Min: -Inf wins over NaN, NaN over everything else."""
+    return np.where((one == -np.inf) | (other == -np.inf), -np.inf, np.minimum(one, other))
 
 
 def _scalar(_context: Context, _call: Call, args: list[Any]) -> Floats:
@@ -191,7 +208,7 @@ def _query_scalar(value: Callable[[Context], float]) -> Function:
     return lambda context, _call, _args: np.full(context.steps, value(context))
 
 
-def _extreme(choose: np.ufunc) -> Function:
+def _extreme(choose: Callable[[Floats, Floats], Floats]) -> Function:
     return lambda _context, _call, args: choose(args[0], args[1])
 
 
@@ -229,8 +246,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "end": _query_scalar(lambda context: context.end_ms / 1000),
     "range": _query_scalar(lambda context: (context.end_ms - context.start_ms) / 1000),
     "step": _query_scalar(lambda context: context.step_ms / 1000),
-    "max_of": _extreme(np.maximum),
-    "min_of": _extreme(np.minimum),
+    "max_of": _extreme(_go_max),
+    "min_of": _extreme(_go_min),
     "sort": functions_sort.sort,
     "sort_desc": functions_sort.sort,
     "sort_by_label": functions_sort.sort_by_label,

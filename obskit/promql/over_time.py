@@ -136,10 +136,12 @@ def _quantiles(segments: Segments, q: Floats) -> Floats:
     """One quantile per segment: linear between neighbours, NaN counting as the smallest."""
     width, windows = int(segments.counts.max()), len(segments.counts)
     nan = np.isnan(segments.values)
-    if nan.any() or width * windows > 2 * len(segments.values):
-        keys = np.where(nan, -np.inf, segments.values)
-        ordered = segments.values[np.lexsort((keys, segments.owners))]
-        return interpolate(ordered, segments.starts, segments.counts, q)
+    if nan.any():  # smaller than -Inf even
+        order = np.lexsort((segments.values, ~nan, segments.owners))
+        return interpolate(segments.values[order], segments.starts, segments.counts, q)
+    if width * windows > 2 * len(segments.values):
+        order = np.lexsort((segments.values, segments.owners))
+        return interpolate(segments.values[order], segments.starts, segments.counts, q)
     # Windows of about one size, as usual: a table is sorted ten times as fast.
     table = np.full((windows, width), np.inf)
     table[np.arange(width) < segments.counts[:, None]] = segments.values

@@ -59,9 +59,7 @@ class Ends:
     resets: Floats | float
 
 
-def extrapolated(
-    ends: Ends, ends_ms: Ints | Floats, span_ms: int, *, counter: bool, per_second: bool
-) -> Floats:
+def extrapolated(ends: Ends, ends_ms: Ints | Floats, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
     """What a window that is `span_ms` long and ends at `ends_ms` would have, going by the samples within it."""
     result = ends.last - ends.first
     if counter:

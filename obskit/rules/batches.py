@@ -51,15 +51,15 @@ class Batches:
 class Sharing:
     """The evaluation of some rules of a group at one moment. Begin anew when something was stored that they read.
 
-    `monotonic` times the families, so that each rule can be told its share.
+    `seconds` times the families, so that each rule can be told its share.
     """
 
-    def __init__(self, engine: Engine, batches: Batches, at_ms: int, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, batches: Batches, at_ms: int, *, seconds: Callable[[], float]) -> None:
         self._tick = Tick()
         self._engine = engine
         self._batches = batches
         self._at_ms = at_ms
-        self._monotonic = monotonic
+        self._seconds = seconds
         self._asking: frozenset[str] | None = None
         self._answers: dict[str, Answer] = {}
         self._share_s: dict[int, float] = {}
@@ -76,9 +76,9 @@ class Sharing:
             return 0.0
         share_s = self._share_s.get(id(batch))
         if share_s is None:
-            began_s = self._monotonic()
+            began_s = self._seconds()
             asked = self._ask(batch)
-            share_s = self._share_s[id(batch)] = (self._monotonic() - began_s) / max(1, asked)
+            share_s = self._share_s[id(batch)] = (self._seconds() - began_s) / max(1, asked)
         return share_s
 
     def answer(self, rule: Rule) -> Answer | None:

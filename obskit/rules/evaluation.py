@@ -73,13 +73,11 @@ class Evaluator:
         self._external_url = external_url
         self._quiet = Standing()
 
-    def sharing(
-        self, group: Group, batches: Batches, t_ms: int, *, monotonic: Callable[[], float]
-    ) -> Sharing | None:
+    def sharing(self, group: Group, batches: Batches, t_ms: int, *, seconds: Callable[[], float]) -> Sharing | None:
         """What rules of a group share at one time; None when the engine asks somebody else."""
         if not isinstance(self._promql, PromQLEngine) or group.type.reads_logs:
             return None
-        return Sharing(self._promql, batches, t_ms - group.query_offset_ms, monotonic=monotonic)
+        return Sharing(self._promql, batches, t_ms - group.query_offset_ms, seconds=seconds)
 
     def at_slot(
         self, group: Group, rule: Rule, standing: Standing, slot_ms: int, sharing: Sharing | None = None
@@ -117,9 +115,7 @@ class Evaluator:
             self._quiet = Standing(last_slot_ms=slot_ms)
         return self._quiet
 
-    def _vector(
-        self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0
-    ) -> Elements:
+    def _vector(self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0) -> Elements:
         if group.type.reads_logs:
             return _elements(self._logql.instant(rule.query, at_ms * NS_PER_MS + extra_ns))
         if sharing is None:

@@ -57,7 +57,10 @@ class _Turn:
 
 
 class Runner:
-    """Evaluates rule groups until it is cancelled. `wake` is given to the store's subscription."""
+    """Evaluates rule groups until it is cancelled. `wake` is given to the store's subscription.
+
+    `worked_s` tells what evaluations on arrival cost (CPU seconds of the calling thread); without it, all time counts.
+    """
 
     def __init__(
         self,
@@ -67,11 +70,13 @@ class Runner:
         clock: Clock,
         *,
         groups: Iterable[Group] = (),
+        worked_s: Callable[[], float] | None = None,
     ) -> None:
         self._commits = Commits(store, listeners)
         self._database = store.database
         self._evaluator = evaluator
         self._clock = clock
+        self._worked_s = worked_s or clock.monotonic
         self._groups: dict[str, LiveGroup] = {group.key: LiveGroup(group, {}) for group in groups}
         self._arrivals = Arrivals(live.group for live in self._groups.values())
         self._woken = asyncio.Event()
@@ -202,7 +207,7 @@ class Runner:
         turn = _Turn(live, slot_ms, deque(live.rules.values()))
         while True:
             if turn.sharing is None:
-                turn.sharing = self._sharing(live, slot_ms)
+                turn.sharing = self._sharing(live, slot_ms, self._clock.monotonic)
             blocked = await self._in_thread(self._slice, turn)
             if blocked or not turn.to_come:
                 # A rule that reads what a rule before it wrote must find it in the store.
@@ -251,8 +256,8 @@ class Runner:
             log.exception("rule crashed: group=%s rule=%s", group.key, rule.rule.name)
             return Outcome(rule.rule, rule.standing, error=f"{type(error).__name__}: {error}")
 
-    def _sharing(self, live: LiveGroup, t_ms: int) -> Sharing | None:
-        return self._evaluator.sharing(live.group, live.batches, t_ms, monotonic=self._clock.monotonic)
+    def _sharing(self, live: LiveGroup, t_ms: int, seconds: Callable[[], float]) -> Sharing | None:
+        return self._evaluator.sharing(live.group, live.batches, t_ms, seconds=seconds)
 
     def _note(self, turn: _Turn, rule: LiveRule, outcome: Outcome, duration_s: float) -> None:
         if not rule.judge(outcome, slot_ms=turn.slot_ms, duration_s=duration_s):
@@ -349,21 +354,21 @@ class Runner:
         found = []
         until_s = self._clock.monotonic() + SLICE_S
         ended_s = 0.0
-        sharing = self._sharing(live, t_ms)
+        sharing = self._sharing(live, t_ms, self._worked_s)
         if sharing is not None:
             sharing.only([one.rule.key for one in left])
         while left and ended_s <= until_s:
             rule = left.popleft().rule
             share_s = 0.0 if sharing is None else sharing.prepare(rule)
-            began_s = self._clock.monotonic()
+            began_s = self._worked_s()
             try:
                 standing = live.rules[rule.key].standing
                 found.append(self._evaluator.on_arrival(live.group, rule, standing, t_ms, sharing))
             except Exception:  # the next slot meets the same bug and tells it
                 log.debug("rule crashed on arrival: rule=%s", rule.name, exc_info=True)
-            ended_s = self._clock.monotonic()
+            cost_s, ended_s = self._worked_s() - began_s, self._clock.monotonic()
             telemetry.ARRIVALS.inc()
-            self._arrivals.rest(rule.key, took_s=ended_s - began_s + share_s, now_s=ended_s)
+            self._arrivals.rest(rule.key, took_s=cost_s + share_s, now_s=ended_s)
         return found
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:

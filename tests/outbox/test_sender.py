@@ -297,6 +297,29 @@ def test_what_a_person_has_to_mend_waits_for_it_and_then_arrives(
     ]
 
 
+@pytest.mark.parametrize(
+    ("failure", "tried_at_once"),
+    [
+        (Outcome.permanent(OutcomeReason.DESTINATION, "channel_not_found"), True),
+        (Outcome.retry(OutcomeReason.TIMEOUT), True),
+        (Outcome.retry(OutcomeReason.RATE_LIMITED, after_s=600), False),
+    ],
+)
+def test_a_retry_by_hand_goes_at_once_unless_the_receiver_asked_to_wait(
+    tmp_path: Path, failure: Outcome, *, tried_at_once: bool
+) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(failure))
+        async with house(tmp_path, clock, receiver) as home:
+            (number,) = await home.put(action("a"))
+            await clock.sleep(0.5)
+            assert await home.outbox.retry(number)
+            await clock.sleep(0.1)
+            assert len(receiver.calls) == 1 + tried_at_once
+
+    play(scenario)
+
+
 def test_an_action_nobody_carries_out_is_a_dead_letter(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         async with house(tmp_path, clock, Receiver(clock)) as home:

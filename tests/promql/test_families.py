@@ -41,7 +41,7 @@ SHAPES = [
     '{{__name__=~"x|by", a="{a}"}} + 1 > {t}',
     'x{{a="{a}"}} @ 200 > {t}',
     '(({n} - (x{{a="{a}"}} % {n}))) < {t}',
-    'sum(x) + {n} > {t}',
+    "sum(x) + {n} > {t}",
 ]
 VALUES = st.sampled_from(["", "1", "2", "none", "a|b.*", "ü "])
 NUMBERS = st.sampled_from([0, 1, 2.5, 10])

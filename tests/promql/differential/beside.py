@@ -12,12 +12,31 @@ from pathlib import Path
 from obskit.promql.engine import Engine
 from obskit.testing.store import MemoryMetrics
 from tests.promql.differential.answers import LARGE_TOLERANCE, TOLERANCE, Answer, difference, ours, theirs
-from tests.promql.differential.changes import COMPUTED, as_in_2_42, combinations_of_changes, in_words_of_2_42, with_bool
+from tests.promql.differential.changes import (
+    as_in_2_42,
+    combinations_of_changes,
+    in_words_of_2_42,
+    with_bool,
+    with_units,
+)
 from tests.promql.differential.data import BASE_MS, SPAN_MS, Series, make_series
 from tests.promql.differential.prometheus import Prometheus
 from tests.promql.differential.queries import make_query
 
-INEXACT = ("deriv", "predict_linear", "stddev", "stdvar", "avg_over_time", "exp", "sinh", "cosh", "^", "tan", "sin")
+INEXACT = (
+    "deriv",
+    "predict_linear",
+    "stddev",
+    "stdvar",
+    "avg_over_time",
+    "exp",
+    "sinh",
+    "cosh",
+    "^",
+    "tan",
+    "sin",
+    "cos",
+)
 """What sums in another order terms that cancel, or makes much of the last digit."""
 NAME_REFUSED = ("invalid label name", "invalid destination label name", "invalid source label name")
 STEPS_MS = (15_000, 30_000, 47_000, 60_000, 300_000)
@@ -37,9 +56,9 @@ class Question:
             return f"{self.query}\n  at {self.start_ms}"
         return f"{self.query}\n  from {self.start_ms} to {self.end_ms} step {self.step_ms}"
 
-    def difference(self, want: Answer, got: Answer, *, ordered: bool = True) -> str | None:
+    def difference(self, want: Answer, got: Answer) -> str | None:
         """What differs between two answers to this, in order where the query asks for one."""
-        ordered = ordered and not self.step_ms and self.query.startswith(("sort", "topk(", "bottomk("))
+        ordered = not self.step_ms and self.query.startswith(("sort", "topk(", "bottomk("))
         inexact = any(name in self.query for name in INEXACT)
         return difference(want, got, ordered=ordered, tolerance=LARGE_TOLERANCE if inexact else TOLERANCE)
 
@@ -92,6 +111,10 @@ class Beside:
             asked = self._ask_prometheus(replace(question, query=with_bool(question.query)))
             if asked.text == got.text:
                 return "duplicates that a comparison drops"
+        if want.kind == "error" and with_units(question.query) != question.query:
+            finding = self.compare(replace(question, query=with_units(question.query)))
+            if finding is None or finding.change:
+                return "durations without a unit"
         if want.text.startswith(NAME_REFUSED) and got.kind != "error" and not legacy_name(want.text):
             return "names in UTF-8"
         if question.step_ms and ("topk" in question.query or "bottomk" in question.query):
@@ -100,14 +123,9 @@ class Beside:
 
     def _ties(self, question: Question) -> str:
         """Over a range 2.42 shuffles what it computed before topk looks at it; each step alone must be the same."""
-        with as_in_2_42(tuple(COMPUTED)):
-            got = self._ask_engine(question)
         for at_ms in question.moments():
-            moment = Question(question.query, at_ms)
-            alone = self._ask_prometheus(moment)
-            points = [(labels, [point for point in row if point[0] == at_ms]) for labels, row in got.series]
-            step = Answer("vector", [(labels, point) for labels, point in points if point])
-            if moment.difference(alone, step, ordered=False) is not None:
+            finding = self.compare(Question(question.query, at_ms))
+            if finding and not finding.change:
                 return ""
         return "topk over a shuffled range"
 

@@ -7,6 +7,7 @@ of test_differential.py assert them one by one.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -143,7 +144,12 @@ COMPUTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """By name: where the engine finds it, and what 2.42 had in its place."""
 
 
-# What is refused: Prometheus is asked in a way that makes 2.42 refuse it too.
+# What is refused on one side: Prometheus is asked in a way that makes 2.42 accept or refuse it too.
+
+
+def with_units(query: str) -> str:
+    """The query with `s` after each duration that has no unit: a number of seconds since 3.0."""
+    return re.sub(r"(\[|:|offset -?)(\d+)(?=[\]: )]|$)", r"\1\2s", query)
 
 
 def with_bool(query: str) -> str:

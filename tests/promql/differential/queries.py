@@ -30,6 +30,9 @@ STEEP = ("exp", "sinh", "cosh")
 STEPPED = ("ceil", "floor", "sgn", "round")
 INEXACT = ("deriv", "predict_linear", "stddev", "stdvar", "avg", "ln", "log", "sin", "cos", "tan", "exp", "^", "smooth")
 """What may differ in the last digits: nothing that jumps is made of it."""
+JUMPING = ("rate", "increase", "irate", "changes", "resets")
+SHUFFLED = ("sort", "topk", "bottomk", "count_values", "histogram", ":", "group_right")
+"""What 2.42 shuffles, as whatever it computed over a range, or orders in another way: any of equals may be chosen."""
 CALENDAR = ("minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year")
 OVER_RANGE = (
     *("rate", "increase", "irate", "delta", "idelta", "deriv", "changes", "resets", "rate", "increase"),
@@ -161,7 +164,8 @@ class Maker:
         if special < 0.16:
             factors = f"{self._one(('0.1', '0.5', '0.9'))}, {self._one(('0.1', '0.5', '0.9'))}"
             return f"double_exponential_smoothing({self._range_vector(depth)}, {factors})"
-        return f"{self._one(OVER_RANGE)}({self._range_vector(depth)})"
+        name, inner = self._one(OVER_RANGE), self._range_vector(depth)
+        return f"{'delta' if name in JUMPING and not _exact(inner) else name}({inner})"
 
     def _quantile(self) -> str:
         return self._one(("0", "0.5", "0.9", "0.99", "1", "-1", "2", "NaN", "0.25"))
@@ -171,8 +175,7 @@ class Maker:
         clause = self._clause()
         special = self._rng.random()
         if special < 0.2:
-            if self._whole_seconds or any(name in inner for name in ("topk", "bottomk", "count_values", "histogram")):
-                # 2.42 shuffles what these give, and over a range whatever it computed: any of equals may be chosen.
+            if self._whole_seconds or not _exact(inner) or any(part in inner for part in SHUFFLED):
                 inner = self._selector()
             k = self._one(("1", "2", "3", "0", "-1", "1.9", "100"))
             return f"{self._one(('topk', 'bottomk'))}{clause}({k}, {inner})"
@@ -181,14 +184,14 @@ class Maker:
         if special < 0.36:
             # 2.42 groups wrongly when the new label sorts before a label of `by`.
             label = self._one(("zone", "zone", "job") if " by " not in clause else ("zone",))
-            return f'count_values{clause}("{label}", {self._whole(depth)})'
+            return f'count_values{clause}("{label}", {self._whole()})'
         op = self._one(FOLDS)
         return f"{op}{clause}({inner})" if self._rng.random() < 0.5 else f"{op}({inner}){clause}"
 
-    def _whole(self, depth: int) -> str:
+    def _whole(self) -> str:
         """A vector of whole numbers."""
         name = self._one(("count_over_time", "changes", "resets", "present_over_time", "max_over_time"))
-        return self._selector() if self._rng.random() < 0.5 else f"{name}({self._range_vector(depth)})"
+        return self._selector() if self._rng.random() < 0.5 else f"{name}({self._range_vector(0)})"
 
     def _clause(self) -> str:
         if self._rng.random() < 0.35:
@@ -202,6 +205,10 @@ class Maker:
         """Two vectors; three in four times folded so that they are likely to match."""
         if self._rng.random() < 0.25:
             return f"{self.vector(depth)} {self._operator()} {self._matching()} {self.vector(depth)}"
+        joined = self._likely_joined(depth)
+        return joined if _exact(joined) else joined.replace(" % ", " / ")
+
+    def _likely_joined(self, depth: int) -> str:
         by = self._one(("job", "job, instance", "job, code", "code", "instance"))
         left = f"{self._one(FOLDS)} by ({by}) ({self.vector(depth)})"
         kind = self._rng.random()
@@ -230,6 +237,8 @@ class Maker:
         sides = [self.vector(depth), self.scalar(depth)]
         self._rng.shuffle(sides)
         operator = self._one(ARITHMETIC + COMPARISONS + COMPARISONS)
+        if operator == "%" and not all(map(_exact, sides)):
+            operator = "*"
         if operator in COMPARISONS and self._rng.random() < 0.4:
             operator += " bool"
         return f"{sides[0]} {operator} {sides[1]}"
@@ -240,6 +249,8 @@ class Maker:
             return f"{name}(clamp({inner}, -9, 9))"
         if name in STEPPED and not _exact(inner):
             name = "abs"
+        if name in ("sin", "cos", "tan") and not _exact(inner):
+            name = "atan"
         # Prometheus forgets the offset of a selector with `@` in timestamp(…), in 2.42 and in 3.x.
         return f"{name}(({inner}) + 0)" if name == "timestamp" and " @ " in inner else f"{name}({inner})"
 
@@ -269,7 +280,8 @@ class Maker:
                 lambda: f"sum by (le) (rate({name}[{self._rng.choice(RANGES_S)}s]))",
                 lambda: f"sum by (job, le) (increase({name}[5m]))",
                 lambda: name + self._shift(),
-                lambda: self.vector(depth),
+                # Buckets that count NaN are mended in another way since 2.42.
+                lambda: inner if _exact(inner := self.vector(depth)) else f"increase({name}[5m])",
             )
         )()
 
