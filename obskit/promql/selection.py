@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
+import numpy as np
+
 from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.promql.blocks import Floats
@@ -31,20 +33,20 @@ class KnownSets:
 
     def __init__(self, max_rows: int = MAX_KNOWN_ROWS) -> None:
         self._by_sequence: _Recent[int, tuple[Sequence[Labels], LabelSets]] = _Recent(max_rows)
-        self._by_rows: _Recent[tuple[int, ...], LabelSets] = _Recent(max_rows)
+        self._by_rows: _Recent[bytes, LabelSets] = _Recent(max_rows)
 
     def of(self, labels: Sequence[Labels]) -> LabelSets:
         """The label sets of a sequence that nobody changes any more."""
         found = self._by_sequence.get(id(labels))
         if found is not None and len(found[0]) == found[1].size:
             return found[1]
-        rows = tuple(map(id, labels))
+        rows = np.fromiter(map(id, labels), np.int64, len(labels)).tobytes()
         sets = self._by_rows.get(rows)
         if sets is None:
             # A copy: its Labels are held by it whatever the reader does with the sequence.
             sets = LabelSets.of(tuple(labels), distinct=True)
-            self._by_rows.put(rows, sets, len(rows))
-        self._by_sequence.put(id(labels), (labels, sets), len(rows))
+            self._by_rows.put(rows, sets, len(labels))
+        self._by_sequence.put(id(labels), (labels, sets), len(labels))
         return sets
 
 

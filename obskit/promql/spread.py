@@ -6,6 +6,7 @@ keep the variants apart as they would any other label. Which queries are of one 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.promql.blocks import Block, Floats
-from obskit.promql.labelsets import Ints, LabelSets
+from obskit.promql.labelsets import Ints, LabelSets, numbered
 from obskit.promql.nodes import Binary, Expr
 
 VARIANT: Final = "\0variant"
@@ -63,32 +64,40 @@ def spread(block: Block, node: Spread) -> Block:
 
 
 def _handed_out(sets: LabelSets, node: Spread) -> tuple[Ints, LabelSets]:
-    by_values: dict[tuple[str, ...], list[int]] = {}
-    for row, labels in enumerate(sets.rows()):
-        by_values.setdefault(tuple([labels.get(name) for name in node.names]), []).append(row)
+    by_values: dict[Hashable, list[int]] = {}
+    for row, values in enumerate(sets.keys(node.names, without=False)):
+        by_values.setdefault(values, []).append(row)
     found = [by_values.get(values, []) for values in node.wanted]
     counts = np.array([len(rows) for rows in found], np.int64)
     if counts.sum() > MAX_ROWS:
         raise QueryError(TOO_MANY_ROWS)
-    index = [row for rows in found for row in rows]
+    rows = np.fromiter((row for of_variant in found for row in of_variant), np.int64, int(counts.sum()))
     variants = np.repeat(np.arange(len(found)), counts)
-    owners = variants.tolist()
-    rows = np.array(index, np.int64)
-    dropped = None if sets.dropped is None else sets.dropped[rows]
+
+    def keys(names: tuple[str, ...], without: bool) -> Iterator[Hashable]:
+        codes, _ = numbered(sets.keys(tuple(name for name in names if name != VARIANT), without=without))
+        of_rows = codes[rows].tolist()
+        return zip(variants.tolist(), of_rows, strict=True) if without or VARIANT in names else iter(of_rows)
+
     # Labels are built late here too: most rows are only counted by their variant.
     made = LabelSets(
-        len(index),
-        lambda row: sets[index[row]].updated({VARIANT: str(owners[row])}),
-        dropped=dropped,
+        len(rows),
+        lambda row: sets[int(rows[row])].updated({VARIANT: str(variants[row])}),
+        dropped=None if sets.dropped is None else sets.dropped[rows],
         distinct=sets.distinct,
+        keys=keys,
     )
-    made.memo("variants", lambda: variants)
     return rows, made
 
 
 def variants_of(sets: LabelSets) -> Ints:
     """The variant of each row."""
-    return sets.memo("variants", lambda: np.array([int(labels.get(VARIANT)) for labels in sets.rows()], np.int64))
+    return sets.memo("variants", lambda: np.array([int(key[0]) for key in _variant_keys(sets)], np.int64))
+
+
+def _variant_keys(sets: LabelSets) -> Iterator[tuple[str | int, ...]]:
+    """A key per row that begins with its variant: its label's text, or the number it was handed out with."""
+    return sets.keys((VARIANT,), without=False)  # type: ignore[return-value]  # keys by names are tuples
 
 
 def own_numbers(sets: LabelSets, numbers: NDArray[np.float64]) -> Floats:
