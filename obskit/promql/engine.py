@@ -22,17 +22,19 @@ from obskit.promql.families import Answer, Family
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import Expr, ValueType
 from obskit.promql.plans import Plan
-from obskit.promql.selection import KnownSets, Selection
+from obskit.promql.selection import KnownSets, Limits, Selection
 from obskit.promql.ticks import Repeated, Tick
 from obskit.promql.windows import Windows
 from obskit.store.interface import MetricReader
 
 MAX_PLANS: Final = 16_384
+LIMITS: Final = Limits()
 
 
 class Engine:
     """Evaluates PromQL over a reader.
 
+    A query that goes beyond one of its `limits` (or `max_steps`) is refused with a QueryError that names it.
     `lookback_ms` is how old a sample may be to count as current, `default_step_ms` the step of subqueries without one.
     `delayed_name_removal` drops metric names at the end of the query instead of in each function (Prometheus' flag
     promql-delayed-name-removal). Not thread-safe: one engine per thread.
@@ -43,14 +45,14 @@ class Engine:
         reader: MetricReader,
         *,
         lookback_ms: int = 300_000,
-        max_samples: int = 50_000_000,
+        limits: Limits = LIMITS,
         max_steps: int = 11_000,
         default_step_ms: int = 60_000,
         delayed_name_removal: bool = False,
     ) -> None:
         self._reader = reader
         self._lookback_ms = lookback_ms
-        self._max_samples = max_samples
+        self._limits = limits
         self._max_steps = max_steps
         self._default_step_ms = default_step_ms
         self._delayed = delayed_name_removal
@@ -147,7 +149,7 @@ class Engine:
     def _evaluator(self, plan: Plan, tick: Tick | None = None) -> Evaluator:
         return Evaluator(
             plan,
-            Selection(self._reader, self._known, self._max_samples),
+            Selection(self._reader, self._known, self._limits),
             lookback_ms=self._lookback_ms,
             default_step_ms=self._default_step_ms,
             tick=tick,

@@ -67,6 +67,7 @@ class Evaluator:
         return self.tick.value(self.plan, expr, context, self._value)
 
     def _value(self, expr: Expr, context: Context) -> Value:
+        self.selection.check_time()
         if isinstance(expr, Number):
             return np.full(context.steps, expr.value)
         if isinstance(expr, String):
@@ -236,7 +237,7 @@ class Evaluator:
         span_ms = self._span(expr, context)
         samples = self.selection.fetch(expr.vector, int(ends[0]) - span_ms, int(ends[-1])).without_stale()
         self.selection.spend(len(samples.sets) * len(ends))
-        return cut(samples, ends, context.at_ms, span_ms, exact=True)
+        return cut(samples, ends, context.at_ms, span_ms, between=self.selection.check_time)
 
     def _span(self, expr: MatrixSelector | Subquery, context: Context) -> int:
         span_ms = context.milliseconds(expr.range)
@@ -256,7 +257,7 @@ class Evaluator:
         grid = first + np.arange(count, dtype=np.int64) * step_ms
         samples = self._samples(expr.expr, context.at(grid))
         self.selection.spend(len(samples.sets) * len(ends))
-        return cut(samples, ends, context.at_ms, span_ms, exact=True)
+        return cut(samples, ends, context.at_ms, span_ms, between=self.selection.check_time)
 
     def _samples(self, expr: Expr, context: Context) -> SampleColumns:
         if not context.steps:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 import numpy as np
 
+from obskit.clock import Clock, SystemClock
 from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.promql.blocks import Floats
@@ -76,13 +78,25 @@ class _Recent(Generic[Key, Item]):
             self._weight -= oldest + 1
 
 
-class Selection:
-    """The reads of one query."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one query may take. `timeout_s` is by the clock, whatever it waits for."""
 
-    def __init__(self, reader: MetricReader, known: KnownSets, max_samples: int) -> None:
+    max_samples: int = 50_000_000
+    max_series: int = 500_000
+    timeout_s: float = 120.0
+    clock: Clock = field(default_factory=SystemClock)
+
+
+class Selection:
+    """The reads of one query, and what is left of its limits."""
+
+    def __init__(self, reader: MetricReader, known: KnownSets, limits: Limits) -> None:
         self._reader = reader
         self._known = known
-        self._left = max_samples
+        self._limits = limits
+        self._left = limits.max_samples
+        self._until_s = limits.clock.monotonic() + limits.timeout_s
         self._edges: EdgeReader | None = reader if hasattr(reader, "edges") else None  # type: ignore[assignment]  # by shape
         self._fetched: dict[tuple[object, int, int], SampleColumns] = {}
 
@@ -93,7 +107,7 @@ class Selection:
         if samples is None:
             window = self._reader.select(selector.matchers, start_ms, end_ms)
             self.spend(len(window.values))
-            sets = self._known.of(window.labels)
+            sets = self._sets(window.labels)
             samples = SampleColumns(sets, window.starts, window.times_ms, window.values)
             self._fetched[key] = samples
         return samples
@@ -104,7 +118,7 @@ class Selection:
         if edges is None:
             return None
         self.spend(int(edges.count.sum()))
-        return self._known.of(edges.labels), edges
+        return self._sets(edges.labels), edges
 
     def newest(self, selector: VectorSelector, start_ms: int, end_ms: int) -> tuple[LabelSets, Ints, Floats] | None:
         """Time and value of the newest sample of each series that has not ended; None as above."""
@@ -112,7 +126,19 @@ class Selection:
         if newest is None:
             return None
         self.spend(len(newest[0]))
-        return self._known.of(newest[0]), newest[1], newest[2]
+        return self._sets(newest[0]), newest[1], newest[2]
+
+    def check_time(self) -> None:
+        """To be called between any two pieces of work; QueryError when the time is over."""
+        if self._limits.clock.monotonic() > self._until_s:
+            raise QueryError(f"query timed out after {self._limits.timeout_s:g} s")
+
+    def _sets(self, labels: Sequence[Labels]) -> LabelSets:
+        if len(labels) > self._limits.max_series:
+            raise QueryError(
+                f"query selects {len(labels):,} series at once, more than the limit of {self._limits.max_series:,}"
+            )
+        return self._known.of(labels)
 
     def spend(self, samples: int) -> None:
         """Count samples against the budget of the query."""

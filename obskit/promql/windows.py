@@ -44,11 +44,16 @@ class SampleColumns:
         return SampleColumns(self.sets, kept[self.starts], self.times_ms[keep], self.values[keep])
 
 
+def _nothing() -> None:
+    """Go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Windows:
     """Windows over samples: row `r` at step `s` holds the samples `first[r, s]:last[r, s]`.
 
-    `ends_ms[s]` is the right border at a step (after offset and `@`), `at_ms[s]` the step's own time.
+    `ends_ms[s]` is the right border at a step (after offset and `@`), `at_ms[s]` the step's own time. `between` is called
+    between two pieces of work, and may raise.
     """
 
     samples: SampleColumns
@@ -57,6 +62,7 @@ class Windows:
     ends_ms: Ints
     at_ms: Ints
     span_ms: int
+    between: Callable[[], None] = _nothing
 
     @property
     def sets(self) -> LabelSets:
@@ -110,6 +116,7 @@ class Windows:
             yield slice(None), self
             return
         for top in range(0, len(self.first), height):
+            self.between()
             rows = slice(top, top + height)
             yield rows, replace(self, first=self.first[rows], last=self.last[rows])
 
@@ -135,6 +142,7 @@ class Windows:
         piece = np.cumsum(counts) // CHUNK
         for chosen in np.split(np.arange(len(filled)), np.flatnonzero(np.diff(piece)) + 1):
             if len(chosen):
+                self.between()
                 windows = filled[chosen]
                 flat[windows] = fold(self._segments(first[chosen], counts[chosen], windows))
         return out
@@ -178,10 +186,12 @@ class Segments:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
-def cut(samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, exact: bool) -> Windows:
-    """The windows `(end - span, end]`. `exact` says that the samples are those of the only window already."""
+def cut(
+    samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, between: Callable[[], None] = _nothing
+) -> Windows:
+    """The windows `(end - span, end]`. Where there is only one, the samples must be those of it and no others."""
     rows = len(samples.starts) - 1
-    if exact and len(ends_ms) == 1:
+    if len(ends_ms) == 1:
         first, last = samples.starts[:-1, None], samples.starts[1:, None]
     else:
         first, last = _borders(samples, ends_ms, span_ms)
@@ -189,7 +199,7 @@ def cut(samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, exa
         shape = (rows, len(at_ms))
         first, last = np.broadcast_to(first, shape), np.broadcast_to(last, shape)
         ends_ms = np.broadcast_to(ends_ms, len(at_ms))
-    return Windows(samples, first, last, ends_ms, at_ms, span_ms)
+    return Windows(samples, first, last, ends_ms, at_ms, span_ms, between)
 
 
 def _borders(samples: SampleColumns, ends_ms: Ints, span_ms: int) -> tuple[Ints, Ints]:
