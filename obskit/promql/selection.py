@@ -141,7 +141,8 @@ class Selection:
         return self._known.of(labels)
 
     def spend(self, samples: int) -> None:
-        """Count samples against the budget of the query."""
+        """Count samples against the budget of the query, whose time goes on meanwhile."""
+        self.check_time()
         self._left -= samples
         if self._left < 0:
             raise QueryError(TOO_MANY_SAMPLES)
