@@ -339,6 +339,26 @@ def test_a_rule_sees_what_the_rules_before_it_wrote(scene: Scene) -> None:
     play(scene, scenario())
 
 
+def test_a_rule_sees_what_was_written_between_it_and_a_rule_of_its_shape(scene: Scene) -> None:
+    text = """\
+groups:
+- name: g
+  interval: 15s
+  rules:
+  - {alert: Before, expr: copy > 5, for: 1m}
+  - {record: copy, expr: queue_depth}
+  - {alert: After, expr: copy > 6, for: 1m}
+"""
+
+    async def scenario() -> None:
+        async with scene.running(text):
+            await scene.depth(7)
+            await scene.slots()
+            assert [bool(rule.alerts) for rule in scene.status.rules] == [False, False, True]
+
+    play(scene, scenario())
+
+
 def test_a_group_whose_rules_do_not_depend_on_each_other_is_one_append(scene: Scene) -> None:
     async def scenario() -> None:
         rules = "".join(f"  - {{record: copy_{n}, expr: queue_depth}}\n" for n in range(20))
