@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.embedded import rss_mb
 from obskit.model.labels import Labels
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -120,12 +121,6 @@ class Prometheus:
     def rss_mb(self) -> float:
         """Resident memory (2^20 bytes)."""
         return rss_mb(self._process.pid)
-
-
-def rss_mb(pid: int | str = "self") -> float:
-    """The resident memory of a process (2^20 bytes)."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 @contextmanager

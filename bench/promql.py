@@ -1,6 +1,6 @@
 """What evaluating rules and queries costs, beside a real Prometheus on the same data in the same run.
 
-    python bench/promql.py [--small] [--only WORD] [--json FILE] [--without-prometheus]
+    python -m bench.promql [--small] [--only WORD] [--json FILE] [--without-prometheus]
 
 Times of rules are what each program reports of a group's evaluation, everything included (obskit: also the commit);
 times of queries exclude writing the answer. Medians. Ends with 1 when a bar is missed. Linux only.
@@ -18,9 +18,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Final
@@ -28,21 +28,14 @@ from typing import Final
 import numpy as np
 
 from bench import beside
+from bench.embedded import runner_of, scrapes, start_ms, stored
 from bench.fleet import EVERY_MS, SAMPLES, Fleet
 from bench.promql_rules import AGGREGATES, SELECTIVE, group, selective, unit_tests
 from obskit.clock import SystemClock
 from obskit.collect.feed import Feed
-from obskit.logql.engine import Engine as LogQL
 from obskit.model.exposition import ExpositionParser
 from obskit.model.labels import Labels
 from obskit.promql.engine import Engine
-from obskit.rules.commits import Listeners
-from obskit.rules.evaluation import Evaluator
-from obskit.rules.files import load_rules
-from obskit.rules.runner import Runner
-from obskit.store.database import Database
-from obskit.store.embedded import EmbeddedStore, StoreSettings
-from obskit.store.interface import Batch, Samples
 from obskit.testing.http import Answer, FakeServer, Received
 from obskit_collectors.prometheus_series import PageRules, TargetSeries
 
@@ -98,59 +91,27 @@ class Rounds:
     """Columns [round, series] of a fleet; the last `ahead` rounds lie in the future."""
 
     def __init__(self, series: int, rounds: int, *, ahead: int = 0) -> None:
-        start_ms = SystemClock().now_ms() - (rounds - ahead) * EVERY_MS
-        self.ends_ms = [start_ms + (number + 1) * EVERY_MS for number in range(rounds)]
-        fleet = Fleet(series, start_ms)
+        fleet = Fleet(series, start_ms(rounds, ahead=ahead))
         self.labels = fleet.labels
         taken = [fleet.round(number) for number in range(rounds)]
         self.times_ms, self.values, self.scraped = (np.array(column) for column in zip(*taken, strict=True))
-
-    def batches(self) -> Iterator[Batch]:
-        """A batch per round; the Labels objects stay the same."""
-        for times_ms, values, scraped in zip(self.times_ms, self.values, self.scraped, strict=True):
-            rows = np.flatnonzero(scraped)
-            labels = [self.labels[row] for row in rows.tolist()]
-            yield Batch(samples=Samples(labels, times_ms[rows].tolist(), values[rows].tolist()))
 
     def requests(self) -> Iterator[bytes]:
         """The same as remote write."""
         return beside.write_requests(self.labels, self.times_ms, self.values, self.scraped)
 
 
-@asynccontextmanager
-async def stored(bench: Bench, batches: Iterable[Batch] = ()) -> AsyncIterator[EmbeddedStore]:
-    """The embedded store, filled."""
-    store = EmbeddedStore(
-        Database.open(bench.new_folder("obskit"), reserve_bytes=0), SystemClock(), StoreSettings(max_series=200_000)
-    )
-    store.load()
-    try:
-        for batch in batches:
-            await store.append(batch)
-        yield store
-    finally:
-        await store.close()
-
-
-def runner_of(store: EmbeddedStore, rules: str) -> Runner:
-    """The evaluate loop over these rules, with nobody to notify."""
-    read = load_rules(rules, "rules.yml")
-    assert read.usable, read.problems
-    evaluator = Evaluator(Engine(store.metrics), LogQL(store.logs))
-    listeners = Listeners(record=lambda _tx, _transitions: None, after_commit=lambda: None)
-    return Runner(store, evaluator, listeners, SystemClock(), groups=read.groups)
-
-
 # Rules
 
 
-async def obskit_rules(bench: Bench, rounds: Rounds, rules: str) -> tuple[dict[str, float], dict[str, float]]:
+async def obskit_rules(bench: Bench, series: int, rules: str) -> tuple[dict[str, float], dict[str, float]]:
     """Milliseconds per group: the first evaluation, and the median of those after it. Each comes after a scrape."""
     took: dict[str, list[float]] = {}
-    batches = list(rounds.batches())
-    async with stored(bench, batches[: -EVALUATIONS - 1]) as store:
+    rounds = scrapes(series, SAMPLES + EVALUATIONS + 2)
+    history = (batch for _, batch in islice(rounds, SAMPLES + 1))
+    async with stored(bench.new_folder("obskit"), history) as store:
         runner = runner_of(store, rules)
-        for batch, end_ms in list(zip(batches, rounds.ends_ms, strict=True))[-EVALUATIONS - 1 :]:
+        for end_ms, batch in rounds:
             await store.append(batch)
             await runner.evaluate_all(end_ms)
             for status in runner.snapshot():
@@ -181,7 +142,7 @@ async def rules(bench: Bench) -> list[Row]:
         )
         given = Rounds(series, SAMPLES + AHEAD + 2, ahead=AHEAD)
         theirs = await prometheus_rules(bench, given, text) if bench.beside else {}
-        cold, ours = await obskit_rules(bench, Rounds(series, SAMPLES + EVALUATIONS + 2), text)
+        cold, ours = await obskit_rules(bench, series, text)
         for name, ms in ours.items():
             rows.append(Row(f"{name}, {series:,} series", "ms", theirs.get(name), ms, BARS[name].get(series)))
         rows.append(Row(f"{SELECTIVE}, {series:,} series: first evaluation", "ms", None, cold[SELECTIVE], None))
@@ -205,16 +166,16 @@ RANGES: Final = {
 async def ranges(bench: Bench) -> list[Row]:
     """Range queries over about 1,000 series of each kind and 1,000 steps of 5 s."""
     steps, step_s = (200, 5) if bench.small else (1_000, 5)
-    rounds = Rounds(1_700 if not bench.small else 500, steps * step_s * 1000 // EVERY_MS + SAMPLES)
+    series, rounds = 500 if bench.small else 1_700, steps * step_s * 1000 // EVERY_MS + SAMPLES
     end_s = SystemClock().now_ms() // 1000
     start_s = end_s - (steps - 1) * step_s
     theirs: dict[str, float] = {}
     if bench.beside:
         with beside.prometheus(bench.new_folder("prometheus")) as server:
-            server.write(rounds.requests())
+            server.write(Rounds(series, rounds).requests())
             for name, query in RANGES.items():
                 theirs[name] = statistics.median(server.query_ms(query, start_s, end_s, step_s) for _ in range(3))
-    async with stored(bench, rounds.batches()) as store:
+    async with stored(bench.new_folder("obskit"), (batch for _, batch in scrapes(series, rounds))) as store:
         engine = Engine(store.metrics)
         return [
             Row(
@@ -250,24 +211,10 @@ async def memory(bench: Bench) -> list[Row]:
             server.write(Rounds(series, SAMPLES).requests())
             await SystemClock().sleep(4 * INTERVAL_S)
             theirs = server.rss_mb
-    command = [sys.executable, "-m", "bench.promql", "--memory-of", str(series), str(bench.folder)]
+    command = [sys.executable, "-m", "bench.embedded", str(series), "5000", str(bench.new_folder("obskit"))]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     ours = float((await process.communicate())[0])
     return [Row(f"memory, {series:,} series x 5 min, 5,000 rules", "MB", theirs, ours, 0.5)]
-
-
-async def print_memory(series: int, folder: Path) -> None:
-    """What this process takes with the data and the rules; the generator's own columns are given back before."""
-    bench = Bench(folder, small=False, beside=False)
-    async with AsyncExitStack() as stack:
-        rounds = Rounds(series, SAMPLES)
-        store = await stack.enter_async_context(stored(bench, rounds.batches()))
-        del rounds
-        runner = runner_of(store, "groups:\n" + group(SELECTIVE, INTERVAL_S, selective(5_000, series // 100)))
-        now_ms = SystemClock().now_ms()
-        for number in range(3):
-            await runner.evaluate_all(now_ms + number * 1000)
-        print(beside.rss_mb())
 
 
 # Intake
@@ -313,7 +260,7 @@ async def _scraped_by_obskit(bench: Bench, pages: list[bytes]) -> float:
     """CPU seconds per page, without fetching it."""
     parser, now_ms, took = ExpositionParser(), SystemClock().now_ms(), []
     series = TargetSeries(Labels({"instance": "bench:1", "job": "bench"}), PageRules(honor_labels=True))
-    async with stored(bench) as store:
+    async with stored(bench.new_folder("obskit")) as store:
         feed = Feed("bench", store, SystemClock())
         for number, page in enumerate(pages):
             began, at_ms = process_time(), now_ms + number * EVERY_MS
@@ -406,11 +353,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"scenes whose name contains this: {', '.join(SCENES)}")
     parser.add_argument("--json", help="also write this file")
     parser.add_argument("--without-prometheus", action="store_true")
-    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.memory_of:
-        asyncio.run(print_memory(int(arguments.memory_of[0]), Path(arguments.memory_of[1])))
-        return 0
     rows = asyncio.run(measure(arguments))
     versions = {"Prometheus": beside.version(), "Python": platform.python_version(), "numpy": np.__version__}
     show(rows, versions)
