@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -61,6 +62,7 @@ MAX_ALTERNATIVES: Final = 2_000
 """Values of one matcher: more make a pattern that RE2 may refuse."""
 
 Answer = list[tuple[Labels, float]]
+_Change = Callable[[Matcher], Matcher | None]
 
 
 class _UnfitError(Exception):
@@ -146,10 +148,8 @@ def families(exprs: Sequence[Expr]) -> list[Family]:
     found = []
     for shape, members in by_shape.items():
         if len(members) > 1:
-            try:
+            with suppress(_UnfitError):
                 found.append(_family(shape, members))
-            except PatternError:  # more or longer values than a pattern may hold
-                continue
     return found
 
 
@@ -301,7 +301,7 @@ class _Filling:
         names: list[str] = []
         columns: list[tuple[str, ...]] = []
 
-        def general(matcher: Matcher) -> Matcher:
+        def general(matcher: Matcher) -> Matcher | None:
             if matcher.op is not MatchOp.EQUAL or matcher.name == NAME:
                 return matcher
             column = next(self._values)
@@ -318,7 +318,7 @@ class _Filling:
         return Spread(expr=whole, names=tuple(names), wanted=wanted)
 
 
-def _with_matchers(expr: Expr, change: Callable[[Matcher], Matcher]) -> Expr:
+def _with_matchers(expr: Expr, change: _Change) -> Expr:
     if isinstance(expr, VectorSelector):
         return _changed(expr, change)
     if isinstance(expr, MatrixSelector):
@@ -328,11 +328,18 @@ def _with_matchers(expr: Expr, change: Callable[[Matcher], Matcher]) -> Expr:
     return expr
 
 
-def _changed(selector: VectorSelector, change: Callable[[Matcher], Matcher]) -> VectorSelector:
-    return replace(selector, matchers=tuple(map(change, selector.matchers)))
+def _changed(selector: VectorSelector, change: _Change) -> VectorSelector:
+    matchers = tuple(matcher for matcher in map(change, selector.matchers) if matcher is not None)
+    if not matchers:
+        raise _UnfitError  # all series of all metrics would be read
+    return replace(selector, matchers=matchers)
 
 
-def _any_of(name: str, values: Collection[str]) -> Matcher:
+def _any_of(name: str, values: Collection[str]) -> Matcher | None:
+    """A matcher of all these values; None when they are too many: more is read then, and handed out all the same."""
     if len(values) > MAX_ALTERNATIVES:
-        raise PatternError("too many alternatives")
-    return Matcher(name, MatchOp.REGEX, "|".join(map(re.escape, values)))
+        return None
+    try:
+        return Matcher(name, MatchOp.REGEX, "|".join(map(re.escape, values)))
+    except PatternError:
+        return None

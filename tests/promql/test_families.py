@@ -101,6 +101,15 @@ def test_shapes_that_differ_in_more_than_values_are_apart() -> None:
     assert [family.members for family in families([parse(text) for text in texts])] == [(0, 2)]
 
 
+def test_more_values_than_a_pattern_takes_are_found_too() -> None:
+    store = store_of([({"name": "x", "a": "", "le": ""}, [1.0] * 12, 0)])
+    store.add(Labels({"__name__": "x", "a": "7"}), [AT_MS], [5.0])
+    engine = Engine(store)
+    (family,) = families([parse(f'x{{a="{number}"}} > 1') for number in range(3000)])
+    assert engine.answers(family, AT_MS) == {7: [(Labels({"__name__": "x", "a": "7"}), 5.0)]}
+    assert families([parse(f'{{a="{number}"}} > 1') for number in range(3000)]) == []
+
+
 def test_an_expression_is_read_once_per_tick() -> None:
     store = store_of([({"name": "x", "a": "1", "le": ""}, [1.0] * 12, 0)])
     engine, tick = Engine(store), Tick()
