@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -310,9 +312,16 @@ def play(
     return steps
 
 
+@cache
+def empty_database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript("".join(MIGRATIONS))
+        return database.serialize()
+
+
 def through_the_ledger(active: Active) -> Active:
     with sqlite3.connect(":memory:") as tx:
-        tx.executescript("".join(MIGRATIONS))
+        tx.deserialize(empty_database())
         ledger.save_alerts(tx, "k", {}, active)
         loaded = ledger.load(tx).alerts.get("k", {})
     tx.close()
