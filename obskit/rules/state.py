@@ -22,7 +22,7 @@ an element of the result has the alert's labels.
 "no data", any other one carries what the rule measures now. With `on_missing: alert` there are alerts of their own, with
 the label reason="no data" (`missing_since` is set):
 
-    none            the rule as a whole finds nothing       pending (active = t)
+    none            the rule finds nothing, no alert is on  pending (active = t)
     none            another alert resolved as missing       firing (active = that one's, fired = t) -> FIRED
     pending         the same for max(`for`, 5 min)          firing (fired = t)                     -> FIRED
     firing          missing still (one of many: < 24 h)     firing
@@ -394,8 +394,9 @@ def _newly_blind(rule: AlertRule, before: Active, after: Active, occasion: Occas
                 fired_ms=t_ms,
                 missing_since_ms=t_ms,
             )
-    told = any(_tells_blindness(alert) and alert.state is not AlertState.INACTIVE for alert in after.values())
-    if begun or told or not occasion.evidence.nothing():
+    # Where one alert is on, something is known, or its end will tell: whether there are data need not be asked.
+    on = any(alert.state is not AlertState.INACTIVE for alert in after.values())
+    if begun or on or not occasion.evidence.nothing():
         return begun
     labels = expansion.no_data_labels()
     said = expansion.no_data_annotations(labels)
