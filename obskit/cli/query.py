@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from obskit.cli.options import OUTPUTS, config_option, stop
-from obskit.cli.store import open_store
+from obskit.cli.store import open_configured, open_store
 from obskit.cli.tables import print_rows
 
 if TYPE_CHECKING:
@@ -94,10 +94,13 @@ def promql(  # noqa: PLR0913 - one per option
       obskit query promql 'rate(http_requests_total[5m])' --since 1h --step 5m
     """
     from obskit.promql.engine import Engine
+    from obskit.promql.selection import Limits
 
     _check_range(since, until, step)
-    with open_store(config_path) as store, query_errors(expression):
-        engine = Engine(store.metrics)
+    with open_configured(config_path) as (config, store), query_errors(expression):
+        general = config.general
+        limits = Limits(general.query_max_samples, timeout_s=general.query_timeout / 1000)
+        engine = Engine(store.metrics, limits=limits)
         result = engine.instant(expression, at) if since is None else engine.range(expression, since, until, step)
         show(result, output)
 

@@ -50,6 +50,12 @@ class GlobalSettings(Settings):
     scrape_interval: Duration = Field(15_000, gt=0, description="how often targets without their own are scraped")
     scrape_timeout: Duration = Field(10_000, gt=0, description="when a scrape is given up")
     rule_query_offset: Duration = Field(0, ge=0, description="how far in the past groups without their own look")
+    query_timeout: Duration = Field(120_000, gt=0, description="when an evaluation or a query is given up")
+    query_max_samples: int = Field(
+        10_000_000,
+        gt=0,
+        description="how many samples one query may read: each takes 16 bytes of memory, and its copies",
+    )
     external_labels: Annotated[dict[str, str], AfterValidator(_label_names)] = Field(
         default_factory=dict, description="what templates see as $externalLabels"
     )

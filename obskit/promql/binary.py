@@ -44,9 +44,9 @@ def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
             return SETS[expr.op](left, right, matching)
         return _vectors(context, expr, (left, right), matching)
     if isinstance(left, Block):
-        return _with_scalar(context, expr, left, (left.values, right))  # type: ignore[arg-type]  # a scalar
+        return with_scalar(context, expr, left, (left.values, right))  # type: ignore[arg-type]  # a scalar
     if isinstance(right, Block):
-        return _with_scalar(context, expr, right, (left, right.values))  # type: ignore[arg-type]  # a scalar
+        return with_scalar(context, expr, right, (left, right.values))  # type: ignore[arg-type]  # a scalar
     assert isinstance(left, np.ndarray)
     assert isinstance(right, np.ndarray)
     if expr.op in COMPARISONS:
@@ -54,7 +54,8 @@ def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
     return ARITHMETIC[expr.op](left, right)
 
 
-def _with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Floats, Floats]) -> Block:
+def with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Floats, Floats]) -> Block:
+    """A vector against numbers that go with its steps or with its rows; one of the sides is the vector's values."""
     values, present = _operate(context, expr, sides, block.values, block.present)
     result = Block(block.sets, values, present)
     return nameless(result, delayed=context.delayed) if _drops_name(expr) else result

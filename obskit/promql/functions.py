@@ -72,6 +72,7 @@ MATH: Final[dict[str, Callable[[Floats], Floats]]] = {
     "tanh": np.tanh,
 }
 
+COUNTERS: Final = ("rate", "increase", "irate")
 _COUNTER_SUFFIXES: Final = ("_total", "_sum", "_count", "_bucket")
 ONLY_HISTOGRAMS: Final = ("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar")
 
@@ -79,11 +80,22 @@ ONLY_HISTOGRAMS: Final = ("histogram_avg", "histogram_count", "histogram_sum", "
 def apply(context: Context, call: Call, args: list[Any]) -> Value:
     """The value of a call."""
     value = FUNCTIONS[call.name](context, call, args)
-    if isinstance(value, Block) and call.name not in KEEPS_NAME:
-        if not context.delayed and any(isinstance(arg, Windows | ExtendedWindows) for arg in args):
-            refuse_equal_series(value)
-        return nameless(value, delayed=context.delayed)
-    return value
+    if not isinstance(value, Block):
+        return value
+    if not context.delayed and call.name not in KEEPS_NAME and any(map(_is_range, args)):
+        refuse_equal_series(value)
+    return finished(context, call, value)
+
+
+def _is_range(arg: Any) -> bool:
+    return isinstance(arg, Windows | ExtendedWindows)
+
+
+def finished(context: Context, call: Call, block: Block) -> Block:
+    """What a call gives, once its rows have their values: without metric names, mostly."""
+    if call.name in COUNTERS:
+        _check_counters(context, call, block)
+    return block if call.name in KEEPS_NAME else nameless(block, delayed=context.delayed)
 
 
 def _math(change: Callable[[Floats], Floats]) -> Function:
@@ -102,16 +114,11 @@ def _folded(fold: Callable[[Windows], Block], call: Call, windows: Windows | Ext
     return EXTENDED[call.name](windows) if isinstance(windows, ExtendedWindows) else fold(windows)
 
 
-def _counter(fold: Callable[[Windows], Block]) -> Function:
-    def function(context: Context, call: Call, args: list[Any]) -> Block:
-        block = _folded(fold, call, args[0])
-        for name in block.sets.metric_names():
-            if not name.endswith(_COUNTER_SUFFIXES):
-                message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
-                context.inform(f'{message}: "{name}"', call.args[0])
-        return block
-
-    return function
+def _check_counters(context: Context, call: Call, block: Block) -> None:
+    for name in block.sets.metric_names():
+        if not name.endswith(_COUNTER_SUFFIXES):
+            message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
+            context.inform(f'{message}: "{name}"', call.args[0])
 
 
 def _round(context: Context, _call: Call, args: list[Any]) -> Block:
@@ -215,9 +222,9 @@ FUNCTIONS: Final[dict[str, Function]] = {
     **{name: _fold(fold) for name, fold in over_time.FOLDS.items()},
     **{name: _math(change) for name, change in CALENDAR.items()},
     **dict.fromkeys(ONLY_HISTOGRAMS, _no_floats),
-    "rate": _counter(rates.rate),
-    "increase": _counter(rates.increase),
-    "irate": _counter(rates.irate),
+    "rate": _fold(rates.rate),
+    "increase": _fold(rates.increase),
+    "irate": _fold(rates.irate),
     "delta": _fold(rates.delta),
     "idelta": _fold(rates.idelta),
     "changes": _fold(rates.changes),

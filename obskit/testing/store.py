@@ -1,4 +1,4 @@
-"""MemoryMetrics: a MetricReader over arrays in memory, for tests and benchmarks of what evaluates queries."""
+"""MemoryMetrics: a MetricReader and EdgeReader over arrays in memory, for tests and benchmarks of what evaluates queries."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, match_all
-from obskit.model.samples import MetricMeta, Sample
-from obskit.store.interface import SeriesWindow
+from obskit.model.samples import STALE_NAN_BITS, MetricMeta, Sample
+from obskit.store.interface import Edges, SeriesWindow
 
 
 class MemoryMetrics:
@@ -20,6 +20,7 @@ class MemoryMetrics:
         self._series: dict[Labels, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._metadata: dict[str, MetricMeta] = {}
         self._found: dict[tuple[Matcher, ...], SeriesWindow] = {}
+        self._some: dict[tuple[int, bytes], tuple[Sequence[Labels], Sequence[Labels]]] = {}
         for sample in samples:
             self.add(sample.labels, [sample.t_ms], [sample.value])
 
@@ -34,6 +35,7 @@ class MemoryMetrics:
         keep = len(times) - 1 - index
         self._series[labels] = (times[keep], numbers[keep])
         self._found.clear()
+        self._some.clear()
 
     def describe(self, metadata: Mapping[str, MetricMeta]) -> None:
         """Say what metric families are."""
@@ -41,15 +43,38 @@ class MemoryMetrics:
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
         """Samples with `start_ms < t <= end_ms` of every series that satisfies all matchers."""
-        whole = self._all(tuple(matchers))
-        inside = (whole.times_ms > start_ms) & (whole.times_ms <= end_ms)
-        if inside.all():
-            return whole
-        kept = np.concatenate(([0], np.cumsum(inside)))[whole.starts]
-        rows = np.flatnonzero(np.diff(kept))
-        labels = whole.labels if len(rows) == len(whole.labels) else [whole.labels[row] for row in rows.tolist()]
-        starts = np.append(kept[rows], kept[-1])
-        return SeriesWindow(labels, starts, whole.times_ms[inside], whole.values[inside])
+        return self._selected(matchers, start_ms, end_ms, stale=True)
+
+    def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
+        """The edges of `start_ms < t <= end_ms` for the series that have a sample there."""
+        window = self._selected(matchers, start_ms, end_ms, stale=False)
+        first, last = window.starts[:-1], window.starts[1:] - 1
+        before, times, values = np.maximum(last - 1, first), window.times_ms, window.values
+        fell = np.zeros(len(values))
+        fell[1:] = np.where(values[1:] < values[:-1], values[:-1], 0.0)
+        fell[first] = 0.0
+        resets = np.add.reduceat(fell, first) if len(first) else np.zeros(0)
+        return Edges(
+            labels=window.labels,
+            count=last + 1 - first,
+            first_ms=times[first],
+            first=values[first],
+            previous_ms=times[before],
+            previous=values[before],
+            last_ms=times[last],
+            last=values[last],
+            resets=resets,
+        )
+
+    def newest(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int
+    ) -> tuple[Sequence[Labels], NDArray[np.int64], NDArray[np.float64]] | None:
+        """The newest sample of each series in the window, of those that have not ended."""
+        window = self.select(matchers, start_ms, end_ms)
+        last = window.starts[1:] - 1
+        going_on = window.values.view(np.int64)[last] != STALE_NAN_BITS
+        labels = self._labels(window.labels, going_on)
+        return labels, window.times_ms[last[going_on]], window.values[last[going_on]]
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return, without their samples."""
@@ -58,6 +83,27 @@ class MemoryMetrics:
     def metadata(self) -> Mapping[str, MetricMeta]:
         """What is known of each metric family, by name."""
         return self._metadata
+
+    def _selected(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, *, stale: bool) -> SeriesWindow:
+        whole = self._all(tuple(matchers))
+        inside = (whole.times_ms > start_ms) & (whole.times_ms <= end_ms)
+        if not stale:
+            inside &= whole.values.view(np.int64) != STALE_NAN_BITS
+        if inside.all():
+            return whole
+        kept = np.concatenate(([0], np.cumsum(inside)))[whole.starts]
+        rows = np.diff(kept) > 0
+        starts = np.append(kept[:-1][rows], kept[-1])
+        return SeriesWindow(self._labels(whole.labels, rows), starts, whole.times_ms[inside], whole.values[inside])
+
+    def _labels(self, labels: Sequence[Labels], rows: NDArray[np.bool_]) -> Sequence[Labels]:
+        """Some of the labels; the same object for the same ones, until something is added."""
+        if rows.all():
+            return labels
+        key = id(labels), rows.tobytes()
+        if key not in self._some:
+            self._some[key] = labels, [one for one, kept in zip(labels, rows.tolist(), strict=True) if kept]
+        return self._some[key][1]
 
     def _all(self, matchers: tuple[Matcher, ...]) -> SeriesWindow:
         """Every sample of the matching series, kept until something is added."""

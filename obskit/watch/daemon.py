@@ -27,6 +27,7 @@ from obskit.notify.base import ACTION_KIND
 from obskit.outbound import httpx, trust
 from obskit.outbox import Outbox
 from obskit.promql.engine import Engine as PromQL
+from obskit.promql.selection import Limits
 from obskit.routing.dispatch import Dispatcher
 from obskit.routing.tree import Route, build_tree
 from obskit.rules.blind import BlindRules
@@ -49,6 +50,8 @@ DRAIN_S: Final = 7.0
 ONCE_S: Final = 30.0
 """How long `once` tries to deliver: long enough for a receiver that asks to wait a little."""
 LOOK_S: Final = 0.05
+_BUILT_IN: Final = ("external_labels", "external_url", "query_timeout", "query_max_samples")
+"""Keys of `global` that templates, links and the engine are built with."""
 STOPPING: Final = "stopping"
 
 BUILD = Gauge("obskit_build_info", "The version that runs.", ("version",), registry=REGISTRY)
@@ -219,7 +222,11 @@ class Daemon:
     def _build_runner(self) -> Runner:
         general = self.config.general
         evaluator = Evaluator(
-            PromQL(self._store.metrics, default_step_ms=general.evaluation_interval),
+            PromQL(
+                self._store.metrics,
+                limits=Limits(general.query_max_samples, timeout_s=general.query_timeout / 1000, clock=self._clock),
+                default_step_ms=general.evaluation_interval,
+            ),
             LogQL(self._store.logs),
             external_labels=Labels(general.external_labels),
             external_url=general.external_url,
@@ -336,8 +343,9 @@ class Daemon:
         for key in ("store", "web"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("this change needs a restart: section=%s", key)
-        if _outer_names(config) != _outer_names(self.config):
-            log.warning("this change needs a restart: section=global (external_labels, external_url)")
+        for key in _BUILT_IN:
+            if getattr(config.general, key) != getattr(self.config.general, key):
+                log.warning("this change needs a restart: section=global key=%s", key)
         await self._supervisor.reload(sources_of(config))
         keep_windows(self._store, config.groups)
         self._destinations = destinations
@@ -351,11 +359,6 @@ class Daemon:
         RELOAD_OK.set(1 if successful else 0)
         if successful:
             RELOADED.set(self._clock.now_ms() / 1000)
-
-
-def _outer_names(config: Config) -> tuple[dict[str, str], str]:
-    """What templates and links were built with."""
-    return dict(config.general.external_labels), config.general.external_url
 
 
 def _at_once(route: Route) -> Route:

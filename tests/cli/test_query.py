@@ -101,6 +101,22 @@ def test_an_expression_that_cannot_be_evaluated_is_told_with_the_reason(obskit: 
     assert result.stderr.startswith("obskit: ALERTS * on () ALERTS: ")
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [({"query_max_samples": 1}, "too many samples"), ({"query_timeout": "1ms"}, "timed out after 0.001 s")],
+)
+def test_a_query_is_held_to_the_limits_of_the_config(
+    limit: dict[str, object], told: str, *, obskit: Obskit, watched: Path
+) -> None:
+    config = json.loads(watched.read_text())
+    config["global"] = {**config.get("global", {}), **limit}
+    limited = watched.with_name("limited.yaml")
+    limited.write_text(json.dumps(config))
+    result = obskit("query", "promql", "sum by (job) (sum_over_time({__name__=~'.+'}[1h]))", "-c", limited)
+    assert result.exit_code == 1
+    assert told in result.stderr
+
+
 def test_a_note_goes_beside_the_output(obskit: Obskit, watched: Path) -> None:
     result = obskit("query", "promql", "rate(ALERTS[5m])", "-c", watched)
     assert result.exit_code == 0

@@ -315,13 +315,18 @@ def test_a_reload_at_the_moment_of_a_stop_leaves_nothing_running(tmp_path: Path)
 def test_what_a_reload_cannot_change_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(clock: FakeClock) -> None:
         async with running(configured(tmp_path), clock) as daemon:
-            write(tmp_path, web={"listen": "127.0.0.1:1"}, **{"global": {"external_labels": {"site": "b"}}})
+            write(
+                tmp_path,
+                web={"listen": "127.0.0.1:1"},
+                **{"global": {"external_labels": {"site": "b"}, "query_timeout": "1m"}},
+            )
             assert await daemon.reload() == ""
 
     clock = FakeClock()
     run(scenario(clock), clock)
     assert "this change needs a restart: section=web" in caplog.text
-    assert "this change needs a restart: section=global" in caplog.text
+    assert "this change needs a restart: section=global key=external_labels" in caplog.text
+    assert "this change needs a restart: section=global key=query_timeout" in caplog.text
 
 
 # Once, and trying
