@@ -6,13 +6,14 @@ Pure. Everything returned as consumed ends at a record's end, so a cursor behind
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from obskit.model.labels import Labels
-from obskit.model.records import NO_METADATA, Record
+from obskit.model.records import NO_METADATA, Record, whole_text
 
 CUT_MARK: Final = " …[cut]"
 _TIME_KEYS: Final = ("time", "ts", "timestamp", "@timestamp", "t")
@@ -20,6 +21,8 @@ _LEVEL_KEYS: Final = ("level", "severity", "lvl", "log.level")
 _ID_KEYS: Final = ("trace_id", "span_id")
 _NS: Final = 1_000_000_000
 _MAX_AHEAD_NS: Final = 600 * _NS
+_EARLIEST_NS: Final = 1_000_000_000 * _NS
+"""2001: a smaller number under `time` or `t` is a duration, a temperature, but not when the line was written."""
 _SCALES: Final = ((1e17, 1), (1e14, 1_000), (1e11, 1_000_000), (0.0, _NS))
 """A Unix time above the first number is in units of this many nanoseconds: ns, µs, ms, s."""
 
@@ -84,7 +87,7 @@ class RecordMaker:
 def _fields(line: str) -> Mapping[str, Any]:
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # whoever writes the line chooses how deep it is
         return {}
     return fields if isinstance(fields, dict) else {}
 
@@ -93,7 +96,7 @@ def _time_ns(fields: Mapping[str, Any], now_ns: int) -> int:
     value = next((fields[key] for key in _TIME_KEYS if fields.get(key)), None)
     written_ns = _to_ns(value)
     # A clock that runs ahead would hide the line from every window that ends now.
-    return written_ns if written_ns is not None and 0 < written_ns < now_ns + _MAX_AHEAD_NS else now_ns
+    return written_ns if written_ns is not None and _EARLIEST_NS < written_ns < now_ns + _MAX_AHEAD_NS else now_ns
 
 
 def _to_ns(value: Any) -> int | None:
@@ -101,8 +104,12 @@ def _to_ns(value: Any) -> int | None:
         return None
     try:
         number = float(value)
+    except OverflowError:
+        return None
     except (TypeError, ValueError):
         return _iso_ns(str(value))
+    if not math.isfinite(number):
+        return None
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     scale = next(scale for above, scale in _SCALES if number > above or above == 0.0)
@@ -120,8 +127,10 @@ def _iso_ns(text: str) -> int | None:
 
 
 def _metadata(fields: Mapping[str, Any]) -> Mapping[str, str]:
-    found = {key: str(fields[key]) for key in _ID_KEYS if isinstance(fields.get(key), str) and fields[key]}
-    level = next((fields[key] for key in _LEVEL_KEYS if isinstance(fields.get(key), str) and fields[key]), None)
+    found = {key: whole_text(fields[key]) for key in _ID_KEYS if isinstance(fields.get(key), str) and fields[key]}
+    level = next(
+        (whole_text(fields[key]) for key in _LEVEL_KEYS if isinstance(fields.get(key), str) and fields[key]), None
+    )
     if level:
         found["level"] = level.lower()
     return found or NO_METADATA

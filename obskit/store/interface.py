@@ -46,6 +46,10 @@ class Samples:
         """A batch of a layout. Nothing may be added to it."""
         return cls(layout.labels, times_ms, values, layout)
 
+    def open(self) -> Self:
+        """The same samples without their layout, to which others may be added."""
+        return type(self)(self.labels.copy(), self.times_ms, self.values)
+
     def add(self, labels: Labels, t_ms: int, value: float) -> None:
         """Append one sample; not to a batch that has a layout."""
         self.labels.append(labels)

@@ -19,8 +19,8 @@ from obskit.model.samples import MetricMeta, MetricType
 from obskit.store import disk, telemetry
 from obskit.store.database import Database, Transaction
 from obskit.store.head import Admitted, MetricHead
-from obskit.store.interface import Samples, SeriesWindow
-from obskit.store.packing import Packed
+from obskit.store.interface import Edges, Samples, SeriesWindow
+from obskit.store.packing import Packed, Times, Values
 from obskit.store.parts import Part, merged, window_of
 from obskit.store.settings import StoreSettings
 from obskit.store.windows import Windows
@@ -52,9 +52,23 @@ class MetricStore:
             part = merged(self._read(matchers, start_ms, min(end_ms, floor)), part)
         return window_of(part)
 
+    def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
+        """What is at the edges of `start_ms < t <= end_ms`; None when that reaches behind memory (see EdgeReader)."""
+        return self.head.edges(matchers, start_ms, end_ms)
+
+    def newest(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int
+    ) -> tuple[Sequence[Labels], Times, Values] | None:
+        """The newest samples in `start_ms < t <= end_ms`; None when that reaches behind memory (see EdgeReader)."""
+        return self.head.newest(matchers, start_ms, end_ms)
+
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return, without their samples."""
         return list(self.select(matchers, start_ms, end_ms).labels)
+
+    def names(self) -> list[str]:
+        """The metric names of all series on disk."""
+        return [name for (name,) in self._database.read("SELECT DISTINCT name FROM series WHERE name <> ''")]
 
     def metadata(self) -> Mapping[str, MetricMeta]:
         """What is known of each metric family, by name."""
@@ -114,14 +128,14 @@ class MetricStore:
         """Fill memory from the head rows. Readers go on with the old memory until the new one is complete."""
         head = self.head.successor(now_ms, disk.folded_until(connection, now_ms))
         shared: dict[str, str] = {}
-        labels: dict[int, Labels] = {}
+        known: set[int] = set()
         missing: set[int] = set()
         for samples in disk.head_rows(connection, now_ms - head.longest_window_ms, now_ms + _SKEW_MS):
-            ids: set[int] = set(samples.slots.tolist())
-            labels |= disk.labels_of(connection, sorted(ids - labels.keys() - missing), shared)
-            missing |= ids - labels.keys()
-            known = samples.take(~np.isin(samples.slots, list(missing))) if missing else samples
-            head.restore({number: labels[number] for number in ids - missing}, known)
+            fresh: set[int] = set(samples.slots.tolist()) - known - missing
+            labels = disk.labels_of(connection, sorted(fresh), shared)
+            known |= labels.keys()
+            missing |= fresh - labels.keys()
+            head.restore(labels, samples.take(~np.isin(samples.slots, list(missing))) if missing else samples)
         self.head = head
 
     def live_ids(self) -> set[int]:

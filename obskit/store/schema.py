@@ -86,4 +86,12 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     ALTER TABLE stream ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
     """,
+    # 5: what a rule measured when an alert recovered, and since when there is nothing to judge one by
+    """
+    ALTER TABLE alert_state ADD COLUMN resolved_value REAL;
+    ALTER TABLE alert_state ADD COLUMN resolved_summary TEXT NOT NULL DEFAULT '';
+    ALTER TABLE alert_state ADD COLUMN missing_since_ms INTEGER;
+    ALTER TABLE alert ADD COLUMN resolved_value REAL;
+    ALTER TABLE alert ADD COLUMN resolved_summary TEXT NOT NULL DEFAULT '';
+    """,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -134,6 +135,22 @@ def test_a_truncated_file_is_read_from_its_beginning(tmp_path: Path) -> None:
     assert kept.lines[2:] == ["x", "this is longer than all that was read before it was truncated again"]
 
 
+def test_a_file_written_anew_with_as_many_bytes_is_read_again(tmp_path: Path) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, "one")
+
+    async def scenario() -> None:
+        tailed = asyncio.ensure_future(tailing(kept, clock, paths=[str(log)], start="beginning")(6))
+        await clock.sleep(3)
+        before = log.stat().st_mtime_ns
+        log.write_text("two\n")
+        os.utime(log, ns=(before + 1, before + 1))  # a file system may count time in large steps
+        await tailed
+
+    run(scenario(), clock)
+    assert kept.lines == ["one", "two"]
+
+
 def test_a_file_that_appears_later_is_read_from_its_beginning(tmp_path: Path) -> None:
     kept, clock = Kept(), FakeClock()
     write(tmp_path / "a.log", "old")
@@ -175,6 +192,80 @@ def test_a_line_without_end_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> 
     assert [len(line) < 1100 for line in kept.lines] == [True, True]
     assert kept.lines[0].endswith("[cut]")
     assert kept.lines[1] == "next"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"time":NaN}',
+        '{"time":"nan"}',
+        '{"time":1e400}',
+        '{"time":1' + "0" * 400 + "}",
+        '{"time":"' + "1" * 5000 + '"}',
+        '{"a":' + "[" * 60_000,
+    ],
+    ids=["NaN", "nan", "1e400", "a long number", "a long text", "deep"],
+)
+def test_no_line_however_odd_keeps_the_next_one_from_being_read(tmp_path: Path, line: str) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, line, "next")
+    run(tailing(kept, clock, paths=[str(log)], start="beginning")(2), clock)
+    assert kept.lines == [line, "next"]
+
+
+@pytest.mark.parametrize("time", ["0.005", "12", "86400000", '"1970-01-01T00:00:00Z"'])
+def test_a_number_that_is_no_time_is_not_taken_for_one(tmp_path: Path, time: str) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, f'{{"msg":"GET /","time":{time}}}')
+    run(tailing(kept, clock, paths=[str(log)], start="beginning")(2), clock)
+    assert kept.records[0].t_ns > 1_000_000_000 * 10**9
+
+
+def test_what_a_json_line_says_can_be_written_down(tmp_path: Path) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, '{"level":"\\ud800","trace_id":"a\\udfffb"}')
+    run(tailing(kept, clock, paths=[str(log)], start="beginning")(2), clock)
+    assert kept.records[0].metadata == {"level": "\ufffd", "trace_id": "a\ufffdb"}
+
+
+def test_the_first_file_may_appear_after_the_start_and_after_a_restart(tmp_path: Path) -> None:
+    kept, clock = Kept(), FakeClock()
+
+    async def scenario() -> None:
+        tail = tailing(kept, clock, paths=[str(tmp_path / "*.log")])
+        await tail(2)
+        write(tmp_path / "a.log", "first")
+        await tail(2)
+
+    run(scenario(), clock)
+    assert kept.lines == ["first"]
+
+
+def test_a_file_that_appears_is_seen_within_seconds_however_long_there_was_none(tmp_path: Path) -> None:
+    kept, clock = Kept(), FakeClock()
+
+    async def scenario() -> None:
+        tailed = asyncio.ensure_future(tailing(kept, clock, paths=[str(tmp_path / "*.log")])(104))
+        await clock.sleep(100)
+        write(tmp_path / "a.log", "first")
+        await tailed
+
+    run(scenario(), clock)
+    assert kept.lines == ["first"]
+
+
+def test_a_name_with_brackets_is_found_again(tmp_path: Path) -> None:
+    log, kept, clock = tmp_path / "app[1].log", Kept(), FakeClock()
+    write(log, "one")
+
+    async def scenario() -> None:
+        tail = tailing(kept, clock, paths=[str(tmp_path / "*.log")], start="beginning")
+        await tail(2)
+        write(log, "two")
+        await tail(2)
+
+    run(scenario(), clock)
+    assert kept.lines == ["one", "two"]
 
 
 def test_no_file_at_all_is_told(tmp_path: Path) -> None:

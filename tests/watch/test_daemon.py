@@ -151,6 +151,25 @@ def test_it_says_neither_when_there_are_both(tmp_path: Path, caplog: pytest.LogC
     assert "nothing is collected" not in caplog.text
 
 
+def test_it_tells_which_of_its_owners_rules_are_blind(tmp_path: Path) -> None:
+    text = (
+        "groups: [{name: x, rules: [{alert: A, expr: obskit_build_inf > 5}, {alert: B, expr: obskit_build_info > 5}]}]"
+    )
+    (tmp_path / "own.yaml").write_text(text)
+
+    async def scenario(clock: FakeClock) -> None:
+        async with running(configured(tmp_path, rule_files=["own.yaml"], rule_packs=["host"]), clock) as daemon:
+            await clock.sleep(200)
+            assert daemon.overview().blind_rules == ()
+            await clock.sleep(110)
+            (blind,) = daemon.overview().blind_rules
+            assert blind.source == "own.yaml:A"
+            assert blind.reason == 'there is no metric "obskit_build_inf" (did you mean "obskit_build_info"?)'
+
+    clock = FakeClock()
+    run(scenario(clock), clock)
+
+
 # The server
 
 
@@ -272,6 +291,25 @@ def test_a_file_that_only_the_refused_config_named_is_watched_until_it_is_mended
 
     clock = FakeClock()
     run(scenario(clock), clock)
+
+
+def test_a_reload_at_the_moment_of_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> list[str]:
+        daemon, stop = Daemon(configured(tmp_path), clock), asyncio.Event()
+        await daemon.start()
+        running = asyncio.create_task(daemon.run(stop))
+        await clock.sleep(0.5)
+        write(tmp_path, collectors=[{"file": {"paths": ["app.log"], "labels": {"app": "other"}}}])
+        reloads = [asyncio.create_task(daemon.reload()) for _ in range(2)]
+        await clock.sleep(0)
+        stop.set()
+        await running
+        await daemon.close()
+        await asyncio.gather(*reloads)
+        return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("collector ")]
+
+    clock = FakeClock()
+    assert run(scenario(clock), clock) == []
 
 
 def test_what_a_reload_cannot_change_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
