@@ -208,7 +208,8 @@ def _helps(command: click.Command | None, path: str) -> Iterator[str]:
 
 
 def _help(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
+    # As it is run: `-h` is the group's setting, and what it is called is remembered by whoever asks for it first.
+    context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100, **main.context_settings)
     return f"## {path}\n\n```text\n{command.get_help(context)}\n```"
 
 
