@@ -18,16 +18,11 @@ from obskit.model.samples import STALE_NAN
 from obskit.promql.engine import Engine as PromQLEngine
 from obskit.promql.nodes import Expr, VectorSelector
 from obskit.promql.parser import parse
-<<<<<<< HEAD
 from obskit.rules.batches import Batches, Sharing
-from obskit.rules.groups import AlertRule, Group, RecordingRule, Rule
-from obskit.rules.state import Active, Elements, Occasion, Step, Surroundings, arrive, step
-=======
 from obskit.rules.evidence import Evidence
 from obskit.rules.expansion import Elements, Surroundings
 from obskit.rules.groups import AlertRule, Group, OnMissing, RecordingRule, Rule
 from obskit.rules.state import NO_EVIDENCE, Active, Occasion, Step, arrive, step
->>>>>>> main
 from obskit.store.interface import Samples
 
 ALERTS: Final = "ALERTS"
@@ -92,25 +87,15 @@ class Evaluator:
         """One evaluation in the group's turn. A query that fails is an outcome with an error, not an exception."""
         asked_ms = slot_ms - group.query_offset_ms
         try:
-<<<<<<< HEAD
-            vector = self._vector(group, rule, asked_ms, sharing)
-        except QueryError as error:
-            return Outcome(rule, standing, error=str(error))
-        if not vector and not standing.active and not standing.series:
-            return Outcome(rule, self._quiet_since(slot_ms), NOTHING)
-        if isinstance(rule, RecordingRule):
-            return _record(group, rule, standing, vector, slot_ms)
-        occasion = self._occasion(group, rule, standing, vector, slot_ms)
-        return _alert_outcome(rule, standing, step(rule, standing.active, vector, occasion), slot_ms, asked_ms)
-=======
-            vector = self._vector(group, rule.query, asked_ms)
+            vector = self._answer(group, rule, asked_ms, sharing)
+            if not vector and _is_quiet(rule, standing) and not standing.series:
+                return Outcome(rule, self._quiet_since(slot_ms), NOTHING)
             if isinstance(rule, RecordingRule):
                 return _record(group, rule, standing, vector, slot_ms)
             stepped = step(rule, standing.active, vector, self._occasion(group, rule, standing, slot_ms))
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
         return _alert_outcome(rule, standing, stepped, slot_ms, asked_ms)
->>>>>>> main
 
     def on_arrival(
         self, group: Group, rule: AlertRule, standing: Standing, t_ms: int, sharing: Sharing | None = None
@@ -118,13 +103,13 @@ class Evaluator:
         """One evaluation of an alerting rule because data has come: it changes alerts, and writes no series."""
         try:
             # A time in milliseconds stands for all of it: the record that woke the rule may lie within.
-<<<<<<< HEAD
-            vector = self._vector(group, rule, t_ms - group.query_offset_ms, sharing, extra_ns=NS_PER_MS - 1)
+            vector = self._answer(group, rule, t_ms - group.query_offset_ms, sharing, extra_ns=NS_PER_MS - 1)
+            if not vector and _is_quiet(rule, standing):
+                return Outcome(rule, standing, NOTHING)
+            occasion = self._occasion(group, rule, standing, t_ms, extra_ns=NS_PER_MS - 1)
+            stepped = arrive(rule, standing.active, vector, occasion)
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
-        if not vector and not standing.active:
-            return Outcome(rule, standing, NOTHING)
-        stepped = arrive(rule, standing.active, vector, self._occasion(group, rule, standing, vector, t_ms))
         return Outcome(rule, replace(standing, active=stepped.active), transitions=stepped.transitions)
 
     def _quiet_since(self, slot_ms: int) -> Standing:
@@ -133,20 +118,12 @@ class Evaluator:
             self._quiet = Standing(last_slot_ms=slot_ms)
         return self._quiet
 
-    def _vector(self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0) -> Elements:
-        if group.type.reads_logs:
-            return _elements(self._logql.instant(rule.query, at_ms * NS_PER_MS + extra_ns))
+    def _answer(self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0) -> Elements:
+        """What the rule's own query gives, asked together with others where that is possible."""
         if sharing is None:
-            return _elements(self._promql.instant(rule.query, at_ms))
+            return self._vector(group, rule.query, at_ms, extra_ns=extra_ns)
         answer = sharing.answer(rule)
         return _elements(sharing.instant(rule)) if answer is None else answer
-=======
-            vector = self._vector(group, rule.query, t_ms - group.query_offset_ms, extra_ns=NS_PER_MS - 1)
-            occasion = self._occasion(group, rule, standing, t_ms, extra_ns=NS_PER_MS - 1)
-            stepped = arrive(rule, standing.active, vector, occasion)
-        except QueryError as error:
-            return Outcome(rule, standing, error=str(error))
-        return Outcome(rule, replace(standing, active=stepped.active), transitions=stepped.transitions)
 
     def _vector(self, group: Group, query: Any, at_ms: int, *, extra_ns: int = 0) -> Elements:
         if group.type.reads_logs:
@@ -154,7 +131,6 @@ class Evaluator:
         else:
             result = self._promql.instant(query, at_ms)
         return _elements(result)
->>>>>>> main
 
     def _occasion(self, group: Group, rule: AlertRule, standing: Standing, t_ms: int, *, extra_ns: int = 0) -> Occasion:
         asked_ms = t_ms - group.query_offset_ms
@@ -175,6 +151,11 @@ class Evaluator:
             return [Element(labels, value, at_ms) for labels, value in _elements(result)]
 
         return query
+
+
+def _is_quiet(rule: Rule, standing: Standing) -> bool:
+    """Whether an empty answer changes nothing: no alert is on, and none comes of missing data."""
+    return not standing.active and not (isinstance(rule, AlertRule) and rule.on_missing is OnMissing.ALERT)
 
 
 def _elements(result: Result) -> Elements:
