@@ -87,8 +87,8 @@ class Evaluator:
         """One evaluation in the group's turn. A query that fails is an outcome with an error, not an exception."""
         asked_ms = slot_ms - group.query_offset_ms
         try:
-            vector = self._vector(group, rule, asked_ms, sharing)
-            if not vector and not standing.series and not _has_doubts(rule, standing):
+            vector = self._answer(group, rule, asked_ms, sharing)
+            if not vector and _is_quiet(rule, standing) and not standing.series:
                 return Outcome(rule, self._quiet_since(slot_ms), NOTHING)
             if isinstance(rule, RecordingRule):
                 return _record(group, rule, standing, vector, slot_ms)
@@ -103,8 +103,8 @@ class Evaluator:
         """One evaluation of an alerting rule because data has come: it changes alerts, and writes no series."""
         try:
             # A time in milliseconds stands for all of it: the record that woke the rule may lie within.
-            vector = self._vector(group, rule, t_ms - group.query_offset_ms, sharing, extra_ns=NS_PER_MS - 1)
-            if not vector and not standing.active:
+            vector = self._answer(group, rule, t_ms - group.query_offset_ms, sharing, extra_ns=NS_PER_MS - 1)
+            if not vector and _is_quiet(rule, standing):
                 return Outcome(rule, standing, NOTHING)
             occasion = self._occasion(group, rule, standing, t_ms, extra_ns=NS_PER_MS - 1)
             stepped = arrive(rule, standing.active, vector, occasion)
@@ -118,26 +118,30 @@ class Evaluator:
             self._quiet = Standing(last_slot_ms=slot_ms)
         return self._quiet
 
-    def _vector(self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0) -> Elements:
-        if sharing is None or group.type.reads_logs:
-            return self._ask(group, rule.query, at_ms, extra_ns=extra_ns)
+    def _answer(self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0) -> Elements:
+        """What the rule's own query gives, asked together with others where that is possible."""
+        if sharing is None:
+            return self._vector(group, rule.query, at_ms, extra_ns=extra_ns)
         answer = sharing.answer(rule)
         return _elements(sharing.instant(rule)) if answer is None else answer
 
-    def _ask(self, group: Group, query: Any, at_ms: int, *, extra_ns: int = 0) -> Elements:
+    def _vector(self, group: Group, query: Any, at_ms: int, *, extra_ns: int = 0) -> Elements:
         if group.type.reads_logs:
-            return _elements(self._logql.instant(query, at_ms * NS_PER_MS + extra_ns))
-        return _elements(self._promql.instant(query, at_ms))
+            result = self._logql.instant(query, at_ms * NS_PER_MS + extra_ns)
+        else:
+            result = self._promql.instant(query, at_ms)
+        return _elements(result)
 
     def _occasion(self, group: Group, rule: AlertRule, standing: Standing, t_ms: int, *, extra_ns: int = 0) -> Occasion:
         asked_ms = t_ms - group.query_offset_ms
+        doubtful = bool(standing.active) or rule.on_missing is OnMissing.ALERT
         return Occasion(
             t_ms=t_ms,
             last_slot_ms=standing.last_slot_ms,
             limit=group.limit,
             around=Surroundings(self._external_labels, self._external_url, self._asking(asked_ms)),
-            evidence=Evidence(rule, lambda query: self._ask(group, query, asked_ms, extra_ns=extra_ns))
-            if _has_doubts(rule, standing)
+            evidence=Evidence(rule, lambda query: self._vector(group, query, asked_ms, extra_ns=extra_ns))
+            if doubtful
             else NO_EVIDENCE,
         )
 
@@ -149,9 +153,9 @@ class Evaluator:
         return query
 
 
-def _has_doubts(rule: Rule, standing: Standing) -> bool:
-    """Whether an empty answer may mean something: there are alerts that may end, or missing data are one."""
-    return bool(standing.active) or (isinstance(rule, AlertRule) and rule.on_missing is OnMissing.ALERT)
+def _is_quiet(rule: Rule, standing: Standing) -> bool:
+    """Whether an empty answer changes nothing: no alert is on, and none comes of missing data."""
+    return not standing.active and not (isinstance(rule, AlertRule) and rule.on_missing is OnMissing.ALERT)
 
 
 def _elements(result: Result) -> Elements:
