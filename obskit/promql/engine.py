@@ -13,11 +13,13 @@ from typing import Final
 import numpy as np
 
 from obskit.errors import QueryError
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import EMPTY
 from obskit.model.results import Element, Matrix, RangeSeries, Result, Scalar, String, Vector
 from obskit.promql.blocks import Block, Value, joined
 from obskit.promql.context import Context, Notes
 from obskit.promql.evaluator import Evaluator
+from obskit.promql.histogram_values import Histograms
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import Expr, ValueType
 from obskit.promql.plans import Plan
@@ -142,22 +144,36 @@ def _result(value: Vector | Matrix | Scalar | String, notes: Notes) -> Result:
 
 def _vector(block: Block, at_ms: int) -> Vector:
     rows = block.alive().tolist()
-    return Vector(tuple(Element(block.sets.final(row), float(block.values[row, 0]), at_ms) for row in rows))
+    found = block.histograms
+    return Vector(
+        tuple(
+            Element(
+                block.sets.final(row), float(block.values[row, 0]), at_ms, None if found is None else found[row, 0]
+            )
+            for row in rows
+        )
+    )
 
 
 def _matrix(value: Value, at_ms: Ints) -> Matrix:
     if isinstance(value, Block):
         block = joined(value)
+        found = block.histograms
         return _sorted(
             RangeSeries(
                 block.sets.final(row),
-                at_ms[block.present[row]].tolist(),
-                block.values[row][block.present[row]].tolist(),
+                at_ms[there].tolist(),
+                block.values[row][there].tolist(),
+                {} if found is None else _by_position(found[row][there]),
             )
-            for row in block.alive().tolist()
+            for row, there in ((row, block.present[row]) for row in block.alive().tolist())
         )
     assert not isinstance(value, str)
     return Matrix((RangeSeries(EMPTY, at_ms.tolist(), value.tolist()),))
+
+
+def _by_position(histograms: Histograms) -> dict[int, NativeHistogram]:
+    return {position: one for position, one in enumerate(histograms.tolist()) if one is not None}
 
 
 def _sorted(series: Iterable[RangeSeries]) -> Matrix:
@@ -166,9 +182,14 @@ def _sorted(series: Iterable[RangeSeries]) -> Matrix:
 
 def _raw(windows: Windows) -> Matrix:
     """The samples of a range vector at one moment."""
-    samples = windows.samples
+    samples, found = windows.samples, windows.samples.histograms
     return _sorted(
-        RangeSeries(samples.sets.final(row), samples.times_ms[first:last].tolist(), samples.values[first:last].tolist())
+        RangeSeries(
+            samples.sets.final(row),
+            samples.times_ms[first:last].tolist(),
+            samples.values[first:last].tolist(),
+            {} if found is None else _by_position(found[first:last]),
+        )
         for row, (first, last) in enumerate(zip(windows.first[:, 0].tolist(), windows.last[:, 0].tolist(), strict=True))
         if last > first
     )

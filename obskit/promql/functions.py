@@ -14,14 +14,23 @@ import numpy as np
 
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.matchers import Matcher, MatchOp
-from obskit.promql import functions_labels, functions_sort, histograms, over_time, rates
+from obskit.promql import (
+    functions_labels,
+    functions_sort,
+    histogram_functions,
+    histogram_notes,
+    histograms,
+    over_time,
+    rates,
+    starts,
+)
 from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, single
 from obskit.promql.context import Context
 from obskit.promql.extended import EXTENDED, ExtendedWindows
 from obskit.promql.functions_time import CALENDAR
 from obskit.promql.labelsets import METADATA, LabelSets
 from obskit.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, bare
-from obskit.promql.windows import Windows
+from obskit.promql.windows import SampleColumns, Windows
 
 Function = Callable[[Context, Call, list[Any]], Value]
 
@@ -73,12 +82,15 @@ MATH: Final[dict[str, Callable[[Floats], Floats]]] = {
 }
 
 _COUNTER_SUFFIXES: Final = ("_total", "_sum", "_count", "_bucket")
-ONLY_HISTOGRAMS: Final = ("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar")
 
 
 def apply(context: Context, call: Call, args: list[Any]) -> Value:
     """The value of a call."""
-    value = FUNCTIONS[call.name](context, call, args)
+    function = FUNCTIONS[call.name]
+    if any(map(histogram_functions.has_histograms, args)):
+        value = histogram_functions.apply(function, context, call, args)
+    else:
+        value = function(context, call, args)
     if isinstance(value, Block) and call.name not in KEEPS_NAME:
         return nameless(value, delayed=context.delayed)
     return value
@@ -97,19 +109,31 @@ def _fold(fold: Callable[[Windows], Block]) -> Function:
 
 
 def _folded(fold: Callable[[Windows], Block], call: Call, windows: Windows | ExtendedWindows) -> Block:
-    return EXTENDED[call.name](windows) if isinstance(windows, ExtendedWindows) else fold(windows)
+    if isinstance(windows, ExtendedWindows):
+        return EXTENDED[call.name](windows)
+    if windows.samples.start_ms is not None:
+        fold = starts.FOLDS.get(call.name, fold)
+    return fold(windows)
 
 
 def _counter(fold: Callable[[Windows], Block]) -> Function:
     def function(context: Context, call: Call, args: list[Any]) -> Block:
         block = _folded(fold, call, args[0])
         for name in block.sets.metric_names():
-            if not name.endswith(_COUNTER_SUFFIXES):
+            if not name.endswith(_COUNTER_SUFFIXES) and _has_samples(args[0].samples, name):
                 message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
                 context.inform(f'{message}: "{name}"', call.args[0])
+        if isinstance(args[0], Windows) and args[0].samples.start_ms is not None and call.name != "irate":
+            for row in starts.rows_with_overlap(args[0]).tolist():
+                histogram_notes.overlap(context, call.args[0], block.sets[row].name)
         return block
 
     return function
+
+
+def _has_samples(samples: SampleColumns, name: str) -> bool:
+    """Whether a metric has samples left here: its histograms are counted elsewhere."""
+    return any(samples.sets[row].name == name for row in np.flatnonzero(np.diff(samples.starts)).tolist())
 
 
 def _round(context: Context, _call: Call, args: list[Any]) -> Block:
@@ -203,7 +227,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     **{name: _math(change) for name, change in MATH.items()},
     **{name: _fold(fold) for name, fold in over_time.FOLDS.items()},
     **{name: _math(change) for name, change in CALENDAR.items()},
-    **dict.fromkeys(ONLY_HISTOGRAMS, _no_floats),
+    **dict.fromkeys(histogram_functions.ONLY_HISTOGRAMS, _no_floats),
     "rate": _counter(rates.rate),
     "increase": _counter(rates.increase),
     "irate": _counter(rates.irate),

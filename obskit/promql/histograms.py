@@ -198,7 +198,7 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     parts = []
     for position, q in enumerate(quantiles):
         part = _quantile_block(context, block, q, (call.args[2 + position], call.args[0]))
-        shown = _open_metrics(float(q[0])) if len(q) else ""
+        shown = open_metrics(float(q[0])) if len(q) else ""
         parts.append(Block(part.sets.mapped(partial(_named, label, shown)), part.values, part.present))
     if not parts:
         raise QueryError("histogram_quantiles needs a quantile")
@@ -208,7 +208,7 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     )
 
 
-def _open_metrics(value: float) -> str:
+def open_metrics(value: float) -> str:
     """A number as OpenMetrics writes it in labels: `1.0`, not `1`."""
     text = format_number(value)
     return f"{text}.0" if text.lstrip("-").isdigit() else text

@@ -98,12 +98,17 @@ class SeriesWindow:
 
     `times_ms` ascends within a series. Stale markers are among the values (by their bits). A series without a sample
     in the range is left out. The order of series is stable: the order in which the store first saw them.
+
+    `histograms` is a column of NativeHistogram, None where the sample is a float; the value beside a histogram is NaN.
+    `start_ms` are start timestamps, 0 where unknown. Both columns are None when there is nothing in them.
     """
 
     labels: Sequence[Labels]
     starts: NDArray[np.int64]
     times_ms: NDArray[np.int64]
     values: NDArray[np.float64]
+    histograms: NDArray[np.object_] | None = None
+    start_ms: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from obskit.model.durations import parse_duration
-from obskit.model.labels import Labels
 from obskit.promql.literals import parse_number, unquote
 from obskit.promql.notation import parse_labels, parse_series, parse_values
-from tests.conformance.cases import Case, Expectation, Points
+from tests.conformance.cases import Case, Expectation, Series
 
 _INSTANT = re.compile(r"eval(?:_(fail|warn|info|ordered))? instant at (\S+)\s+(.+)")
 _RANGE = re.compile(r"eval(?:_(fail|warn|info))? range from (\S+) to (\S+) step (\S+)\s+(.+)")
@@ -20,7 +19,7 @@ _EXPECT = re.compile(r"expect (fail|warn|info|no_warn|no_info|ordered|string)\b\
 
 def read_script(path: Path) -> Iterator[Case]:
     """The cases of a script."""
-    series: list[tuple[Labels, Points]] = []
+    series: list[Series] = []
     for number, lines in _blocks(path.read_text()):
         if lines[0] == "clear":
             series = []
@@ -46,9 +45,9 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
             block, first = [line], number
 
 
-def _load(line: str, interval_ms: int) -> tuple[Labels, Points]:
+def _load(line: str, interval_ms: int) -> Series:
     labels, values = parse_series(line)
-    return labels, [(index * interval_ms, value) for index, value in enumerate(values) if value is not None]
+    return Series(labels, [(index * interval_ms, value) for index, value in enumerate(values) if value is not None])
 
 
 def _time(text: str) -> int:
@@ -57,7 +56,7 @@ def _time(text: str) -> int:
     return sign * (parse_duration(text) if not text.replace(".", "").isdigit() else round(float(text) * 1000))
 
 
-def _case(name: str, lines: list[str], series: tuple[tuple[Labels, Points], ...]) -> Case:
+def _case(name: str, lines: list[str], series: tuple[Series, ...]) -> Case:
     if match := _INSTANT.fullmatch(lines[0]):
         flag, at, query = match.groups()
         times: tuple[int, ...] = (_time(at),)
