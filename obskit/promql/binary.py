@@ -16,7 +16,7 @@ from obskit.promql.histogram_operators import Operand, operate
 from obskit.promql.histogram_values import Histograms, none_of
 from obskit.promql.joins import Join, any_in_group, count_in_group, join, refuse_duplicates
 from obskit.promql.labelsets import METADATA, Ints, LabelSets
-from obskit.promql.nodes import COMPARISONS, SET_OPERATORS, Binary, Cardinality, Matching
+from obskit.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary, Cardinality, Matching
 
 ARITHMETIC: Final[dict[str, Callable[[Floats, Floats], Floats]]] = {
     "+": np.add,
@@ -67,7 +67,7 @@ def _with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Valu
 
 
 def _drops_name(expr: Binary) -> bool:
-    return expr.op not in COMPARISONS or expr.bool
+    return (expr.op not in COMPARISONS and expr.op not in TRIMS) or expr.bool
 
 
 def _operated(context: Context, expr: Binary, sides: tuple[Operand, Operand], kept: Block) -> Block:

@@ -21,6 +21,7 @@ from obskit.promql.functions import UNLABELLED, apply
 from obskit.promql.functions_time import CALENDAR
 from obskit.promql.histogram_extended import HistogramExtendedWindows, smooth_histograms
 from obskit.promql.histogram_operators import negated
+from obskit.promql.histogram_values import unrelated
 from obskit.promql.info import InfoRequest, enrich
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import (
@@ -246,5 +247,5 @@ class Evaluator:
         starts = np.concatenate(([0], np.cumsum(counts)))
         self.selection.spend(int(starts[-1]))
         columns = np.nonzero(block.present)[1]
-        histograms = None if block.histograms is None else block.histograms[block.present]
+        histograms = None if block.histograms is None else unrelated(block.histograms[block.present])
         return SampleColumns(block.sets, starts, context.at_ms[columns], block.values[block.present], histograms)

@@ -164,6 +164,8 @@ def trim_lower(histogram: NativeHistogram, threshold: float) -> NativeHistogram:
             return bucket
         if bucket.upper <= threshold:
             return Bucket(bucket.upper, bucket.upper, 0.0)
+        if bucket.lower == -math.inf and bucket.upper == math.inf:
+            return Bucket(threshold, bucket.upper, 0.0)  # nothing is known of where its observations lie
         kept = bucket.count * (1 - _under_trim(histogram, bucket, threshold))
         return Bucket(threshold, bucket.upper, kept)
 
@@ -193,11 +195,11 @@ def _trimmed(histogram: NativeHistogram, cut: Callable[[Bucket], Bucket]) -> Nat
     zero = _cut_zero(histogram, cut)
     if positive == histogram.positive and negative == histogram.negative and zero.count == histogram.zero_count:
         return histogram
-    pieces.append(zero)
+    sums = [piece.count * _middle(histogram, piece) for piece in pieces if piece.count]
     return replace(
         histogram,
-        count=_total([piece.count for piece in pieces]),
-        sum=_total([piece.count * _middle(histogram, piece) for piece in pieces if piece.count]),
+        count=_total([zero.count, *(piece.count for piece in pieces)]),
+        sum=_total([zero.count * (zero.lower + zero.upper) / 2, *sums]),
         zero_count=zero.count,
         positive=filled(positive),
         negative=filled(negative),
@@ -220,6 +222,6 @@ def _middle(histogram: NativeHistogram, bucket: Bucket) -> float:
         return high / 2 if high > 0 else high
     if high == math.inf:
         return low
-    if _is_linear(histogram, bucket):
+    if histogram.is_custom:
         return (low + high) / 2
-    return math.copysign(math.sqrt(abs(low * high)), low)
+    return math.copysign(math.sqrt(low * high), low)

@@ -198,20 +198,25 @@ def smooth_histograms(
     assert samples.histograms is not None
     last, high = search(samples, ends_ms) - 1, search(samples, ends_ms + lookback_ms)
     cells, present = none_of(last.shape), floats.present.copy()
-    values = floats.values.copy()
     for row, step in np.argwhere(last >= samples.starts[:-1, None]).tolist():
         place, end = int(last[row, step]), int(ends_ms[step])
         time, histogram = int(samples.times_ms[place]), samples.histograms[place]
         follows = place + 1 < high[row, step] and time < end
         following = samples.histograms[place + 1] if follows else None
-        if histogram is None:
-            if following is not None:
-                values[row, step] = samples.values[place]
+        current = time > end - lookback_ms
+        if current and follows and (histogram is None) != (following is None):
+            notes.mixed_floats(context, selector, samples.sets[row].name)
+            present[row, step] = False
             continue
-        present[row, step] = time > end - lookback_ms
-        if following is not None and present[row, step]:
-            counting = Counting(context, selector, samples.sets[row].name, is_counter=False)
+        if histogram is None:
+            continue
+        if current and following is not None and histogram.is_custom != following.is_custom:
+            notes.mixed_schemas(context, selector, samples.sets[row].name)
+            continue
+        present[row, step] = current
+        if following is not None and current:
+            counting = Counting(context, selector, samples.sets[row].name, not following.is_gauge)
             histogram = between(counting, (time, histogram), (int(samples.times_ms[place + 1]), following), end)
             present[row, step] = histogram is not None
         cells[row, step] = histogram
-    return Block(floats.sets, values, present, cells)
+    return Block(floats.sets, floats.values, present, cells)

@@ -95,7 +95,7 @@ def _histogram_quantile(function: Function, context: Context, call: Call, args: 
     classic, native = _split(context, call.args[1], args[1])
     found = function(context, call, [args[0], classic])
     assert isinstance(found, Block)
-    return _beside(found, _quantiles(context, call, native, args[0]))
+    return _beside(found, _quantiles(context, call.args[1], native, args[0]))
 
 
 def _histogram_quantiles(function: Function, context: Context, call: Call, args: list[Any]) -> Block:
@@ -103,7 +103,7 @@ def _histogram_quantiles(function: Function, context: Context, call: Call, args:
     found = function(context, call, [classic, *args[1:]])
     assert isinstance(found, Block)
     for q in args[2:]:
-        part = _quantiles(context, call, native, q)
+        part = _quantiles(context, call.args[0], native, q)
         change = partial(_with_label, args[1], open_metrics(float(q[0])) if len(q) else "")
         found = _beside(found, part.relabelled(part.sets.mapped(change)))
     return found
@@ -113,13 +113,13 @@ def _with_label(name: str, value: str, labels: Labels) -> Labels:
     return labels.updated({name: value})
 
 
-def _quantiles(context: Context, call: Call, native: Block, q: Floats) -> Block:
+def _quantiles(context: Context, expr: Expr, native: Block, q: Floats) -> Block:
     names = _names(native)
 
     def read(row: int, step: int, histogram: NativeHistogram) -> float:
         estimate = quantile(float(q[step]), histogram)
         if estimate.has_nan:
-            notes.nan_in_quantile(context, call.args[0], names[row], lost=math.isnan(estimate.value))
+            notes.nan_in_quantile(context, expr, names[row], lost=math.isnan(estimate.value))
         return estimate.value
 
     return _nameless(_each(native, read))
@@ -133,7 +133,7 @@ def _histogram_fraction(function: Function, context: Context, call: Call, args: 
     def read(row: int, step: int, histogram: NativeHistogram) -> float:
         estimate = fraction(float(lower[step]), float(upper[step]), histogram)
         if estimate.has_nan:
-            notes.nan_in_fraction(context, call.args[0], names[row])
+            notes.nan_in_fraction(context, call.args[2], names[row])
         return estimate.value
 
     found = function(context, call, [lower, upper, classic])

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obskit.model.histograms import NativeHistogram
+from obskit.model.histograms import NativeHistogram, ResetHint
 
 Histograms = NDArray[np.object_]
 
@@ -35,3 +35,10 @@ def column(items: Iterable[NativeHistogram | None]) -> Histograms:
     made = none_of((len(kept),))
     made[:] = kept
     return made
+
+
+def unrelated(histograms: Histograms) -> Histograms:
+    """A column whose hints are forgotten but for gauges: what is known of the sample before says nothing here."""
+    return column(
+        one if one is None or one.is_gauge else one.hinted(ResetHint.UNKNOWN) for one in histograms.tolist()
+    )

@@ -60,7 +60,6 @@ def _layout(sets: LabelSets) -> BucketLayout:
     keys: list[tuple[tuple[str, str], ...]] = []
     bounds: list[float] = []
     malformed: dict[tuple[str, str], None] = {}
-    drop = METADATA | {"le"}
     for row, labels in enumerate(sets.rows()):
         bound = _bound(labels.get("le"))
         if bound is None:
@@ -68,11 +67,11 @@ def _layout(sets: LabelSets) -> BucketLayout:
             continue
         rows.append(row)
         bounds.append(bound)
-        keys.append(tuple(pair for pair in labels.pairs if pair[0] not in drop))
+        keys.append(tuple(pair for pair in labels.pairs if pair[0] != "le"))
     groups = list(dict.fromkeys(keys))
     number = {key: position for position, key in enumerate(groups)}
     table, cells = _table([number[key] for key in keys], bounds, len(groups))
-    made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True)
+    made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True).nameless()
     return BucketLayout(made, np.array(rows, np.int64), cells, table, tuple(malformed))
 
 
