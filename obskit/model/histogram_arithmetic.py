@@ -85,11 +85,12 @@ def _sum(values: list[float]) -> float:
 
 
 def _joint_hint(hints: Iterable[ResetHint]) -> tuple[ResetHint, bool]:
-    """The hint of a sum, and whether a reset counter met one that was not reset. Beside a gauge nothing collides."""
+    """The hint of a sum, and whether a reset counter met one that was not reset."""
     seen = set(hints)
+    collision = {ResetHint.RESET, ResetHint.NOT_RESET} <= seen
     if ResetHint.GAUGE in seen:
-        return ResetHint.GAUGE, False
-    return (seen.pop() if len(seen) == 1 else ResetHint.UNKNOWN), {ResetHint.RESET, ResetHint.NOT_RESET} <= seen
+        return ResetHint.GAUGE, collision
+    return (seen.pop() if len(seen) == 1 else ResetHint.UNKNOWN), collision
 
 
 def aligned(histograms: Sequence[NativeHistogram]) -> Sequence[NativeHistogram]:

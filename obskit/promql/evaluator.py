@@ -6,6 +6,7 @@ own and know neither reader nor tree walk.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.aggregations import aggregate
 from obskit.promql.binary import binary
 from obskit.promql.blocks import Block, Floats, Value, broadcast, empty, nameless
-from obskit.promql.context import Context
+from obskit.promql.context import Context, Reading
 from obskit.promql.extended import ExtendedWindows, extend, smooth
 from obskit.promql.functions import UNLABELLED, apply
 from obskit.promql.functions_time import CALENDAR
@@ -105,7 +106,8 @@ class Evaluator:
         if not call.args and call.name in CALENDAR:
             values = CALENDAR[call.name](context.seconds())
             return Block(UNLABELLED, values[None, :], np.ones((1, context.steps), bool))
-        return apply(context, call, [self._argument(arg, context) for arg in call.args])
+        below = context.below(call.name)
+        return apply(context, call, [self._argument(arg, below) for arg in call.args])
 
     def _argument(self, expr: Expr, context: Context) -> Any:
         if expr.type is not ValueType.MATRIX:
@@ -234,7 +236,7 @@ class Evaluator:
         count = max(0, (int(ends[-1]) - first) // step_ms + 1)
         self.selection.spend(count)
         grid = first + np.arange(count, dtype=np.int64) * step_ms
-        samples = self._samples(expr.expr, context.at(grid))
+        samples = self._samples(expr.expr, replace(context.at(grid), reading=Reading.BUCKETS))
         self.selection.spend(len(samples.sets) * len(ends))
         return cut(samples, ends, context.at_ms, span_ms, exact=True)
 

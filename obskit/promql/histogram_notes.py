@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from obskit.model.histogram_arithmetic import Combined
-from obskit.promql.context import Context
+from obskit.promql.context import Context, Reading
 from obskit.promql.literals import quote_string
 from obskit.promql.nodes import Expr
 
@@ -62,8 +62,11 @@ def incompatible_types(context: Context, expr: Expr, operator: str, sides: tuple
 
 
 def combined(context: Context, expr: Expr, found: Combined, operation: Operation, *, collisions: bool = True) -> None:
-    """What was noticed when histograms were added up or subtracted."""
-    if found.collision and collisions:
+    """What was noticed when histograms were added up or subtracted.
+
+    Prometheus knows of resets in stored samples only where it reads nothing but counts (histogram_stats_iterator.go).
+    """
+    if found.collision and collisions and context.reading is Reading.COUNTS:
         context.warn(f"conflicting counter resets during histogram {operation}", expr)
     if found.reconciled:
         context.inform(f"mismatched custom buckets were reconciled during {operation}", expr)
