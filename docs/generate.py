@@ -1,6 +1,6 @@
 """Writes what pages of docs/ take from the code: settings, commands, metrics, rule packs.
 
-    python docs/generate.py          (or `make golden`)
+    python docs/generate.py
 
 A page holds blocks `<!-- generated: KIND NAME -->` … `<!-- end -->`; what stands between is replaced. A test compares.
 """
@@ -22,10 +22,12 @@ from pydantic.fields import FieldInfo
 
 import obskit
 from obskit.cli.main import COMMANDS, main
+from obskit.collect import BUILT_IN
 from obskit.collect import find_kind as find_collector
 from obskit.config.schema import WRITTEN
 from obskit.config.sections import GlobalSettings, WebSettings
 from obskit.model.settings import LateModel, LocalPath, Secret
+from obskit.model.telemetry import REGISTRY
 from obskit.notify.receivers import KINDS, ReceiverSettings
 from obskit.notify.receivers import find_kind as find_receiver
 from obskit.notify.webhook import HttpSettings
@@ -72,8 +74,6 @@ def models() -> dict[str, type[BaseModel]]:
 
 def collector_names() -> list[str]:
     """The built-in collectors; what else is installed here is not ours to document."""
-    from obskit.collect import BUILT_IN
-
     return sorted(BUILT_IN)
 
 
@@ -226,8 +226,6 @@ def metrics(_: str) -> str:
 
 def own_metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """(name, type, labels, help) of everything in our registry, once every room is imported."""
-    from obskit.model.telemetry import REGISTRY
-
     for package, prefix in ((obskit, "obskit."), (import_module("obskit_collectors"), "obskit_collectors.")):
         for module in pkgutil.walk_packages(package.__path__, prefix):
             if not module.name.startswith("obskit.testing"):

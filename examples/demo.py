@@ -196,12 +196,15 @@ async def main() -> int:
     console.print(Rule("obskit demo: no account, no token, one minute", style="blue"))
     with tempfile.TemporaryDirectory(prefix="obskit-demo-") as folder:
         stage = Stage(Path(folder))
-        await stage.start_queue()
-        await stage.start_service()
-        say(f"A service runs on port {stage.port}: /metrics, a JSON log, jobs in the queue.")
-        faster = FasterClock(SPEED)
-        with FakeSlack(faster, channels={"alerts": "C0ALERTS"}, on_message=stage.show) as slack:
-            return await run(stage, config_for(stage, slack), faster)
+        try:
+            await stage.start_queue()
+            await stage.start_service()
+            say(f"A service runs on port {stage.port}: /metrics, a JSON log, jobs in the queue.")
+            faster = FasterClock(SPEED)
+            with FakeSlack(faster, channels={"alerts": "C0ALERTS"}, on_message=stage.show) as slack:
+                return await run(stage, config_for(stage, slack), faster)
+        finally:
+            await stage.close()
 
 
 async def run(stage: Stage, config: Config, faster: FasterClock) -> int:
@@ -220,7 +223,6 @@ async def run(stage: Stage, config: Config, faster: FasterClock) -> int:
         ended.set()
         await watching
         await daemon.close()
-        await stage.close()
     return summary(stage)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from obskit.clock import Clock
 from obskit.collect import Check, Collector, Feed, Kind, PartialReadError, Poll, failed, ok, poll
@@ -67,6 +67,15 @@ class SetSettings(Settings):
     labels: dict[str, str] = Field(default={}, description="labels of the queue's series, such as tier")
 
 
+def _or_key(model: type[Settings]) -> BeforeValidator:
+    """An item may also be just its key."""
+    return BeforeValidator(_with_key, json_schema_input_type=model | str)
+
+
+def _with_key(item: Any) -> Any:
+    return {"key": item} if isinstance(item, str) else item
+
+
 class RedisSettings(Settings):
     """`redis:` one server and the queues in it."""
 
@@ -76,17 +85,14 @@ class RedisSettings(Settings):
     token: Secret | None = Field(None, description="Upstash REST token; a read-only one is enough")
     every: Duration | None = Field(None, gt=0, description="default 15s; 60s over REST, where commands cost money")
     timeout: Duration = Field(5_000, gt=0, description="when a read is given up")
-    lists: list[ListSettings] = Field([], description="lists used as queues")
-    streams: list[StreamSettings] = Field([], description="streams; each consumer group is a queue")
-    sorted_sets: list[SetSettings] = Field([], description="sorted sets used as queues")
+    lists: list[Annotated[ListSettings, _or_key(ListSettings)]] = Field([], description="lists used as queues")
+    streams: list[Annotated[StreamSettings, _or_key(StreamSettings)]] = Field(
+        [], description="streams; each consumer group is a queue"
+    )
+    sorted_sets: list[Annotated[SetSettings, _or_key(SetSettings)]] = Field(
+        [], description="sorted sets used as queues"
+    )
     info: bool | None = Field(None, description="read INFO (memory, clients, …); default: not over REST")
-
-    @field_validator("lists", "streams", "sorted_sets", mode="before")
-    @classmethod
-    def _keys_alone(cls, items: Any) -> Any:
-        return (
-            [{"key": item} if isinstance(item, str) else item for item in items] if isinstance(items, list) else items
-        )
 
     @field_validator("url")
     @classmethod

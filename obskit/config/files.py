@@ -5,7 +5,7 @@ Maps are merged, lists appended; a single value may be given once only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +19,12 @@ GLOB: Final = "*?["
 
 @dataclass(slots=True)
 class ConfigTree:
-    """The merged data, the files it came from, and everything that was wrong on the way."""
+    """The merged data, the files it came from (`documents` by their name), and everything that was wrong on the way."""
 
     data: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    documents: dict[str, Document] = field(default_factory=dict)
     _origins: dict[KeyPath, tuple[Document, KeyPath]] = field(default_factory=dict)
 
     def origin(self, path: KeyPath) -> tuple[Document, KeyPath] | None:
@@ -95,19 +96,31 @@ def read_tree(path: Path, environment: Mapping[str, str]) -> ConfigTree:
 def _read(tree: ConfigTree, path: Path, environment: Mapping[str, str], parents: list[Path]) -> None:
     document = read_document(path, environment)
     tree.files.append(path)
+    tree.documents[document.file] = document
     tree.problems.extend(document.problems)
     includes = document.data.pop("include", None) if isinstance(document.data, dict) else None
     tree.merge(document)
-    for index, pattern in enumerate(_as_list(includes)):
-        found = expand(path.parent, str(pattern))
+    for place, included in _included(tree, document, includes):
+        resolved = included.resolve()
+        if resolved in (parent.resolve() for parent in (*parents, path)):
+            tree.problems.append(document.problem(place, "include-loop", f"{included} includes itself"))
+        elif resolved not in (file.resolve() for file in tree.files):  # read once, however many include it
+            _read(tree, included, environment, [*parents, path])
+
+
+def _included(tree: ConfigTree, document: Document, includes: Any) -> Iterator[tuple[KeyPath, Path]]:
+    """Each file that `include:` names, with the place where it does."""
+    patterns = includes if isinstance(includes, list) else [] if includes is None else [includes]
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        message = "include must be a path or a list of paths"
+        tree.problems.append(document.problem(("include",), "bad-value", message))
+        return
+    for index, pattern in enumerate(patterns):
         place: KeyPath = ("include", index) if isinstance(includes, list) else ("include",)
+        found = expand(Path(document.file).parent, pattern)
         if not found:
             tree.problems.append(document.problem(place, "file-missing", f"no file matches {pattern}"))
-        for included in found:
-            if included.resolve() in (parent.resolve() for parent in (*parents, path)):
-                tree.problems.append(document.problem(place, "include-loop", f"{included} includes itself"))
-            else:
-                _read(tree, included, environment, [*parents, path])
+        yield from ((place, file) for file in found)
 
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
@@ -134,9 +147,3 @@ def expand(folder: Path, pattern: str) -> list[Path]:
     if not any(character in pattern for character in GLOB):
         return [base / relative] if (base / relative).is_file() else []
     return sorted(match for match in base.glob(str(relative)) if match.is_file())
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]

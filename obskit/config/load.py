@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from obskit.rules.groups import Group
 from obskit.shipped import OPT_IN, rule_packs
 from obskit.store.settings import StoreSettings
 
+UNSET: Final = "unset-variable"
 DEFAULT_RECEIVER: Final = "console"
 _DEFAULT_ROUTE: Final = {"group_by": ["alertname"], "group_wait": "0s", "group_interval": "30s"}
 _DEFAULT_RECEIVERS: Final = [{"name": DEFAULT_RECEIVER, "console_configs": [{}]}]
@@ -103,17 +104,11 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     web: WebSettings | None = _section(tree, "web", WebSettings)
     sources = list(_named_once(tree, [*_collectors(tree), *_scrapes(tree, general)]))
     receivers, route = _receivers(tree), _route(tree)
-    if route is not None:
-        for wrong in check_tree(route, [receiver.name for receiver in receivers]):
-            tree.problems.append(tree.problem(("route", *wrong.path), "bad-route", wrong.message))
     rule_files = _rule_files(tree)
     groups = _read_rules(rule_files, general, tree.problems)
     shipped = set(rule_packs().values())
     files = (*tree.files, *(file for file in rule_files if file not in shipped))
-    order = {str(file): number for number, file in enumerate(files)}
-    problems = sorted(
-        tree.problems, key=lambda each: (order.get(each.place.file, -1), each.place.line, each.place.column)
-    )
+    problems = _presentable(tree, files)
     rules = sum(len(group.rules) for group in groups)
     if route is None or store is None or any(problem.severity is Severity.ERROR for problem in problems):
         return _Loaded(None, problems, files, rules)
@@ -130,6 +125,24 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
         warnings=tuple(problems),
     )
     return _Loaded(config, problems, files, rules)
+
+
+def _presentable(tree: ConfigTree, files: Sequence[Path]) -> list[Problem]:
+    """All problems in the order of the files and their lines; the values of secrets hidden in what is shown of them."""
+    order = {str(file): number for number, file in enumerate(files)}
+    found = sorted(tree.problems, key=lambda each: (order.get(each.place.file, -1), each.place.line, each.place.column))
+    # What an unset variable left empty is wrong by that alone.
+    unset = {problem.place for problem in found if problem.id == UNSET}
+    return [_without_secrets(each, tree) for each in found if each.id == UNSET or each.place not in unset]
+
+
+def _without_secrets(problem: Problem, tree: ConfigTree) -> Problem:
+    document = tree.documents.get(problem.place.file)
+    if document is None or not problem.source:
+        return problem
+    from obskit.config.concealment import concealed, known_keys  # noqa: PLC0415 - loads every collector and receiver
+
+    return replace(problem, source=concealed(document.lines, problem.place.line, known_keys()))
 
 
 def _section(tree: ConfigTree, name: str, model: Any) -> Any:
@@ -222,14 +235,20 @@ def _receivers(tree: ConfigTree) -> list[ReceiverSettings]:
 
 def _route(tree: ConfigTree) -> RouteSettings | None:
     """The routing tree. Without one, everything goes to the only receiver there is."""
+    # A receiver with a mistake in it is one all the same: that it is not defined would be a second telling.
+    listed = tree.data.get("receivers")
+    named = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    names = [str(item.get("name")) for item in named] or [DEFAULT_RECEIVER]
     data = tree.data.get("route")
     if data is None:
-        names = [str(item.get("name")) for item in _list(tree, "receivers") if isinstance(item, dict)]
         if len(names) > 1:
             message = "several receivers need a route: add `route: {receiver: NAME}`"
             tree.problems.append(tree.problem(("receivers",), "missing-key", message, at_key=True))
-        return RouteSettings.model_validate({**_DEFAULT_ROUTE, "receiver": names[0] if names else DEFAULT_RECEIVER})
-    return validate(RouteSettings, data, tree, ("route",))
+        return RouteSettings.model_validate({**_DEFAULT_ROUTE, "receiver": names[0]})
+    route: RouteSettings | None = validate(RouteSettings, data, tree, ("route",))
+    for wrong in check_tree(route, names) if route is not None else ():
+        tree.problems.append(tree.problem(("route", *wrong.path), "bad-route", wrong.message))
+    return route
 
 
 def _rule_files(tree: ConfigTree) -> list[Path]:

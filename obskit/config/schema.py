@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from obskit.collect import find_kind, kind_names
+from obskit.config.models import WRITTEN
 from obskit.config.sections import GlobalSettings, WebSettings
 from obskit.errors import CollectorError
-from obskit.model.durations import format_duration
 from obskit.notify import ReceiverSettings
 from obskit.routing.tree import RouteSettings
 from obskit.shipped import rule_packs
@@ -74,17 +73,8 @@ def _also_text(schema: Any) -> Any:
     if changed.get("type") in ("integer", "number", "boolean"):
         changed["type"] = [changed["type"], "string"]
     default = changed.get("default")
+    if isinstance(default, dict):
+        del changed["default"]  # of a whole section: each of its keys tells its own
     if isinstance(default, int) and changed.get("format") in WRITTEN:
         changed["default"] = WRITTEN[changed["format"]](default)
     return changed
-
-
-def _format_size(size: int) -> str:
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KiB", 1024), ("KB", 1000)):
-        if size and size % factor == 0:
-            return f"{size // factor}{unit}"
-    return f"{size}B"
-
-
-WRITTEN: Final[dict[str, Callable[[int], str]]] = {"duration": format_duration, "size": _format_size}
-"""How a person writes a number of each format."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from obskit.model.labels import is_label_name
 from obskit.model.settings import Duration, Secret, Settings
@@ -60,7 +60,15 @@ class WebSettings(Settings):
     """The HTTP server. It listens on loopback; any other address needs a token."""
 
     listen: str = Field("127.0.0.1:9797", description="ADDRESS:PORT")
-    token: Secret | None = Field(None, description="asked for as `Authorization: Bearer …` on every path but those of health")
+    token: Secret | None = Field(
+        None, description="asked for as `Authorization: Bearer …` on every path but those of health"
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, listen: str) -> str:
+        parse_listen(listen)
+        return listen
 
     @model_validator(mode="after")
     def _guarded(self) -> WebSettings:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, TypeVar, get_args
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from obskit.config.files import ConfigTree
+from obskit.config.models import WRITTEN, fields_at, format_of, holds_secret
 from obskit.model.documents import Path as KeyPath
-from obskit.model.problems import Problem, did_you_mean
-from obskit.model.settings import LateModel, Secret
+from obskit.model.problems import Problem, did_you_mean, nearest
 
 T = TypeVar("T")
 
@@ -29,33 +30,79 @@ _WORDS: Final = {
 }
 
 
+_LIMITS: Final = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+"""Pydantic's name of each limit: in our words, and where the number is."""
+
+
 def validate(type_: Any, data: Any, tree: ConfigTree, path: KeyPath) -> T | None:
     """`data`, which stands at `path` of the tree, as `type_`; None after its problems were added to the tree."""
     try:
         value: T = TypeAdapter(type_).validate_python(data, context={"folder": tree.folder(path)})
     except ValidationError as error:
-        found = [_problem(dict(item), type_, data, tree, path) for item in error.errors(include_url=False)]
-        # A wrong value in a union is told once for each member: the first telling is enough.
-        seen: dict[tuple[str, str], Problem] = {
-            (str(problem.place), problem.id): problem for problem in reversed(found)
-        }
-        tree.problems.extend(problem for problem in found if seen.get((str(problem.place), problem.id)) is problem)
+        errors: list[Any] = error.errors(include_url=False)
+        reader = _Reader(type_, data, tree, path)
+        misspelt = reader.misspelt(errors)
+        found = [reader.problem(each) for each in errors if each["type"] != "missing" or each["loc"] not in misspelt]
+        tree.problems.extend(_told_once(found))
         return None
     return value
 
 
-def _problem(error: dict[str, Any], type_: Any, data: Any, tree: ConfigTree, path: KeyPath) -> Problem:
-    location = (*path, *_steps_in(data, error["loc"]))
-    kind = error["type"]
-    last = str(error["loc"][-1]) if error["loc"] else ""
-    if kind == "extra_forbidden":
-        near = did_you_mean(last, _keys_at(type_, error["loc"][:-1]))
-        message = f'{_where(location[:-1])}"{last}" is not a key here{near}'
-        return tree.problem(location, "unknown-key", message, at_key=True)
-    if kind == "missing":
-        return tree.problem(location, "missing-key", f'{_where(location)}"{last}" is required', at_key=bool(location))
-    text = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ")
-    return tree.problem(location, "bad-value", f"{_where(location)}{text}")
+def _told_once(problems: Iterable[Problem]) -> Iterable[Problem]:
+    """A wrong value in a union is told once for each member: the first telling is enough."""
+    places: set[str] = set()
+    for problem in problems:
+        if problem.id != "bad-value" or str(problem.place) not in places:
+            yield problem
+        if problem.id == "bad-value":
+            places.add(str(problem.place))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What a problem of the validation needs to know of its surroundings."""
+
+    type: Any
+    data: Any
+    tree: ConfigTree
+    path: KeyPath
+
+    def misspelt(self, errors: Iterable[Any]) -> set[KeyPath]:
+        """Where a key was meant that is there under a wrong name: that it is missing too would be a second telling."""
+        unknown = [each["loc"] for each in errors if each["type"] == "extra_forbidden"]
+        return {(*where[:-1], nearest(str(where[-1]), self.keys_at(where[:-1]))) for where in unknown}
+
+    def problem(self, error: Any) -> Problem:
+        kind, where = error["type"], error["loc"]
+        location = (*self.path, *_steps_in(self.data, where))
+        last = str(where[-1]) if where else ""
+        if kind == "extra_forbidden":
+            near = did_you_mean(last, self.keys_at(where[:-1]))
+            message = f'{_where(location[:-1])}"{last}" is not a key here{near}'
+            return self.tree.problem(location, "unknown-key", message, at_key=True)
+        if kind == "missing":
+            message = f'{_where(location)}"{last}" is required'
+            return self.tree.problem(location, "missing-key", message, at_key=bool(location))
+        text = self.limit(error) if kind in _LIMITS else _WORDS.get(kind) or error["msg"].removeprefix("Value error, ")
+        return self.tree.problem(location, "bad-value", f"{_where(location)}{text}")
+
+    def limit(self, error: Any) -> str:
+        """`must be at least 5m`: the limit as a person would write it."""
+        words, key = _LIMITS[error["type"]]
+        names = [step for step in error["loc"] if isinstance(step, str)]
+        field = fields_at(self.type, names[:-1]).get(names[-1]) if names else None
+        written = WRITTEN.get(format_of(field), str) if field else str
+        return f"must be {words} {written(error['ctx'][key])}"
+
+    def keys_at(self, where: KeyPath) -> set[str]:
+        """The keys that are valid at a place; a secret may also be given as a file."""
+        fields = fields_at(self.type, where)
+        return {*fields, *(f"{name}_file" for name, field in fields.items() if holds_secret(field.annotation))}
 
 
 def _steps_in(data: Any, location: tuple[str | int, ...]) -> Iterator[str | int]:
@@ -78,40 +125,3 @@ def _where(path: KeyPath) -> str:
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
     return f"{text}: " if text else ""
-
-
-def _keys_at(type_: Any, location: tuple[str | int, ...]) -> set[str]:
-    """The keys that are valid at a location inside a type."""
-    models = set(_models_in(type_))
-    for step in location:
-        if isinstance(step, int):
-            continue
-        nested = {
-            inner
-            for model in models
-            for name, field in model.model_fields.items()
-            if step in (name, field.alias)
-            for inner in _models_in(field.annotation)
-        }
-        models = nested or models
-    keys = set()
-    for model in models:
-        for name, field in model.model_fields.items():
-            keys.add(field.alias or name)
-            if any(part is Secret for part in _parts(field.annotation)):
-                keys.add(f"{field.alias or name}_file")
-    return keys
-
-
-def _models_in(type_: Any) -> Iterator[type[BaseModel]]:
-    for part in _parts(type_):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            yield part
-        elif isinstance(part, LateModel):
-            yield part.model()
-
-
-def _parts(type_: Any) -> Iterator[Any]:
-    yield type_
-    for part in get_args(type_):
-        yield from _parts(part)

@@ -134,6 +134,8 @@ def _syntax_problem(document: Document, error: yaml.MarkedYAMLError) -> Problem:
     message = ": ".join(part for part in (error.context, error.problem) if part)
     if "\t" in document.source_line(line)[: column + 1]:
         message += " (YAML is indented with spaces, never with tabs)"
+    elif "${" in document.source_line(line)[: column + 1]:
+        message += ' (inside { } and [ ], a variable stands in quotes: "${NAME}")'
     return document.problem_at(Place(document.file, line, column), "yaml-syntax", message)
 
 

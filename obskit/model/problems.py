@@ -55,7 +55,12 @@ class Problem:
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """` (did you mean "…"?)`, or nothing when no known name is near."""
+    near = nearest(wrong, known)
+    return f' (did you mean "{near}"?)' if near else ""
+
+
+def nearest(wrong: str, known: Iterable[str], *, alike: float = 0.6) -> str:
+    """The known name that is most alike; empty when none is as much as `alike` (0 to 1)."""
     from difflib import get_close_matches  # noqa: PLC0415 - a config without mistakes never needs it
 
-    near = get_close_matches(wrong, list(known), n=1, cutoff=0.6)
-    return f' (did you mean "{near[0]}"?)' if near else ""
+    return next(iter(get_close_matches(wrong, list(known), n=1, cutoff=alike)), "")

@@ -148,6 +148,8 @@ class Outbox:
         """Try a dead, dropped or backing-off action again now; False when there is nothing to hurry."""
         now_ms = self._clock.now_ms()
         done = await self._write(lambda tx: rows.retry(tx, id, now_ms))
+        if done:
+            self._trust(id)
         self.wake()
         return done
 
@@ -161,6 +163,13 @@ class Outbox:
     def rows(self, state: RowState, *, limit: int = 1000) -> list[OutboxRow]:
         """The oldest actions in a state."""
         return measure.read_rows(self._database, state, limit=limit)
+
+    def _trust(self, id: int) -> None:
+        """Who asks for a retry says that the destination is mended: it need not wait, unless it asked us to."""
+        for (destination,) in self._database.read("SELECT destination FROM outbox WHERE id = ?", (id,)):
+            receiver = self._receiver(destination)
+            if receiver.failing is not OutcomeReason.RATE_LIMITED:
+                receiver.paused_until_ms = receiver.probe_ms = 0
 
     @property
     def stats(self) -> OutboxStats:

@@ -5,14 +5,18 @@
     asks for plain text, first time                  is tried again at once, degraded
     asks for plain text, again                       is a dead letter
     lost its handle, and had one                     is tried again at once, without
-    permanent                                        is a dead letter
-    retry, and its content is older than max_age     is a dead letter
+    permanent, but a person can mend it              waits a minute, and so does its whole destination
+    permanent otherwise                              is a dead letter
+    waiting, and its content is older than max_age   is a dead letter
     retry, with a time                               waits exactly that long
     retry                                            waits 1 s, 2 s, 4 s … 5 min, less up to a fifth by chance
 
 A receiver that limits its rate (429) means every action for it: the whole destination waits as long as this one.
 One that is out of reach (network, time-out, 5xx) is probed by one action at a time, 1 s, 2 s … 30 s apart, however many
 lanes wait for it; when it answers again they all go.
+
+A revoked token or an archived channel is mended by a person, at night perhaps after an hour: what was decided until
+then must still arrive. Rules see it meanwhile by obskit_outbox_oldest_age_seconds.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ FIRST_BACKOFF_MS: Final = 1_000
 LONGEST_BACKOFF_MS: Final = 300_000
 LONGEST_PROBE_MS: Final = 30_000
 OUT_OF_REACH: Final = (OutcomeReason.NETWORK, OutcomeReason.TIMEOUT, OutcomeReason.SERVER)
+MENDABLE: Final = (OutcomeReason.CREDENTIAL, OutcomeReason.DESTINATION)
+MENDED_WAIT_MS: Final = 60_000
 _JITTER: Final = 0.2
 
 
@@ -83,8 +89,11 @@ def judge(outcome: Outcome, tried: Tried, limits: Limits, luck: float) -> Verdic
         return Verdict(RowState.WAITING, degraded=True, in_another_form=True)
     if outcome.forget_handle and tried.had_handle:
         return Verdict(RowState.WAITING, degraded=tried.degraded, forget_handle=True, in_another_form=True)
-    if outcome.status is OutcomeStatus.PERMANENT or tried.age_ms >= limits.max_age_ms:
+    mendable = outcome.reason in MENDABLE
+    if (outcome.status is OutcomeStatus.PERMANENT and not mendable) or tried.age_ms >= limits.max_age_ms:
         return Verdict(RowState.DEAD, degraded=tried.degraded)
+    if outcome.status is OutcomeStatus.PERMANENT:
+        return Verdict(RowState.WAITING, wait_ms=MENDED_WAIT_MS, degraded=tried.degraded, pause=True)
     return Verdict(
         RowState.WAITING,
         wait_ms=_wait_ms(outcome, tried.attempt, luck),

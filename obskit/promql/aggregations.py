@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from obskit.model.labels import Labels
+from obskit.model.labels import NAME, Labels
 from obskit.promql import histogram_aggregations, ranking
 from obskit.promql.blocks import Block, Bools, Floats, Value, empty, reduce_groups
 from obskit.promql.context import Context
@@ -36,7 +36,8 @@ def aggregate(context: Context, expr: Aggregate, block: Block, param: Value | No
         present = reduce_groups(np.logical_or, block.present[groups.order], groups)
         return Block(groups.sets, FOLDS[expr.op](block, groups), present)
     if isinstance(param, str):
-        return _count_values(block, groups, param)
+        hidden = expr.without and param in (NAME, *expr.grouping)
+        return _count_values(block, groups, "" if hidden else param)
     assert isinstance(param, np.ndarray)
     return ranking.RANKINGS[expr.op](context, expr, (block, groups), param)
 
@@ -97,13 +98,18 @@ FOLDS: Final[dict[str, Callable[[Block, Groups], Floats]]] = {
 
 
 def _count_values(block: Block, groups: Groups, label: str) -> Block:
-    """How many rows of each group have each value; the value becomes a label."""
+    """How many rows of each group have each value; the value becomes a label.
+
+    `without` takes that label away again when it names it (`label` is empty then): all values count as one.
+    """
     found: dict[Labels, Ints] = {}
     rows, steps = np.nonzero(block.present)
     for row, step in zip(rows.tolist(), steps.tolist(), strict=True):
-        histogram = None if block.histograms is None else block.histograms[row, step]
-        text = _plain(block.values[row, step]) if histogram is None else str(histogram)
-        labels = groups.sets[groups.codes[row]].updated({label: text})
+        labels = groups.sets[groups.codes[row]]
+        if label:
+            histogram = None if block.histograms is None else block.histograms[row, step]
+            text = _plain(block.values[row, step]) if histogram is None else str(histogram)
+            labels = labels.updated({label: text})
         counts = found.setdefault(labels, np.zeros(block.steps, np.int64))
         counts[step] += 1
     if not found:

@@ -24,7 +24,7 @@ ARITHMETIC: Final[dict[str, Callable[[Floats, Floats], Floats]]] = {
     "*": np.multiply,
     "/": np.divide,
     "%": np.fmod,
-    "^": np.power,
+    "^": np.float_power,  # np.power takes the root for an exponent of 0.5, which is NaN of -Inf; pow(3) gives +Inf
     "atan2": np.arctan2,
 }
 COMPARE: Final[dict[str, Callable[[Floats, Floats], Bools]]] = {

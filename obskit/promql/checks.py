@@ -96,7 +96,7 @@ class Checker:
         matching = expr.matching
         if matching is None:
             return
-        if not vectors and (matching.on or matching.labels or matching.include):
+        if not vectors and matching.labels:  # `on ()` says nothing, and upstream does not mind
             self.fail("vector matching only allowed between instant vectors", expr)
         if not vectors and (matching.fill_left is not None or matching.fill_right is not None):
             self.fail("filling in missing series only allowed between instant vectors", expr)

@@ -147,9 +147,18 @@ def _clamp(_context: Context, call: Call, args: list[Any]) -> Block:
     block: Block = args[0]
     low = args[1] if call.name != "clamp_max" else np.array([-np.inf])
     high = args[-1] if call.name != "clamp_min" else np.array([np.inf])
-    # np.maximum and np.minimum give NaN when either side is one, as Go's math.Max and math.Min do.
-    values = np.maximum(low, np.minimum(high, block.values))
+    values = _go_max(low, _go_min(high, block.values))
     return Block(block.sets, values, block.present & ~(low > high))
+
+
+def _go_max(one: Floats, other: Floats) -> Floats:
+    """Go's math.Max: +Inf wins over NaN, NaN over everything else."""
+    return np.where((one == np.inf) | (other == np.inf), np.inf, np.maximum(one, other))
+
+
+def _go_min(one: Floats, other: Floats) -> Floats:
+    """Go's math.Min: -Inf wins over NaN, NaN over everything else."""
+    return np.where((one == -np.inf) | (other == -np.inf), -np.inf, np.minimum(one, other))
 
 
 def _scalar(_context: Context, _call: Call, args: list[Any]) -> Floats:
@@ -214,7 +223,7 @@ def _query_scalar(value: Callable[[Context], float]) -> Function:
     return lambda context, _call, _args: np.full(context.steps, value(context))
 
 
-def _extreme(choose: np.ufunc) -> Function:
+def _extreme(choose: Callable[[Floats, Floats], Floats]) -> Function:
     return lambda _context, _call, args: choose(args[0], args[1])
 
 
@@ -252,8 +261,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "end": _query_scalar(lambda context: context.end_ms / 1000),
     "range": _query_scalar(lambda context: (context.end_ms - context.start_ms) / 1000),
     "step": _query_scalar(lambda context: context.step_ms / 1000),
-    "max_of": _extreme(np.maximum),
-    "min_of": _extreme(np.minimum),
+    "max_of": _extreme(_go_max),
+    "min_of": _extreme(_go_min),
     "sort": functions_sort.sort,
     "sort_desc": functions_sort.sort,
     "sort_by_label": functions_sort.sort_by_label,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Final, NoReturn
 
 from obskit.errors import TemplateError
@@ -325,6 +324,8 @@ class _Parser:
         if token.text in _WORDS:
             self._fail(f"{token.text} wants braces of its own: {{{{ {token.text} }}}}", token)
         if token.text not in self._functions:
+            from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
             near = get_close_matches(token.text, self._functions, 1)
             self._fail(f"there is no function {token.text}" + (f" (did you mean {near[0]}?)" if near else ""), token)
         return Call(token.start, token.text)

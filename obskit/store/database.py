@@ -69,7 +69,8 @@ class Database:
         """The writer. Makes the folder; StoreLocked when another process writes it."""
         path = Path(folder)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            # Log lines and alert texts lie in it: nobody else's business. A folder that is there keeps its mode.
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the store's folder {path}: {error.strerror}") from error
         return cls(path, reserve_bytes=reserve_bytes)

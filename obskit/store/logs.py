@@ -24,6 +24,7 @@ from obskit.store import telemetry
 from obskit.store.database import Database, Transaction
 from obskit.store.disk import from_text, to_text
 from obskit.store.matching import matching
+from obskit.store.recent import FEW, RecentRows
 from obskit.store.record_block import RecordBlock, encoded, pack_records, streams_in
 from obskit.store.settings import StoreSettings
 
@@ -73,6 +74,7 @@ class LogStore:
         self._at_limit = False
         self._lock = threading.Lock()
         self._streams: dict[int, Labels] = {}
+        self._recent = RecentRows()
 
     def insert(self, tx: Transaction, records: Sequence[Record], now_ms: int) -> Written:
         """Write the records in the append's transaction."""
@@ -229,19 +231,31 @@ class LogStore:
         *,
         newest_first: bool,
     ) -> Iterator[Record]:
-        data = self._block(row)
-        if data is None or streams.keys().isdisjoint(streams_in(data)):
-            return
-        block = RecordBlock(data, row.t0_ns)
-        mask = np.isin(block.stream_ids, list(streams))
-        mask &= (block.times_ns >= within[0]) & (block.times_ns < within[1])
-        for needle in needles:
-            if not mask.any():
+        opened = self._recent.get(abs(row.id))
+        if opened is None:
+            data = self._block(row)
+            if data is None or streams.keys().isdisjoint(streams_in(data)):
                 return
-            mask &= block.containing(needle)
-        indices: list[int] = np.flatnonzero(mask).tolist()
-        for index in reversed(indices) if newest_first else indices:
-            yield block.record(index, streams[int(block.stream_ids[index])])
+            block = RecordBlock(data, row.t0_ns)
+            opened = self._few(row, block)
+            if opened is None:
+                indices = _chosen(block, streams, needles, within)
+                for index in reversed(indices) if newest_first else indices:
+                    yield block.record(index, streams[int(block.stream_ids[index])])
+                return
+        start_ns, end_ns = within
+        for number, record in reversed(opened) if newest_first else opened:
+            if number in streams and start_ns <= record.t_ns < end_ns and _holds(record, needles):
+                yield record
+
+    def _few(self, row: _Row, block: RecordBlock) -> Sequence[tuple[int, Record]] | None:
+        """All records of a small row, remembered; None of a large one."""
+        numbers = block.stream_ids.tolist()
+        if len(numbers) > FEW or not self._streams.keys() >= set(numbers):
+            return None
+        opened = [(number, block.record(index, self._streams[number])) for index, number in enumerate(numbers)]
+        self._recent.keep(abs(row.id), opened)
+        return opened
 
     def _streams_of(self, row: _Row, start_ns: int, end_ns: int) -> set[int]:
         data = self._block(row)
@@ -251,6 +265,27 @@ class LogStore:
             return set(streams_in(data))
         block = RecordBlock(data, row.t0_ns)
         return set(block.stream_ids[(block.times_ns >= start_ns) & (block.times_ns < end_ns)].tolist())
+
+
+def _chosen(
+    block: RecordBlock, streams: Mapping[int, Labels], needles: Sequence[bytes], within: tuple[int, int]
+) -> list[int]:
+    """Which records of a block are asked for."""
+    mask = np.isin(block.stream_ids, list(streams))
+    mask &= (block.times_ns >= within[0]) & (block.times_ns < within[1])
+    for needle in needles:
+        if not mask.any():
+            return []
+        mask &= block.containing(needle)
+    indices: list[int] = np.flatnonzero(mask).tolist()
+    return indices
+
+
+def _holds(record: Record, needles: Sequence[bytes]) -> bool:
+    if not needles:
+        return True
+    line = encoded(record.line)
+    return all(needle in line for needle in needles)
 
 
 def _stream_id(connection: sqlite3.Connection, labels: Labels, now_ms: int) -> int:

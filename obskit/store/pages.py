@@ -127,8 +127,8 @@ class SamplePages:
             wanted = self._times[page, 0] > start_ms
             if not wanted.any():
                 break
-            steps.append(np.where(wanted, self._older[page], _NONE).astype(np.int32))
-        return np.stack(steps[::-1], axis=1)
+            steps.append(np.where(wanted, self._older[page], _NONE).astype(np.int32, copy=False))
+        return np.array(steps[::-1]).T
 
     def _add_pages(self, slots: Slots) -> None:
         pages = self._take(len(slots))

@@ -5,19 +5,20 @@ Polling works on every file system; what a folder watch would save is not worth 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from obskit.clock import Clock
 
 EVERY_S: Final = 2.0
-Signature = tuple[tuple[str, int, int], ...]
+Signature = Mapping[Path, tuple[int, int]]
+"""When each file was changed (ns) and how long it is; a missing file is as if it were empty."""
 
 
 def signature(files: Iterable[Path]) -> Signature:
-    """What would be different if one of the files were; a missing file counts as empty."""
-    return tuple((str(file), *_stamp(file)) for file in files)
+    """What will be different if one of the files is."""
+    return {file: _stamp(file) for file in files}
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -28,13 +29,12 @@ def _stamp(file: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-async def changed(files: Iterable[Path], clock: Clock) -> None:
-    """Return once one of the files is another than now, and has been left alone for one look: it may be half written."""
-    known = tuple(files)
-    before = seen = signature(known)
+async def changed(known: Callable[[], Signature], clock: Clock) -> None:
+    """Return once a file is another than `known`, and has been left alone for one look: it may be half written."""
+    seen = signature(known())
     while True:
         await clock.sleep(EVERY_S)
-        now = signature(known)
-        if now != before and now == seen:
+        now = signature(known())
+        if now != known() and now == seen:
             return
         seen = now

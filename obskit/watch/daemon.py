@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from obskit.collect.feed import Feed
 from obskit.collect.table import find_kind
 from obskit.config import Config, load_config
 from obskit.config.sections import parse_listen
-from obskit.errors import CollectorError, ConfigError
+from obskit.errors import CollectorError, ConfigError, ObskitError
 from obskit.logql.engine import Engine as LogQL
 from obskit.model.labels import Labels
 from obskit.model.problems import Problem
@@ -35,7 +35,7 @@ from obskit.rules.runner import Runner
 from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore
 from obskit.watch import systemd
-from obskit.watch.changes import changed
+from obskit.watch.changes import changed, signature
 from obskit.watch.overview import Overview, look
 from obskit.watch.parts import Destinations, keep_windows, only_prints, sources_of
 from obskit.web.app import Doors, Health, build_app
@@ -74,11 +74,11 @@ class Daemon:
         self._clock = clock
         self._options = options or Options()
         self._opened = AsyncExitStack()
-        self._health = Health({"starting"})
+        self.health = Health({"starting"})
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._started_ms = clock.now_ms()
         self._reloading = asyncio.Lock()
-        self._replaced = asyncio.Event()
+        self._read_as = signature(config.files)
 
     async def start(self) -> None:
         """Open the store and the port, and build every part. Raises StoreError or ConfigError: nothing is open then."""
@@ -106,14 +106,14 @@ class Daemon:
         self._begin("reload", self._follow_files())
         self._begin("watchdog", self._watchdog())
         await self._supervisor.reload(sources_of(self.config))
-        self._health.waiting.clear()
+        self.health.waiting.clear()
         systemd.notify(f"READY=1\nSTATUS={len(self.config.sources)} collectors, {self.config.rule_count} rules")
         log.info(
             "ready: collectors=%d rules=%d store=%s listen=%s",
             len(self.config.sources),
             self.config.rule_count,
             self._database.folder,
-            address_of(self._listener),
+            self.address,
         )
         self._tell_limits()
         stopping = asyncio.ensure_future(stop.wait())
@@ -142,7 +142,7 @@ class Daemon:
     async def close(self) -> None:
         """Stop in order: nothing new comes in, what was decided goes out for a while, the store is closed last."""
         systemd.notify("STOPPING=1")
-        self._health.waiting.add("stopping")
+        self.health.waiting.add("stopping")
         await self._supervisor.stop()
         await self._end("rules", "retention", "reload", "watchdog", "dispatch")
         if "outbox" in self._tasks:
@@ -153,18 +153,15 @@ class Daemon:
     async def reload(self) -> str:
         """Read the config again. What is wrong with it is returned and logged, and the old one goes on."""
         async with self._reloading:
-            systemd.notify("RELOADING=1")
-            try:
-                config = await asyncio.to_thread(load_config, self.config.path)
-                await self._take(config)
-            except (ConfigError, CollectorError) as error:
-                return self._refuse(error)
-            finally:
-                systemd.notify("READY=1")
-            self._note_reload(successful=True)
-            log.info("config reloaded: collectors=%d rules=%d", len(config.sources), config.rule_count)
-            self._tell_limits()
-            return ""
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={round(self._clock.monotonic() * 1e6)}")
+            # Looked at before they are read: what changes from now on is another change.
+            before = signature(self._read_as)
+            error = await self._read_again()
+            files = {*self.config.files, *_files_of(error)}
+            self._read_as = {**signature(files), **{file: before[file] for file in files & before.keys()}}
+            self._note_reload(successful=error is None)
+            systemd.notify("READY=1")
+            return "" if error is None else _report(error)
 
     def overview(self) -> Overview:
         """How everything stands, for the status table and the front page."""
@@ -175,6 +172,11 @@ class Daemon:
             started_ms=self._started_ms,
             now_ms=self._clock.now_ms(),
         )
+
+    @property
+    def address(self) -> str:
+        """Where the server listens."""
+        return address_of(self._listener)
 
     # Building
 
@@ -219,7 +221,7 @@ class Daemon:
     def _app(self) -> Any:
         token = self.config.web.token
         doors = Doors(overview=lambda: self.overview().as_text(), reload=self.reload, change_outbox=self._change_outbox)
-        return build_app(self._health, doors, token=token)
+        return build_app(self.health, doors, token=token)
 
     async def _change_outbox(self, id: int, what: str) -> bool:
         return await (self._outbox.retry(id) if what == "retry" else self._outbox.drop(id))
@@ -268,8 +270,9 @@ class Daemon:
 
     def _explain_end(self) -> bool:
         for name, task in self._tasks.items():
-            if task.done() and not task.cancelled():
-                log.critical("a loop ended by itself: loop=%s", name, exc_info=task.exception())
+            if task.done():
+                reason = None if task.cancelled() else task.exception()
+                log.critical("a loop ended by itself: loop=%s", name, exc_info=reason)
         return False
 
     async def _watchdog(self) -> None:
@@ -295,8 +298,29 @@ class Daemon:
 
     async def _follow_files(self) -> None:
         while True:
-            await changed(self.config.files, self._clock)
+            await changed(lambda: self._read_as, self._clock)
             await self.reload()
+
+    async def _read_again(self) -> ObskitError | None:
+        """Take the config as it is now; what keeps it from being taken, logged."""
+        error: ObskitError
+        try:
+            config = await asyncio.to_thread(load_config, self.config.path)
+            await self._take(config)
+        except ObskitError as refusal:
+            error = refusal
+        except Exception as crash:  # whatever a file held, alerting goes on as it was
+            log.exception("reload crashed")
+            error = ObskitError(f"reload crashed: {type(crash).__name__}")
+        else:
+            log.info("config reloaded: collectors=%d rules=%d", len(config.sources), config.rule_count)
+            self._tell_limits()
+            return None
+        problems = _problems_of(error)
+        log.error("config not taken, the old one goes on: problems=%d", len(problems) or 1)
+        for problem in problems or (error,):
+            log.error("config: %s", problem)
+        return error
 
     async def _take(self, config: Config) -> None:
         destinations = self._build_destinations(config)
@@ -312,14 +336,6 @@ class Daemon:
         self._dispatcher.reload(build_tree(config.route), destinations.by_receiver)
         await self._runner.reload(config.groups)
         self.config = config
-
-    def _refuse(self, error: ConfigError | CollectorError) -> str:
-        problems = error.problems if isinstance(error, ConfigError) else ()
-        log.error("config not taken, the old one goes on: problems=%d", len(problems) or 1)
-        for problem in problems:
-            log.error("config: %s", problem)
-        self._note_reload(successful=False)
-        return _report(problems) or f"{error}\n"
 
     def _note_reload(self, *, successful: bool) -> None:
         RELOAD_OK.set(1 if successful else 0)
@@ -337,5 +353,14 @@ def _at_once(route: Route) -> Route:
     return replace(route, group_wait_ms=0, routes=tuple(_at_once(child) for child in route.routes))
 
 
-def _report(problems: tuple[Problem, ...]) -> str:
-    return "".join(f"{problem}\n{problem.frame()}\n" for problem in problems)
+def _problems_of(error: ObskitError | None) -> Sequence[Problem]:
+    return error.problems if isinstance(error, ConfigError) else ()
+
+
+def _files_of(error: ObskitError | None) -> set[Path]:
+    """Where it is to be mended: a file that only the refused config named is watched too."""
+    return {Path(problem.place.file) for problem in _problems_of(error)}
+
+
+def _report(error: ObskitError) -> str:
+    return "".join(f"{problem}\n{problem.frame()}\n" for problem in _problems_of(error)) or f"{error}\n"

@@ -16,7 +16,6 @@ from obskit.clock import SystemClock
 from obskit.errors import ConfigError
 from obskit.model.problems import Place, Problem
 
-
 _TICK_S: Final = 1.0
 """How often the Date header is renewed, which counts seconds. uvicorn's own ten looks a second cost 0.2 % of a core."""
 

@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from obskit.testing.http import Failure
 from tests.journeys.daemon import Watch, eventually, obskit, pause, replace
 from tests.journeys.receivers import GaugePage, Receivers
+from tests.journeys.setting import one_page, rule, write_rules
 from tests.servers import free_port
 
 TOKEN: Final = "a-token-of-ours-0123"
-
-
-def rule(name: str, series: str) -> dict[str, Any]:
-    return {"alert": name, "expr": f"{series} > 0", "labels": {"severity": "critical"}}
-
-
-def write_rules(folder: Path, *rules: dict[str, Any]) -> None:
-    replace(folder / "rules.yaml", json.dumps({"groups": [{"name": "all", "interval": "1s", "rules": rules}]}))
-
-
-def config(page: GaugePage, receivers: Receivers, **more: Any) -> dict[str, Any]:
-    return {
-        "global": {"scrape_interval": "200ms"},
-        "scrape_configs": [{"job_name": "page", "static_configs": [{"targets": [page.target]}]}],
-        "collectors": [{"obskit": {"every": "200ms"}}],
-        "rule_packs": ["obskit"],
-        "rule_files": ["rules.yaml"],
-        **receivers.config(),
-        **more,
-    }
 
 
 @pytest.fixture
 def ready(watch: Watch, page: GaugePage, receivers: Receivers) -> Watch:
     """Configured with one rule, `a > 0`, and with nothing wrong yet."""
     page.values.update(a=0, b=1)
-    write_rules(watch.folder, rule("A", "a"))
-    watch.write(config(page, receivers))
+    write_rules(watch.folder, rule("A", "a > 0"))
+    watch.write(one_page(page, receivers))
     return watch
 
 
@@ -78,7 +57,7 @@ def test_sighup_takes_new_rules_and_keeps_what_fires(ready: Watch, page: GaugePa
     ready.start()
     assert eventually(lambda: receivers.all_say("A", "firing"))
 
-    write_rules(ready.folder, rule("A", "a"), rule("B", "b"))
+    write_rules(ready.folder, rule("A", "a > 0"), rule("B", "b > 0"))
     ready.signal(signal.SIGHUP)
     assert eventually(lambda: receivers.all_say("B", "firing"))
     assert statuses(receivers, "A") == ["firing"]
@@ -110,7 +89,7 @@ def test_a_config_that_is_wrong_is_refused_and_told_and_the_old_one_goes_on(
 def test_a_changed_rule_file_is_taken_without_being_told(ready: Watch, receivers: Receivers) -> None:
     ready.start()
     pause(0.5)
-    write_rules(ready.folder, rule("B", "b"))
+    write_rules(ready.folder, rule("B", "b > 0"))
     assert eventually(lambda: receivers.all_say("B", "firing"))
     ready.stop()
 
@@ -118,7 +97,7 @@ def test_a_changed_rule_file_is_taken_without_being_told(ready: Watch, receivers
 def test_sigterm_ends_within_ten_seconds_of_a_hanging_receiver_and_the_message_goes_out_after_the_next_start(
     ready: Watch, page: GaugePage, receivers: Receivers
 ) -> None:
-    ready.write(config(page, receivers) | receivers.config("30s"))
+    ready.write(one_page(page, receivers) | receivers.config("30s"))
     receivers.break_down(Failure(drop=True, hang_s=30))
     page.values["a"] = 1
     ready.start()
@@ -165,14 +144,14 @@ def test_listening_outside_needs_a_token(
     ready: Watch, page: GaugePage, receivers: Receivers, flags: tuple[str, ...]
 ) -> None:
     if not flags:
-        ready.write(config(page, receivers, web={"listen": f"0.0.0.0:{free_port()}"}))
+        ready.write(one_page(page, receivers, web={"listen": f"0.0.0.0:{free_port()}"}))
     run = obskit("watch", *flags, folder=ready.folder)
     assert run.returncode in (1, 2)
     assert "can be reached from outside: give a token, or listen on 127.0.0.1" in run.stderr
 
 
 def test_with_a_token_only_health_is_told_without_it(ready: Watch, page: GaugePage, receivers: Receivers) -> None:
-    ready.write(config(page, receivers, web={"listen": f"0.0.0.0:{ready.port}", "token": TOKEN}))
+    ready.write(one_page(page, receivers, web={"listen": f"0.0.0.0:{ready.port}", "token": TOKEN}))
     ready.start()
     answers = {path: ready.get(path).status_code for path in ("/healthz", "/readyz", "/metrics", "/", "/-/reload")}
     assert answers == {"/healthz": 200, "/readyz": 200, "/metrics": 401, "/": 401, "/-/reload": 401}

@@ -262,7 +262,7 @@ def test_a_permanent_failure_is_a_dead_letter_and_the_next_one_goes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(clock: FakeClock) -> None:
-        receiver = Receiver(clock, answers(Outcome.permanent(OutcomeReason.DESTINATION, "channel_not_found")))
+        receiver = Receiver(clock, answers(Outcome.permanent(OutcomeReason.PAYLOAD, "invalid_blocks")))
         async with house(tmp_path, clock, receiver) as home:
             await home.put(action("a", step="root"), action("b"))
             await clock.sleep(60)
@@ -272,8 +272,52 @@ def test_a_permanent_failure_is_a_dead_letter_and_the_next_one_goes(
 
     play(scenario)
     assert [record.getMessage() for record in caplog.records] == [
-        "action given up: id=1 destination=slack:ops:0 step=root reason=destination detail=channel_not_found"
+        "action given up: id=1 destination=slack:ops:0 step=root reason=payload detail=invalid_blocks"
     ]
+
+
+def test_what_a_person_has_to_mend_waits_for_it_and_then_arrives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        revoked = Outcome.permanent(OutcomeReason.CREDENTIAL, "token_revoked")
+        receiver = Receiver(clock, lambda _: revoked if clock.monotonic() < 3600 else Outcome.sent())
+        async with house(tmp_path, clock, receiver) as home:
+            await home.put(action("a"), action("b", lane="other"))
+            await clock.sleep(3500)
+            assert len(receiver.calls) <= 130, "asked about once a minute and lane, not hammered"
+            assert home.outbox.stats.dead == 0
+            await clock.sleep(240)
+            assert set(receiver.payloads[-2:]) == {"a", "b"}
+            assert home.outbox.stats.waiting == {}
+
+    play(scenario)
+    assert [record.getMessage() for record in caplog.records] == [
+        "destination fails: destination=slack:ops:0 reason=credential detail=token_revoked",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "tried_at_once"),
+    [
+        (Outcome.permanent(OutcomeReason.DESTINATION, "channel_not_found"), True),
+        (Outcome.retry(OutcomeReason.TIMEOUT), True),
+        (Outcome.retry(OutcomeReason.RATE_LIMITED, after_s=600), False),
+    ],
+)
+def test_a_retry_by_hand_goes_at_once_unless_the_receiver_asked_to_wait(
+    tmp_path: Path, failure: Outcome, *, tried_at_once: bool
+) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(failure))
+        async with house(tmp_path, clock, receiver) as home:
+            (number,) = await home.put(action("a"))
+            await clock.sleep(0.5)
+            assert await home.outbox.retry(number)
+            await clock.sleep(0.1)
+            assert len(receiver.calls) == 1 + tried_at_once
+
+    play(scenario)
 
 
 def test_an_action_nobody_carries_out_is_a_dead_letter(tmp_path: Path) -> None:
@@ -363,7 +407,7 @@ def test_an_action_in_flight_is_not_replaced(tmp_path: Path) -> None:
 
 def test_a_dead_letter_can_be_tried_again_or_dropped(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
-        receiver = Receiver(clock, answers(*[Outcome.permanent(OutcomeReason.CREDENTIAL)] * 2))
+        receiver = Receiver(clock, answers(*[Outcome.permanent(OutcomeReason.PAYLOAD)] * 2))
         async with house(tmp_path, clock, receiver) as home:
             first, second = await home.put(action("a"), action("b"))
             await clock.sleep(1)
@@ -383,7 +427,7 @@ def test_a_dead_letter_can_be_tried_again_or_dropped(tmp_path: Path) -> None:
 
 def test_a_dead_letter_goes_behind_what_waits_in_its_lane_unless_newer_content_took_its_place(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
-        dead = Outcome.permanent(OutcomeReason.DESTINATION)
+        dead = Outcome.permanent(OutcomeReason.PAYLOAD)
         receiver = Receiver(clock, answers(dead, dead, SERVER))
         async with house(tmp_path, clock, receiver) as home:
             old, other = await home.put(action("old", coalesce="root"), action("other"))

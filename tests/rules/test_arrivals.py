@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from obskit.model.labels import Labels
-from obskit.rules.arrivals import REST, Arrivals
+from obskit.rules.arrivals import REST, SAVED_S, Arrivals
 from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
 from obskit.store.interface import Touched
@@ -101,6 +101,25 @@ def test_the_more_rules_rest_the_longer_each_of_them_does() -> None:
     arrivals.wake(touched("up"), 0.0)
     names = [[one.rule.name for one in arrivals.take(REST * n)] for n in (1, 2, 3)]
     assert names == [["A0"], ["A1"], ["A2"]]
+
+
+def test_a_quiet_time_pays_for_a_burst() -> None:
+    arrivals = Arrivals(groups_of("up == 0"))
+
+    def evaluations_until_a_rest(now_s: float) -> int:
+        for count in range(1, 100):
+            arrivals.wake(touched("up"), now_s)
+            (one,) = arrivals.take(now_s)
+            arrivals.rest(one.rule.key, took_s=SAVED_S / 4, now_s=now_s)
+            arrivals.wake(touched("up"), now_s)
+            if not arrivals.take(now_s):
+                return count
+            arrivals.put_back([one])
+        return 0
+
+    assert evaluations_until_a_rest(100.0) == 5
+    assert evaluations_until_a_rest(100.6) == 3
+    assert evaluations_until_a_rest(1_000.0) == 5
 
 
 def test_a_reload_keeps_who_waits_as_long_as_the_rule_stays() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.model.results import Matrix, Result, Scalar, String, Vector
-from tests.promql.differential.prometheus import QueryRefused
+from tests.promql.differential.prometheus import RefusedError
 
 TOLERANCE = 1e-9
+LARGE_TOLERANCE = 1e-6
+"""Relative; and values below 1e-12 are nothing then."""
 
 Points = list[tuple[int, float]]
 
@@ -39,7 +41,7 @@ def theirs(ask: Callable[[], dict[str, Any]]) -> Answer:
     """What Prometheus answers."""
     try:
         data = ask()
-    except QueryRefused as error:
+    except RefusedError as error:
         return Answer("error", text=str(error))
     kind, result = data["resultType"], data["result"]
     if kind in ("scalar", "string"):
@@ -66,16 +68,14 @@ def ours(ask: Callable[[], Result]) -> Answer:
         case Vector(elements):
             return Answer("vector", [(one.labels, [(one.t_ms, one.value)]) for one in elements])
         case Matrix(series):
-            return Answer(
-                "matrix", [(one.labels, list(zip(one.times_ms, one.values, strict=True))) for one in series]
-            )
+            return Answer("matrix", [(one.labels, list(zip(one.times_ms, one.values, strict=True))) for one in series])
         case Scalar(number, t_ms):
             return Answer("scalar", [(Labels(), [(t_ms, number)])])
         case String(text, _):
             return Answer("string", text=text)
 
 
-def difference(want: Answer, got: Answer, *, ordered: bool = False) -> str | None:
+def difference(want: Answer, got: Answer, *, ordered: bool = False, tolerance: float = TOLERANCE) -> str | None:
     """What is different, or None. Rows are compared by labels; `ordered` compares their values' order too."""
     if want.kind != got.kind or want.text != got.text:
         return None if want.kind == got.kind == "error" else f"{want.kind} {want.text} / {got.kind} {got.text}"
@@ -85,27 +85,28 @@ def difference(want: Answer, got: Answer, *, ordered: bool = False) -> str | Non
     for labels in [*expected.keys(), *found.keys()]:
         if labels not in found or labels not in expected:
             return f"{labels} is only {'expected' if labels in expected else 'found'}"
-        wrong = _points_differ(expected[labels], found[labels])
+        wrong = _points_differ(expected[labels], found[labels], tolerance)
         if wrong:
             return f"{labels}: {wrong}"
     if ordered:
-        columns = [[points[0][1] for _, points in answer.series] for answer in (want, got)]
-        if not all(same(*pair) for pair in zip(*columns, strict=True)):
-            return f"order {columns[0]} / {columns[1]}"
+        before, after = ([points[0][1] for _, points in answer.series] for answer in (want, got))
+        if not all(same(one, other, tolerance) for one, other in zip(before, after, strict=True)):
+            return f"order {before} / {after}"
     return None
 
 
-def _points_differ(want: Points, got: Points) -> str | None:
+def _points_differ(want: Points, got: Points, tolerance: float) -> str | None:
     if [t_ms for t_ms, _ in want] != [t_ms for t_ms, _ in got]:
         return f"times {_shown(want)} / {_shown(got)}"
     for (t_ms, expected), (_, found) in zip(want, got, strict=True):
-        if not same(expected, found):
+        if not same(expected, found, tolerance):
             return f"{expected!r} / {found!r} at {t_ms}"
     return None
 
 
-def same(want: float, got: float) -> bool:
+def same(want: float, got: float, tolerance: float) -> bool:
     """Whether two values are equal: NaN equals NaN."""
     if math.isnan(want) or math.isnan(got):
         return math.isnan(want) and math.isnan(got)
-    return want == got or abs(want - got) <= TOLERANCE * max(abs(want), abs(got))
+    nothing = 1e-12 if tolerance == LARGE_TOLERANCE else 0.0
+    return want == got or abs(want - got) <= max(tolerance * max(abs(want), abs(got)), nothing)

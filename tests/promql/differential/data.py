@@ -34,11 +34,12 @@ Values = Callable[[random.Random, int], list[float]]
 
 
 def make_series(seed: int) -> list[Series]:
-    """A data set: the same for the same seed, in the order in which it is to be stored."""
+    """A data set, the same for the same seed.
+
+    Ordered by labels, as a Prometheus server reads series: ties of topk and bottomk are decided by the order.
+    """
     rng = random.Random(seed)
-    made = list(_plain(rng)) + list(_histograms(rng))
-    rng.shuffle(made)
-    return made
+    return sorted([*_plain(rng), *_histograms(rng)], key=lambda one: one.labels.pairs)
 
 
 def _plain(rng: random.Random) -> Iterator[Series]:
@@ -88,11 +89,8 @@ def _series(rng: random.Random, labels: Labels, make: Values) -> Series:
 def _times(rng: random.Random) -> list[int]:
     """When a series was scraped: steadily with jitter, mostly; with gaps; from some time on, or until some time."""
     interval = rng.choice((15_000, 15_000, 15_000, 30_000, 60_000, 7_000, 200_000))
-    first, last = 0, SPAN_MS
-    if rng.random() < 0.3:
-        first = rng.randrange(0, SPAN_MS)
-    if rng.random() < 0.2:
-        last = rng.randrange(first, SPAN_MS) + 1
+    first = rng.randrange(SPAN_MS) if rng.random() < 0.15 else 0
+    last = rng.randrange(first, SPAN_MS) + 1 if rng.random() < 0.15 else SPAN_MS
     jitter = rng.choice((0, 0, 40, 2_000))
     gaps = rng.choice((0.0, 0.0, 0.1, 0.4))
     phase = rng.randrange(interval)
@@ -137,7 +135,7 @@ def gauge_of_whole_numbers(rng: random.Random, count: int) -> list[float]:
 
 
 def odd(rng: random.Random, count: int) -> list[float]:
-    """What a gauge should not be, among what it should."""
-    strange = (NORMAL_NAN, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1e300, -1e300, 2.5, -2.5, 1e-9)
+    """What a gauge should not be, among what it should; numbers add without loss."""
+    strange = (NORMAL_NAN, math.inf, -math.inf, 0.0, -0.0, 2.0**20, -(2.0**20), 2.5, -2.5, 2.0**-10)
     dose = rng.choice((0.02, 0.3))
     return [rng.choice(strange) if rng.random() < dose else float(rng.randint(-9, 9)) for _ in range(count)]

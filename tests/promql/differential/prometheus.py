@@ -24,7 +24,7 @@ HEADERS = {
 }
 
 
-class QueryRefused(Exception):
+class RefusedError(Exception):
     """Prometheus answered with an error."""
 
 
@@ -67,11 +67,11 @@ class Prometheus:
         self._open("/api/v1/write", request_body(series), HEADERS).close()
 
     def instant(self, query: str, at_ms: int) -> dict[str, Any]:
-        """`data` of an instant query's answer; QueryRefused with Prometheus' words."""
+        """`data` of an instant query's answer; RefusedError with Prometheus' words."""
         return self.get("query", query=query, time=f"{at_ms / 1000:.3f}")
 
     def range(self, query: str, start_ms: int, end_ms: int, step_ms: int) -> dict[str, Any]:
-        """`data` of a range query's answer; QueryRefused with Prometheus' words."""
+        """`data` of a range query's answer; RefusedError with Prometheus' words."""
         times = {"start": f"{start_ms / 1000:.3f}", "end": f"{end_ms / 1000:.3f}", "step": f"{step_ms / 1000:.3f}"}
         return self.get("query_range", query=query, **times)
 
@@ -83,7 +83,7 @@ class Prometheus:
                 return data
         except urllib.error.HTTPError as error:
             with error:
-                raise QueryRefused(json.load(error)["error"]) from None
+                raise RefusedError(json.load(error)["error"]) from None
 
     def _open(self, path: str, body: bytes | None, headers: Mapping[str, str] | None = None) -> Any:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, dict(headers or {}))
