@@ -65,41 +65,23 @@ class NativeHistogram:
         schema: int,
         *,
         count: float,
-        sum: float,  # noqa: A002 - the field's name everywhere
-        zero_threshold: float = 0.0,
-        zero_count: float = 0.0,
+        sum: float,
+        zero: tuple[float, float] = (0.0, 0.0),
         positive: Mapping[int, float] | None = None,
         negative: Mapping[int, float] | None = None,
-        hint: ResetHint = ResetHint.UNKNOWN,
     ) -> Self:
-        """A histogram with exponential buckets.
+        """A histogram with exponential buckets; `zero` is the zero bucket's threshold and count.
 
         A schema above 8 (OpenTelemetry knows up to 20) is brought down to 8. ValueError for one below -4.
         """
         if schema < MIN_SCHEMA:
             raise ValueError(f"no such schema: {schema}")
         shift = max(0, schema - MAX_SCHEMA)
-        return cls(
-            schema - shift,
-            count,
-            sum,
-            zero_threshold,
-            zero_count,
-            coarser(filled(positive or {}), shift),
-            coarser(filled(negative or {}), shift),
-            hint=hint,
-        )
+        above, below = (coarser(filled(side or {}), shift) for side in (positive, negative))
+        return cls(schema - shift, count, sum, *zero, above, below)
 
     @classmethod
-    def custom(
-        cls,
-        bounds: Iterable[float],
-        *,
-        count: float,
-        sum: float,  # noqa: A002 - the field's name everywhere
-        buckets: Mapping[int, float],
-        hint: ResetHint = ResetHint.UNKNOWN,
-    ) -> Self:
+    def custom(cls, bounds: Iterable[float], *, count: float, sum: float, buckets: Mapping[int, float]) -> Self:
         """A histogram with custom bounds; bucket `len(bounds)` is the one up to +Inf, whose bound is not written.
 
         ValueError when the bounds do not ascend, or a bucket is beyond them.
@@ -109,7 +91,21 @@ class NativeHistogram:
             raise ValueError("custom bounds must be finite and ascend")
         if any(not 0 <= index <= len(upper) for index in buckets):
             raise ValueError("a bucket lies beyond the custom bounds")
-        return cls(CUSTOM_SCHEMA, count, sum, positive=filled(buckets), bounds=upper, hint=hint)
+        return cls(CUSTOM_SCHEMA, count, sum, positive=filled(buckets), bounds=upper)
+
+    @classmethod
+    def from_classic(cls, cumulative: Mapping[float, float], *, sum: float, count: float | None = None) -> Self:
+        """A classic histogram as one with custom bounds: `cumulative` maps upper bound to the count up to it.
+
+        `count` stands for a missing +Inf bucket. ValueError when counts fall from one bound to the next.
+        """
+        upper = tuple(sorted(bound for bound in cumulative if bound != math.inf))
+        reached = [cumulative[bound] for bound in upper]
+        everything = cumulative.get(math.inf, count if count is not None else (reached or [0.0])[-1])
+        apart = [after - before for before, after in pairwise([0.0, *reached, everything])]
+        if any(one < 0 for one in apart):
+            raise ValueError("counts of a classic histogram fall from one bound to the next")
+        return cls.custom(upper, count=everything, sum=sum, buckets=dict(enumerate(apart)))
 
     @property
     def is_custom(self) -> bool:

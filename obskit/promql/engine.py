@@ -147,9 +147,7 @@ def _vector(block: Block, at_ms: int) -> Vector:
     found = block.histograms
     return Vector(
         tuple(
-            Element(
-                block.sets.final(row), float(block.values[row, 0]), at_ms, None if found is None else found[row, 0]
-            )
+            Element(block.sets.final(row), float(block.values[row, 0]), at_ms, None if found is None else found[row, 0])
             for row in rows
         )
     )

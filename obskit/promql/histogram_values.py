@@ -39,6 +39,4 @@ def column(items: Iterable[NativeHistogram | None]) -> Histograms:
 
 def unrelated(histograms: Histograms) -> Histograms:
     """A column whose hints are forgotten but for gauges: what is known of the sample before says nothing here."""
-    return column(
-        one if one is None or one.is_gauge else one.hinted(ResetHint.UNKNOWN) for one in histograms.tolist()
-    )
+    return column(one if one is None or one.is_gauge else one.hinted(ResetHint.UNKNOWN) for one in histograms.tolist())

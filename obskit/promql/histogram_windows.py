@@ -53,7 +53,8 @@ class MixedWindows:
     @cached_property
     def _is_histogram(self) -> Bools:
         assert self.windows.samples.histograms is not None
-        return held(self.windows.samples.histograms)
+        found: Bools = held(self.windows.samples.histograms)
+        return found
 
     @cached_property
     def counts(self) -> Ints:

@@ -14,7 +14,7 @@ from obskit.model.labels import Labels
 from obskit.promql.blocks import Block, Bools, Floats, empty, joined
 from obskit.promql.context import Context
 from obskit.promql.functions_labels import check_label_name
-from obskit.promql.labelsets import METADATA, Ints, LabelSets
+from obskit.promql.labelsets import Ints, LabelSets
 from obskit.promql.literals import format_number
 from obskit.promql.nodes import Call, Expr
 

@@ -104,7 +104,5 @@ def resets(windows: Windows) -> Block:
     return windows.block(_over_pairs(windows, _resets(windows).astype(float)), windows.counts > 0)
 
 
-FOLDS: Final[dict[str, Callable[[Windows], Block]]] = {
-    fold.__name__: fold for fold in (rate, increase, irate, resets)
-}
+FOLDS: Final[dict[str, Callable[[Windows], Block]]] = {fold.__name__: fold for fold in (rate, increase, irate, resets)}
 """What heeds start timestamps."""

@@ -109,9 +109,7 @@ class MemoryMetrics:
         """Every sample of the matching series, kept until something is added."""
         found = self._found.get(matchers)
         if found is None:
-            labels = [
-                one for one, series in self._series.items() if len(series.times_ms) and match_all(matchers, one)
-            ]
+            labels = [one for one, series in self._series.items() if len(series.times_ms) and match_all(matchers, one)]
             found = self._found[matchers] = _window(labels, [self._series[one] for one in labels])
         return found
 

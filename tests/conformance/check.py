@@ -86,7 +86,10 @@ def _same_histogram(got: NativeHistogram, want: NativeHistogram) -> bool:
 
 def _same_buckets(got: Mapping[int, float], want: Mapping[int, float]) -> bool:
     # What rounding left in an empty bucket is nothing.
-    return all(abs(got.get(i, 0.0) - want.get(i, 0.0)) < 1e-12 or same(got.get(i, 0.0), want.get(i, 0.0)) for i in {*got, *want})
+    return all(
+        abs(got.get(i, 0.0) - want.get(i, 0.0)) < 1e-12 or same(got.get(i, 0.0), want.get(i, 0.0))
+        for i in {*got, *want}
+    )
 
 
 def rows(result: Result) -> list[tuple[Labels, Points]]:
