@@ -194,14 +194,14 @@ class NativeHistogram:
 
     def __str__(self) -> str:
         """As Prometheus writes it: `{count:4, sum:7, [-2,-1):1, [-0.5,0.5]:1, (1,2]:2}`."""
-        parts = [f"count:{_g(self.count)}", f"sum:{_g(self.sum)}"]
-        parts += [f"[{_g(b.lower)},{_g(b.upper)}):{_g(b.count)}" for b in self.negative_buckets()]
+        parts = [f"count:{shortest(self.count)}", f"sum:{shortest(self.sum)}"]
+        parts += [f"[{shortest(b.lower)},{shortest(b.upper)}):{shortest(b.count)}" for b in self.negative_buckets()]
         if self.zero_count:
             edge = self.zero_threshold
-            parts.append(f"[{_g(-edge) if edge else '-0'},{_g(edge)}]:{_g(self.zero_count)}")
+            parts.append(f"[{shortest(-edge) if edge else '-0'},{shortest(edge)}]:{shortest(self.zero_count)}")
         opening = {True: "[", False: "("}
         parts += [
-            f"{opening[b.lower == -math.inf]}{_g(b.lower)},{_g(b.upper)}]:{_g(b.count)}"
+            f"{opening[b.lower == -math.inf]}{shortest(b.lower)},{shortest(b.upper)}]:{shortest(b.count)}"
             for b in self.positive_buckets()
         ]
         return "{" + ", ".join(parts) + "}"
@@ -263,7 +263,7 @@ def _by_zero(value: float, zero: float) -> float:
     return math.copysign(math.inf, value) * math.copysign(1.0, zero)
 
 
-def _g(value: float) -> str:
+def shortest(value: float) -> str:
     """Go's %g: the shortest digits, with an exponent when it is below -4 or at least 6."""
     if math.isnan(value):
         return "NaN"

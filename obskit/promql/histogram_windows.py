@@ -53,23 +53,25 @@ class MixedWindows:
     @cached_property
     def _is_histogram(self) -> Bools:
         assert self.windows.samples.histograms is not None
-        found: Bools = held(self.windows.samples.histograms)
-        return found
+        return held(self.windows.samples.histograms)
 
     @cached_property
     def counts(self) -> Ints:
         """How many histograms each window holds."""
-        return self.windows.counts - self.floats.counts
+        counts: Ints = self.windows.counts - self.floats.counts
+        return counts
 
     @property
     def only_floats(self) -> Bools:
         """Where there are floats and nothing else."""
-        return (self.counts == 0) & (self.floats.counts > 0)
+        found: Bools = (self.counts == 0) & (self.floats.counts > 0)
+        return found
 
     @property
     def mixed(self) -> Bools:
         """Where there are both."""
-        return (self.counts > 0) & (self.floats.counts > 0)
+        found: Bools = (self.counts > 0) & (self.floats.counts > 0)
+        return found
 
     def each(self, where: Bools) -> Iterator[Window]:
         """The windows at some places."""

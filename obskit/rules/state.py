@@ -38,6 +38,7 @@ from typing import Final
 from urllib.parse import quote_plus
 
 from obskit.model.alerts import ActiveAlert, Alert, AlertState, ResolveReason, Transition, TransitionKind
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import EMPTY, NAME, Labels
 from obskit.model.results import Element
 from obskit.rules.groups import AlertRule
@@ -49,7 +50,8 @@ OUTAGE_TOLERANCE_MS: Final = 60 * 60_000
 
 Active = Mapping[Labels, ActiveAlert]
 """The alerts of one rule by their final labels: pending, firing, and those resolved lately."""
-Elements = Sequence[tuple[Labels, float]]
+Sampled = float | NativeHistogram
+Elements = Sequence[tuple[Labels, Sampled]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,12 @@ class _Found:
     """An element of the result, with the labels its alert has."""
 
     labels: Labels
-    element: tuple[Labels, float]
+    element: tuple[Labels, Sampled]
+
+    @property
+    def number(self) -> float:
+        """The value of its alert: 0 for a histogram, as in Prometheus; templates see the histogram."""
+        return 0.0 if isinstance(self.element[1], NativeHistogram) else self.element[1]
 
     def alert(self, rule: AlertRule, state: AlertState, occasion: Occasion) -> ActiveAlert:
         """The alert that begins with this element."""
@@ -159,7 +166,7 @@ class _Found:
             labels=self.labels,
             annotations=_annotations(rule, self.element, occasion),
             state=state,
-            value=self.element[1],
+            value=self.number,
             active_ms=occasion.t_ms,
             fired_ms=occasion.t_ms if state is AlertState.FIRING else None,
         )
@@ -174,7 +181,7 @@ def _seen(rule: AlertRule, known: ActiveAlert | None, found: _Found, occasion: O
         alert = replace(
             slots_have,
             annotations=_annotations(rule, found.element, occasion),
-            value=found.element[1],
+            value=found.number,
             # A clock that was set back must not hold an alert in the future.
             active_ms=min(slots_have.active_ms, t_ms),
             keep_firing_since_ms=None,
@@ -217,7 +224,7 @@ def _fired_early(rule: AlertRule, known: ActiveAlert | None, found: _Found, occa
         slots_have,
         annotations=_annotations(rule, found.element, occasion),
         state=AlertState.FIRING,
-        value=found.element[1],
+        value=found.number,
         fired_ms=occasion.t_ms,
     )
     if known.state is AlertState.INACTIVE:
@@ -251,9 +258,9 @@ def _resolved(alert: ActiveAlert, occasion: Occasion) -> ActiveAlert:
 
 def _by_alert_labels(
     rule: AlertRule, vector: Elements, occasion: Occasion
-) -> dict[Labels, tuple[Labels, float]] | None:
+) -> dict[Labels, tuple[Labels, Sampled]] | None:
     """The elements by the labels of their alerts; None when two have the same."""
-    seen: dict[Labels, tuple[Labels, float]] = {}
+    seen: dict[Labels, tuple[Labels, Sampled]] = {}
     for element in vector:
         labels = {name: text for name, text in element[0].pairs if name != NAME}
         for name, text in rule.labels.items():
@@ -263,11 +270,11 @@ def _by_alert_labels(
     return seen if len(seen) == len(vector) else None
 
 
-def _annotations(rule: AlertRule, element: tuple[Labels, float], occasion: Occasion) -> dict[str, str]:
+def _annotations(rule: AlertRule, element: tuple[Labels, Sampled], occasion: Occasion) -> dict[str, str]:
     return {name: _expand(rule, text, element, occasion) for name, text in rule.annotations.items()}
 
 
-def _expand(rule: AlertRule, text: str, element: tuple[Labels, float], occasion: Occasion) -> str:
+def _expand(rule: AlertRule, text: str, element: tuple[Labels, Sampled], occasion: Occasion) -> str:
     template = rule.templates.get(text)
     if template is None:
         return text

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, exact_name, match_all
 from obskit.model.records import Record
 from obskit.model.samples import MetricMeta
+from obskit.promql.histogram_values import column
 from obskit.store.interface import Samples, SeriesWindow
 
-Column = tuple[list[int], list[float]]
+Sampled = float | NativeHistogram
+Column = tuple[list[int], list[Sampled]]
 
 
 class GivenMetrics:
@@ -22,7 +27,7 @@ class GivenMetrics:
     def __init__(self) -> None:
         self._by_name: dict[str, dict[Labels, Column]] = {}
 
-    def add(self, labels: Labels, t_ms: int, value: float) -> None:
+    def add(self, labels: Labels, t_ms: int, value: Sampled) -> None:
         """Add a sample, also between others: a rule may write a series that was given. The later of two at a time counts."""
         times, values = self._by_name.setdefault(labels.name, {}).setdefault(labels, ([], []))
         at = bisect_left(times, t_ms)
@@ -35,11 +40,14 @@ class GivenMetrics:
     def append(self, samples: Samples) -> None:
         """Add what a rule has written."""
         for sample in samples:
-            self.add(sample.labels, sample.t_ms, sample.value)
+            self.add(sample.labels, sample.t_ms, sample.value if sample.histogram is None else sample.histogram)
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
         """Samples with `start_ms < t <= end_ms` of every series that satisfies all matchers."""
-        labels, times, values, starts = [], [], [], [0]
+        labels: list[Labels] = []
+        times: list[int] = []
+        values: list[Sampled] = []
+        starts = [0]
         for series, (all_times, all_values) in self._candidates(matchers):
             first, last = bisect_right(all_times, start_ms), bisect_right(all_times, end_ms)
             if first < last and match_all(matchers, series):
@@ -47,7 +55,14 @@ class GivenMetrics:
                 times += all_times[first:last]
                 values += all_values[first:last]
                 starts.append(len(times))
-        return SeriesWindow(labels, np.array(starts, np.int64), np.array(times, np.int64), np.array(values, np.float64))
+        numbers = [math.nan if isinstance(value, NativeHistogram) else value for value in values]
+        return SeriesWindow(
+            labels,
+            np.array(starts, np.int64),
+            np.array(times, np.int64),
+            np.array(numbers, np.float64),
+            _histograms(values),
+        )
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return."""
@@ -61,6 +76,11 @@ class GivenMetrics:
         name = exact_name(matchers)
         for group in self._by_name.values() if name is None else [self._by_name.get(name, {})]:
             yield from group.items()
+
+
+def _histograms(values: Sequence[Sampled]) -> NDArray[np.object_] | None:
+    found = [value if isinstance(value, NativeHistogram) else None for value in values]
+    return column(found) if any(found) else None
 
 
 class GivenLogs:

@@ -5,6 +5,7 @@ The embedded store implements all three; a remote back end the readers. The engi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -12,6 +13,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import Record
@@ -22,12 +24,15 @@ from obskit.model.samples import MetricMeta, Sample
 class Samples:
     """Samples as three columns of one length: the form in which they are appended.
 
-    Reuse Labels objects between batches: the store finds a series it knows by identity first.
+    Reuse Labels objects between batches: the store finds a series it knows by identity first. `histograms` and
+    `starts_ms` (start timestamps) hold what few samples have, by position; the value beside a histogram is NaN.
     """
 
     labels: list[Labels] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
+    histograms: dict[int, NativeHistogram] = field(default_factory=dict)
+    starts_ms: dict[int, int] = field(default_factory=dict)
 
     def add(self, labels: Labels, t_ms: int, value: float) -> None:
         """Append one sample."""
@@ -35,19 +40,33 @@ class Samples:
         self.times_ms.append(t_ms)
         self.values.append(value)
 
+    def add_sample(self, sample: Sample) -> None:
+        """Append one sample with whatever else it has."""
+        if sample.histogram is not None:
+            self.histograms[len(self)] = sample.histogram
+        if sample.start_ms:
+            self.starts_ms[len(self)] = sample.start_ms
+        self.add(sample.labels, sample.t_ms, sample.value)
+
+    def add_histogram(self, labels: Labels, t_ms: int, histogram: NativeHistogram) -> None:
+        """Append a histogram."""
+        self.histograms[len(self)] = histogram
+        self.add(labels, t_ms, math.nan)
+
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> Self:
         """The columns of some samples."""
         columns = cls()
         for sample in samples:
-            columns.add(sample.labels, sample.t_ms, sample.value)
+            columns.add_sample(sample)
         return columns
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[Sample]:
-        return (Sample(*row) for row in zip(self.labels, self.times_ms, self.values, strict=True))
+        rows = enumerate(zip(self.labels, self.times_ms, self.values, strict=True))
+        return (Sample(*row, self.histograms.get(at), self.starts_ms.get(at, 0)) for at, row in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ class MemoryMetrics:
         self._metadata: dict[str, MetricMeta] = {}
         self._found: dict[tuple[Matcher, ...], SeriesWindow] = {}
         for sample in samples:
-            self.add(sample.labels, [sample.t_ms], [sample.value])
+            value = sample.value if sample.histogram is None else sample.histogram
+            self.add(sample.labels, [sample.t_ms], [value], start_ms=[sample.start_ms])
 
     def add(
         self,
