@@ -83,6 +83,11 @@ class SteadyTime:
         return self._start_ms + int((self._clock.monotonic() - self._start_s) * 1000)
 
 
+def worked_s() -> float:
+    """CPU seconds that the calling thread has used: what its work costs, however busy the machine is meanwhile."""
+    return time.thread_time()
+
+
 async def wait_for(clock: Clock, event: asyncio.Event, seconds: float) -> None:
     """Return when the event is set or the clock has moved on by `seconds`, whichever is first."""
     if event.is_set():

@@ -42,7 +42,7 @@ _UNSUPPORTED: Final = (
 class ScrapeSettings(Settings):
     """One item of `scrape_configs`, with Prometheus' keys and meanings.
 
-    Two defaults differ: `scrape_interval` is 15 s, and `body_size_limit` is 64 MB instead of none.
+    Two defaults differ: `scrape_interval` is 15 s, and `body_size_limit` is 16 MB instead of none.
     """
 
     job_name: str = Field(min_length=1, description="the `job` label; unique in the file")
@@ -70,7 +70,7 @@ class ScrapeSettings(Settings):
     fallback_scrape_protocol: str = Field(
         "", description="what a page without a known Content-Type is, such as PrometheusText0.0.4"
     )
-    body_size_limit: Size = Field(64_000_000, description="a larger page fails the scrape; counted after unpacking")
+    body_size_limit: Size = Field(16_000_000, description="a larger page fails the scrape; counted after unpacking")
     sample_limit: int = Field(default=0, ge=0, description="more samples fail the scrape; 0: no limit")
     label_limit: int = Field(default=0, ge=0, description="more labels on a sample fail the scrape; 0: no limit")
     label_name_length_limit: int = Field(

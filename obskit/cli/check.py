@@ -19,9 +19,10 @@ from obskit.model.problems import Problem, Severity
 @click.option("--format", "style", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
 @click.option("--lint-fatal", is_flag=True, help="Warnings end with exit code 3.")
 def check(paths: tuple[Path, ...], style: str, lint_fatal: bool) -> None:
-    """Check config files (with everything they name) and rule files.
+    """Check config and rule files; report everything wrong in one run.
 
-    PATHS are config files, rule files or folders of rule files; without any, ./obskit.yaml.
+    PATHS are config files (checked with everything they name), rule files or folders of rule files; without any,
+    ./obskit.yaml.
 
     Exit codes: 0 nothing wrong, 1 errors, 2 wrong usage, 3 warnings with --lint-fatal.
 
@@ -47,10 +48,12 @@ def check(paths: tuple[Path, ...], style: str, lint_fatal: bool) -> None:
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of obskit.yaml.
+    """Print the JSON Schema of obskit.yaml, for editors.
 
     \b
-    For completion in editors, as the first line of obskit.yaml:
+    Example:
+      obskit schema > obskit.schema.json
+    and as the first line of obskit.yaml:
       # yaml-language-server: $schema=obskit.schema.json
     """
     from obskit.config.schema import json_schema

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from obskit.model.results import RangeSeries, Result
 
 NS_PER_MS: Final = 1_000_000
+NO_DATA: Final = "no data"
 
 
 class Moment(click.ParamType[int]):
@@ -95,6 +96,7 @@ def promql(  # noqa: PLR0913 - one per option
     """
     from obskit.promql.engine import Engine
 
+    _check_range(since, until, step)
     with open_store(config_path) as store, query_errors(expression):
         engine = Engine(store.metrics)
         result = engine.instant(expression, at) if since is None else engine.range(expression, since, until, step)
@@ -120,6 +122,7 @@ def logql(*, expression: str, config_path: Path, since: int, until: int, limit: 
     from obskit.logql.nodes import LogQuery
     from obskit.logql.parser import parse
 
+    _check_range(since, until)
     with open_store(config_path) as store, query_errors(expression):
         engine = Engine(store.logs)
         parsed = parse(expression)
@@ -127,8 +130,18 @@ def logql(*, expression: str, config_path: Path, since: int, until: int, limit: 
             show(engine.instant(parsed, until * NS_PER_MS), output)
             return
         lines = engine.lines(parsed, since * NS_PER_MS, until * NS_PER_MS, limit=limit, newest_first=True)
-        for line in reversed(list(lines)):
+        shown = list(lines)
+        for line in reversed(shown):
             _show_line(line, output)
+        if not shown:
+            click.echo(NO_DATA, err=True)
+
+
+def _check_range(since: int | None, until: int, step: int = 1) -> None:
+    if since is not None and since > until:
+        raise click.UsageError("--since is after --until")
+    if step <= 0:
+        raise click.UsageError("--step must be more than 0s")
 
 
 @contextmanager
@@ -165,7 +178,7 @@ def show(result: Result, output: str) -> None:
             for at, (t_ms, point) in enumerate(zip(series.times_ms, series.values, strict=True)):
                 click.echo(f"  {stamp(t_ms)}  {_sample(point, series.histograms.get(at))}")
         if not value.series:
-            click.echo("no data", err=True)
+            click.echo(NO_DATA, err=True)
     elif isinstance(value, Scalar):
         click.echo(number(value.value))
     elif isinstance(value, String):
@@ -180,7 +193,7 @@ def _show_rows(rows: list[tuple[str, str]]) -> None:
     if rows:
         print_rows(rows)
     else:
-        click.echo("no data", err=True)
+        click.echo(NO_DATA, err=True)
 
 
 def _as_json(value: Any) -> dict[str, Any]:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.argument("receiver")
 @config_option
 def send_test(receiver: str, config_path: Path) -> None:
-    """Send a test alert to RECEIVER, and then its resolve, through every destination it has.
+    """Send a test message to a receiver.
+
+    A test alert and then its resolve, through every destination that RECEIVER has.
 
     Exit codes: 0 all of them took it, 1 one did not, 2 wrong usage.
 
@@ -37,6 +39,8 @@ def send_test(receiver: str, config_path: Path) -> None:
     chosen = next((each for each in config.receivers if each.name == receiver), None)
     if chosen is None:
         stop(f'no receiver is called "{receiver}"{did_you_mean(receiver, names)}; receivers: {listed(names)}')
+    if not any(chosen.configured()):
+        stop(f'the receiver "{receiver}" has no destination: nobody would hear of anything sent to it')
     if not asyncio.run(_send(chosen)):
         raise SystemExit(1)
 

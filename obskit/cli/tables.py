@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Final
 
 import click
 
-from obskit.model.durations import format_duration
-
-_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1_000)
+_UNITS_S: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def print_rows(rows: Sequence[Sequence[object]]) -> None:
@@ -20,12 +19,13 @@ def print_rows(rows: Sequence[Sequence[object]]) -> None:
 
 
 def age_text(ms: float) -> str:
-    """A duration with its two largest units: `1h5m`, `42s`."""
-    left = max(0, round(ms)) // 1000 * 1000
-    for unit, smaller in pairwise(_UNITS_MS):
-        if left >= unit:
-            return format_duration(left // smaller * smaller)
-    return format_duration(left)
+    """A duration with its two largest units: `1d2h`, `1h5m`, `42s`."""
+    seconds = max(0, int(ms) // 1000)
+    for (size, unit), (smaller, next_unit) in pairwise(_UNITS_S):
+        if seconds >= size:
+            rest = seconds % size // smaller
+            return f"{seconds // size}{unit}" + (f"{rest}{next_unit}" if rest else "")
+    return f"{seconds}s"
 
 
 def count(number: int, noun: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from typing import Any, Final, TextIO
 
 from obskit.model.actions import Notice, NoticeReason, Outcome
@@ -95,11 +96,14 @@ def _draw(said: Mapping[str, Any], stream: TextIO) -> None:
         title.append(f"  → {said['to']}", style="dim")
     rows = [title, Text(said["summary"]), Text(said["news"], style="italic")]
     rows += [Text(row, style=style) for style, row in said["rows"]]
-    terminal = Terminal(file=stream, highlight=False)
-    for row in rows:
-        if row.plain:
-            terminal.print(bar + row, soft_wrap=True)
-    terminal.print()
+    # Drawn first, written then: rich would go past a stream that a live display has put in the terminal's place.
+    terminal = Terminal(file=StringIO(), highlight=False, force_terminal=True)
+    with terminal.capture() as drawn:
+        for row in rows:
+            if row.plain:
+                terminal.print(bar + row, soft_wrap=True)
+        terminal.print()
+    stream.write(drawn.get())
 
 
 def connect_preview(destination: str) -> tuple[Notifier, Transport]:

@@ -103,6 +103,19 @@ def nameless(block: Block, *, delayed: bool) -> Block:
     return joined(block.relabelled(block.sets.nameless()))
 
 
+def refuse_equal_series(block: Block) -> None:
+    """QueryError where two rows that have values, at whatever steps, are the same without their metric names.
+
+    Functions of range vectors refuse that; what works step by step joins such rows while they do not overlap.
+    """
+    groups = block.sets.nameless().duplicates()
+    if groups is None:
+        return
+    alive: Bools = np.logical_or.reduce(block.present, axis=1)
+    if (np.add.reduceat(alive[groups.order], groups.starts, dtype=np.int64) > 1).any():
+        raise QueryError(SAME_LABELSET)
+
+
 def joined(block: Block) -> Block:
     """Rows with equal labels made one; QueryError where two of them have a value at the same step."""
     groups = block.sets.duplicates()

@@ -24,15 +24,18 @@ from obskit.promql import (
     rates,
     starts,
 )
-from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, single
+from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, refuse_equal_series, single
 from obskit.promql.context import Context
 from obskit.promql.extended import EXTENDED, ExtendedWindows
 from obskit.promql.functions_time import CALENDAR
+from obskit.promql.histogram_extended import HistogramExtendedWindows
 from obskit.promql.labelsets import METADATA, LabelSets
 from obskit.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, bare
 from obskit.promql.windows import SampleColumns, Windows
 
 Function = Callable[[Context, Call, list[Any]], Value]
+RANGES: Final = (Windows, ExtendedWindows, HistogramExtendedWindows)
+"""The forms of a range vector."""
 
 KEEPS_NAME: Final = frozenset(
     {
@@ -92,6 +95,8 @@ def apply(context: Context, call: Call, args: list[Any]) -> Value:
     else:
         value = function(context, call, args)
     if isinstance(value, Block) and call.name not in KEEPS_NAME:
+        if not context.delayed and any(isinstance(arg, RANGES) for arg in args):
+            refuse_equal_series(value)
         return nameless(value, delayed=context.delayed)
     return value
 

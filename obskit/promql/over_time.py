@@ -132,8 +132,11 @@ def mad_over_time(windows: Windows) -> Block:
 
 def _quantiles(segments: Segments, q: Floats) -> Floats:
     """One quantile per segment: linear between neighbours, NaN counting as the smallest."""
-    keys = np.where(np.isnan(segments.values), -np.inf, segments.values)
-    ordered = segments.values[np.lexsort((keys, segments.owners))]
+    order = np.lexsort((segments.values, segments.owners))
+    nan = np.isnan(segments.values)
+    if nan.any():  # smaller than -Inf even
+        order = np.lexsort((segments.values, ~nan, segments.owners))
+    ordered = segments.values[order]
     return interpolate(ordered, segments.starts, segments.counts, q)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from obskit import __version__
-from obskit.clock import Clock
+from obskit.clock import Clock, worked_s
 from obskit.collect import Source, Supervisor
 from obskit.collect.feed import Feed
 from obskit.collect.table import find_kind
@@ -216,7 +216,7 @@ class Daemon:
             external_url=general.external_url,
         )
         listeners = Listeners(record=self._dispatcher.accept, after_commit=self._dispatcher.wake)
-        return Runner(self._store, evaluator, listeners, self._clock, groups=self.config.groups)
+        return Runner(self._store, evaluator, listeners, self._clock, groups=self.config.groups, worked_s=worked_s)
 
     def _app(self) -> Any:
         token = self.config.web.token

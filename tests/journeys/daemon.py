@@ -23,7 +23,7 @@ clock = SystemClock()
 
 LOOK_S: Final = 0.02
 STARTED_S: Final = 20.0
-SECRET_FREE: Final = {name: value for name, value in os.environ.items() if not name.startswith("OBSKIT_")}
+ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if not name.startswith("OBSKIT_")}
 _COMMAND: Final = (sys.executable, "-c", "from obskit.cli import run; run()")
 
 
@@ -46,7 +46,7 @@ def obskit(*arguments: str | Path, folder: Path, seconds: float = 30) -> subproc
     """An `obskit` command, run to its end in the folder."""
     command = [*_COMMAND, *map(str, arguments)]
     return subprocess.run(
-        command, cwd=folder, env=SECRET_FREE, capture_output=True, text=True, timeout=seconds, check=False
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
@@ -88,7 +88,7 @@ class Watch:
             self._process = subprocess.Popen(
                 [*_COMMAND, "watch", "--config", str(self.config), *flags],
                 cwd=self.folder,
-                env=SECRET_FREE,
+                env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from obskit.testing.http import Answer, Failure, Received
+from obskit.testing.http import Failure
 from tests.journeys.daemon import Watch, eventually, obskit
 from tests.journeys.receivers import GaugePage, Receivers
 from tests.journeys.setting import one_page, rule, write_rules
@@ -83,34 +85,52 @@ def test_a_page_of_garbage_is_a_target_that_is_down(
     down.stop()
 
 
-class HugePage(GaugePage):
-    """A page of a hundred megabytes."""
+class HugePage(BaseHTTPRequestHandler):
+    """A page of a hundred megabytes, which does not say so beforehand."""
 
-    whole = b"".join(b'm{n="%08d"} 1\n' % number for number in range(5_900_000))
+    scrapes = 0
+    piece = b"".join(b'm{n="%08d"} 1\n' % number for number in range(60_000))
 
-    def answer(self, request: Received) -> Answer:
-        """All of it."""
-        return Answer(200, self.whole, "text/plain; version=0.0.4")
+    def do_GET(self) -> None:
+        HugePage.scrapes += 1
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(100_000_000 // len(self.piece) + 1):
+                self.wfile.write(self.piece)
+
+    def log_message(self, *_: object) -> None:
+        """The test counts."""
+
+
+@pytest.fixture
+def huge() -> Iterator[str]:
+    """The target of HugePage."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), HugePage) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_a_page_of_a_hundred_megabytes_is_refused_in_bounded_memory(
-    down: Watch, page: GaugePage, receivers: Receivers
+    down: Watch, page: GaugePage, receivers: Receivers, huge: str
 ) -> None:
-    with HugePage() as huge:
-        assert len(huge.whole) > 100_000_000
-        config = one_page(page, receivers)
-        config["scrape_configs"].append(
-            {"job_name": "huge", "scrape_interval": "2s", "static_configs": [{"targets": [huge.target]}]}
-        )
-        down.write(config)
-        down.start()
-        assert eventually(lambda: receivers.states("Down")["webhook"] == "firing", 30)
-        assert any("body_size_limit" in message for message in down.messages("warning")), down.log()
-        page.values["a"] = 1
-        assert eventually(lambda: receivers.states("A")["webhook"] == "firing")
-        assert eventually(lambda: len(huge.requests) >= 4)
-        assert down.rss_mb("VmHWM") < 150
-        down.stop()
+    config = one_page(page, receivers)
+    config["scrape_configs"].append(
+        {"job_name": "huge", "scrape_interval": "2s", "static_configs": [{"targets": [huge]}]}
+    )
+    down.write(config)
+    down.start()
+    assert eventually(lambda: receivers.states("Down")["webhook"] == "firing", 30)
+    assert any("body_size_limit" in message for message in down.messages("warning")), down.log()
+    page.values["a"] = 1
+    assert eventually(lambda: receivers.states("A")["webhook"] == "firing")
+    assert eventually(lambda: HugePage.scrapes >= 4)
+    assert down.rss_mb("VmHWM") < 150
+    down.stop()
 
 
 @pytest.mark.server("redis-server")

@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import io
 
+from rich.console import Console as Display
+from rich.file_proxy import FileProxy
+
 from obskit.model.actions import NoticeReason
 from obskit.notify.console import Console, ConsoleTransport
 from tests.notify.notices import alert, notice, resolved
@@ -48,3 +51,13 @@ def test_a_repeat_is_told_as_one() -> None:
     one = alert()
     told = notice(one, reason=NoticeReason.REPEAT, changed=frozenset({one.fingerprint}))
     assert "Still firing after 6 min" in printed(Terminal(), one=told)
+
+
+def test_a_live_display_gets_the_message_above_itself_and_not_through_itself() -> None:
+    shown, behind = io.StringIO(), Terminal()
+    display = Display(file=shown, force_terminal=True)
+    request = Console().render(notice(), "print", None, False)
+    assert request is not None
+    asyncio.run(ConsoleTransport(FileProxy(display, behind)).send(request))
+    assert behind.getvalue() == ""
+    assert "firing" in shown.getvalue()

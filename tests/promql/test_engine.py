@@ -8,7 +8,7 @@ import pytest
 
 from obskit.errors import QueryError, QuerySyntaxError
 from obskit.model.labels import Labels
-from obskit.model.results import Matrix, RangeSeries, Scalar, String, Vector
+from obskit.model.results import Matrix, RangeSeries, Result, Scalar, String, Vector
 from obskit.promql.engine import Engine
 from obskit.promql.parser import parse
 from obskit.promql.selection import KnownSets
@@ -48,6 +48,21 @@ def test_a_range_vector_is_answered_with_its_samples() -> None:
     assert result.value == Matrix(
         (RangeSeries(Labels({"__name__": "x_total", "app": "a0"}), [285_000, 300_000], [19.0, 20.0]),)
     )
+
+
+def test_functions_of_ranges_refuse_series_that_differ_by_name_alone_wherever_they_lie() -> None:
+    store = MemoryMetrics()
+    store.add(Labels({"__name__": "x"}), [0, 1000], [1, 2])
+    store.add(Labels({"__name__": "y"}), [600_000, 601_000], [3, 4])
+    query = '{__name__=~"x|y"}'
+    with pytest.raises(QueryError, match="same labelset"):
+        Engine(store).range(f"rate({query}[10s])", 5000, 605_000, 300_000)
+    assert len(rows(Engine(store).range(f"abs({query})", 5000, 605_000, 300_000))) == 1
+
+
+def rows(result: Result) -> tuple[RangeSeries, ...]:
+    assert isinstance(result.value, Matrix)
+    return tuple(result.value.series)
 
 
 def test_a_range_query_is_ordered_by_labels_and_leaves_gaps_out() -> None:

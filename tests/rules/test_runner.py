@@ -675,6 +675,20 @@ def test_a_costly_rule_that_rests_holds_up_no_other(scene: Scene) -> None:
     play(scene, scenario())
 
 
+def test_the_time_that_others_take_from_a_rule_does_not_make_it_rest(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(COSTLY):
+            scene.runner._worked_s = lambda: 0.0
+            costly = Labels({"__name__": "costly"})
+            scene.engine.takes_s["costly > 5"] = 2.0
+            for value in (1, 6, 6):
+                await scene.depth(value, labels=costly)
+                await scene.a_moment()
+            assert [transition.alert.name for transition in scene.told_now] == ["Costly"]
+
+    play(scene, scenario())
+
+
 # Crashes: the process ends right before or right after any commit of the rules
 
 STORY = [1, 6, 6, 6, 1, 1, 6, 6, 6, 6, 1, 1]

@@ -121,7 +121,7 @@ def counter(rng: random.Random, count: int) -> list[float]:
 
 def gauge(rng: random.Random, count: int) -> list[float]:
     """A walk with fractions, at any height."""
-    value, pace = rng.choice((0.0, 20.0, -5.0, 1e6)), rng.choice((0.01, 1.0, 100.0))
+    value, pace = rng.choice((0.0, 20.0, -5.0, 1e3)), rng.choice((0.01, 1.0, 100.0))
     values = []
     for _ in range(count):
         value += round(rng.uniform(-pace, pace), 3)
@@ -136,6 +136,6 @@ def gauge_of_whole_numbers(rng: random.Random, count: int) -> list[float]:
 
 def odd(rng: random.Random, count: int) -> list[float]:
     """What a gauge should not be, among what it should; numbers add without loss."""
-    strange = (NORMAL_NAN, math.inf, -math.inf, 0.0, -0.0, 2.0**20, -(2.0**20), 2.5, -2.5, 2.0**-10)
+    strange = (NORMAL_NAN, math.inf, -math.inf, 0.0, 2.0**20, -(2.0**20), 2.5, -2.5, 2.0**-10)
     dose = rng.choice((0.02, 0.3))
     return [rng.choice(strange) if rng.random() < dose else float(rng.randint(-9, 9)) for _ in range(count)]
