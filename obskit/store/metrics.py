@@ -17,11 +17,13 @@ from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp, exact_name
 from obskit.model.samples import MetricMeta, MetricType
 from obskit.store import disk, telemetry
+from obskit.store.boxes import Boxes
 from obskit.store.database import Database, Transaction
 from obskit.store.head import Admitted, MetricHead
 from obskit.store.interface import Samples, SeriesWindow
 from obskit.store.packing import Packed
 from obskit.store.parts import Part, merged, window_of
+from obskit.store.rounds import split
 from obskit.store.settings import StoreSettings
 from obskit.store.windows import Windows
 
@@ -41,6 +43,7 @@ class MetricStore:
         self._database = database
         self._clock = clock
         self._known_metadata: dict[str, MetricMeta] = {}
+        self._boxes = Boxes(database)
         self.head = MetricHead(limits, Windows(limits.memory_window, complete_after_ms=_ALL_ON_DISK))
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
@@ -50,7 +53,7 @@ class MetricStore:
         part, floor = head.select(matchers, start_ms, end_ms)
         if start_ms < floor:
             part = merged(self._read(matchers, start_ms, min(end_ms, floor)), part)
-        return window_of(part)
+        return self._boxes.opened(window_of(part))
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return, without their samples."""
@@ -66,6 +69,15 @@ class MetricStore:
         for a named metric, at once (its past is read from disk at its next `select`)."""
         self.head.reserve_window(name, window_ms)
 
+    def admit(self, samples: Samples, now_ms: int) -> Admitted:
+        """What of these samples may be stored at `now_ms`."""
+        admitted = self.head.admit(self._boxes.put(samples), now_ms)
+        whole = admitted.whole
+        if (values := self._boxes.checked(whole.values)) is not whole.values:
+            admitted.whole = whole._replace(values=values)
+            admitted.rounds = split(admitted.whole.ordered())
+        return admitted
+
     def insert(self, tx: Transaction, admitted: Admitted, now_ms: int) -> None:
         """Write admitted samples in the append's transaction; new series get their ids."""
         whole = admitted.whole
@@ -78,6 +90,7 @@ class MetricStore:
             given = (admitted.ids.get(slot, 0) for slot in whole.slots.tolist())
             ids = np.where(ids == 0, np.fromiter(given, np.int32, len(ids)), ids)
         disk.insert(tx, Packed(ids, whole.times_ms, whole.values))
+        self._boxes.insert(tx, whole.times_ms, whole.values)
 
     def insert_metadata(self, tx: Transaction, metadata: Mapping[str, MetricMeta]) -> dict[str, MetricMeta]:
         """Write what is new or changed, and return it for `remember_metadata` after the commit."""
@@ -96,6 +109,7 @@ class MetricStore:
     def apply(self, admitted: Admitted, now_ms: int) -> None:
         """Admitted samples are committed (or cannot be): readers see them."""
         self.head.apply(admitted, now_ms)
+        self._boxes.forget(now_ms - self.head.longest_window_ms)
         telemetry.SAMPLES.inc(len(admitted.whole.slots))
         for reason, count in admitted.dropped.items():
             if count:
@@ -103,7 +117,7 @@ class MetricStore:
 
     def admit_unsaved(self, samples: Samples, now_ms: int) -> Admitted:
         """Admit samples that cannot be written; series that the disk knows keep their id."""
-        admitted = self.head.admit(samples, now_ms)
+        admitted = self.admit(samples, now_ms)
         slots = admitted.whole.slots
         for slot in sorted(set(slots[self.head.ids_of(slots) == 0].tolist())):
             text = disk.to_text(self.head.labels_of(slot))
@@ -122,6 +136,7 @@ class MetricStore:
             missing |= ids - labels.keys()
             known = samples.take(~np.isin(samples.slots, list(missing))) if missing else samples
             head.restore({number: labels[number] for number in ids - missing}, known)
+            self._boxes.note({labels[number].name for number in ids - missing}, known.values)
         self.head = head
 
     def live_ids(self) -> set[int]:
@@ -133,7 +148,9 @@ class MetricStore:
         if name is None or gap is None or start_ms >= gap[1]:
             return
         since_ms, floor_ms = gap
-        head.fill(name, since_ms, self._read([Matcher(NAME, MatchOp.EQUAL, name)], since_ms, floor_ms))
+        older = self._read([Matcher(NAME, MatchOp.EQUAL, name)], since_ms, floor_ms)
+        self._boxes.note([name], older.values)
+        head.fill(name, since_ms, older)
 
     def _read(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Part:
         with self._database.snapshot() as connection:

@@ -59,8 +59,9 @@ class Retention:
         chunks = _Kept(metrics_ms, "metric_chunk", "(series_id, t0_ms)", "t1_ms", 1)
         rows = _Kept(metrics_ms, "metric_head", "id", "t1_ms", 1)
         records = _Kept(logs_ms, "log_head", "id", "t1_ns", NS_PER_MS)
-        self._by_age = (chunks, records)  # rows become chunks long before they are old
-        self._by_size = (chunks, rows, records)
+        histograms = _Kept(metrics_ms, "histogram", "id", "t_ms", 1)
+        self._by_age = (chunks, histograms, records)  # rows become chunks long before they are old
+        self._by_size = (chunks, rows, histograms, records)
 
     async def run(self, clock: Clock) -> None:
         """The loop: a round now and then, for ever. A round that fails is counted and tried again."""

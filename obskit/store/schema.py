@@ -86,4 +86,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     ALTER TABLE stream ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
     """,
+    # 5: native histograms lie beside the samples, which name them by id; an id is never given again
+    """
+    CREATE TABLE histogram (id INTEGER PRIMARY KEY AUTOINCREMENT, t_ms INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX histogram_time ON histogram (t_ms);
+    """,
 )

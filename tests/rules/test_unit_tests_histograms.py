@@ -40,7 +40,9 @@ def failures(folder: Path, test: str, given: str = GIVEN) -> list[str]:
 
 def test_what_is_recorded_is_a_histogram_again(folder: Path) -> None:
     sample = "{labels: 'app:sizes:sum{app=\"a\"}', histogram: '{{schema:0 count:6 sum:15 buckets:[0 1 5]}}'}"
-    assert not failures(folder, f"promql_expr_test: [{{expr: 'app:sizes:sum', eval_time: 2m, exp_samples: [{sample}]}}]")
+    assert not failures(
+        folder, f"promql_expr_test: [{{expr: 'app:sizes:sum', eval_time: 2m, exp_samples: [{sample}]}}]"
+    )
 
 
 def test_an_alert_tells_a_value_or_the_histogram_itself(folder: Path) -> None:
