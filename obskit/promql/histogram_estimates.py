@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from obskit.model.histograms import Bucket, NativeHistogram, filled
 
 
@@ -55,8 +57,8 @@ def _within(histogram: NativeHistogram, bucket: Bucket, count: float, rank: floa
         return bucket.lower + (bucket.upper - bucket.lower) * fraction
     low, high = math.log2(abs(bucket.lower)), math.log2(abs(bucket.upper))
     if bucket.lower > 0:
-        return float(2 ** (low + (high - low) * fraction))
-    return -float(2 ** (high + (low - high) * (1 - fraction)))
+        return float(np.exp2(low + (high - low) * fraction))
+    return -float(np.exp2(high + (low - high) * (1 - fraction)))
 
 
 def _is_linear(histogram: NativeHistogram, bucket: Bucket) -> bool:
@@ -131,7 +133,7 @@ def variance(histogram: NativeHistogram) -> float:
             middle = 0.0
         else:
             middle = math.copysign(math.sqrt(bucket.upper * bucket.lower), bucket.upper)
-        parts.append(bucket.count * (middle - mean) ** 2)
+        parts.append(bucket.count * (middle - mean) * (middle - mean))
     return _total(parts) / histogram.count
 
 

@@ -29,6 +29,7 @@ from obskit.store.pages import NEVER, SamplePages, Slots
 from obskit.store.parts import EMPTY, Part
 from obskit.store.rounds import Round, bits_of, joined, split, without_repeats
 from obskit.store.settings import StoreSettings
+from obskit.store.starts import Start
 from obskit.store.windows import Windows
 
 FUTURE_MS: Final = 600_000
@@ -52,6 +53,8 @@ class Admitted:
     """The metrics touched."""
     ids: dict[int, int] = field(default_factory=dict)
     """Ids on disk of slots that had none, once they have."""
+    starts: list[Start] = field(default_factory=list)
+    """What the batch says of when counters began."""
 
 
 @dataclass(slots=True)
@@ -171,6 +174,11 @@ class MetricHead:
         labels = self._labels[slot]
         assert labels is not None
         return labels
+
+    def knows(self, labels: Labels) -> bool:
+        """Whether the series has samples in memory."""
+        with self._lock:
+            return labels in self._slot_of
 
     def live_ids(self) -> set[int]:
         """Ids on disk of every series in memory."""

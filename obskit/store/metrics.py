@@ -25,11 +25,13 @@ from obskit.store.packing import Packed
 from obskit.store.parts import Part, merged, window_of
 from obskit.store.rounds import split
 from obskit.store.settings import StoreSettings
+from obskit.store.starts import Starts
 from obskit.store.windows import Windows
 
 _SKEW_MS: Final = 10_000
 """Replayed samples may be this far ahead of the clock; more means that it went back, and they would block the series."""
 _ID_OF: Final = "SELECT id FROM series WHERE labels = ?"
+_FORGET_EVERY_MS: Final = 60_000
 _ALL_ON_DISK: Final = int(np.iinfo(np.int64).max)
 
 
@@ -43,7 +45,11 @@ class MetricStore:
         self._database = database
         self._clock = clock
         self._known_metadata: dict[str, MetricMeta] = {}
+        self._forgot_ms = 0
         self._boxes = Boxes(database)
+        self._starts = Starts(database)
+        if database.readonly:
+            self._starts.load()
         self.head = MetricHead(limits, Windows(limits.memory_window, complete_after_ms=_ALL_ON_DISK))
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
@@ -53,7 +59,7 @@ class MetricStore:
         part, floor = head.select(matchers, start_ms, end_ms)
         if start_ms < floor:
             part = merged(self._read(matchers, start_ms, min(end_ms, floor)), part)
-        return self._boxes.opened(window_of(part))
+        return self._starts.told(self._boxes.opened(window_of(part)))
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return, without their samples."""
@@ -72,6 +78,8 @@ class MetricStore:
     def admit(self, samples: Samples, now_ms: int) -> Admitted:
         """What of these samples may be stored at `now_ms`."""
         admitted = self.head.admit(self._boxes.put(samples), now_ms)
+        if samples.starts_ms:
+            admitted.starts = self._starts.news(samples)
         whole = admitted.whole
         if (values := self._boxes.checked(whole.values)) is not whole.values:
             admitted.whole = whole._replace(values=values)
@@ -91,6 +99,7 @@ class MetricStore:
             ids = np.where(ids == 0, np.fromiter(given, np.int32, len(ids)), ids)
         disk.insert(tx, Packed(ids, whole.times_ms, whole.values))
         self._boxes.insert(tx, whole.times_ms, whole.values)
+        self._starts.insert(tx, admitted.starts)
 
     def insert_metadata(self, tx: Transaction, metadata: Mapping[str, MetricMeta]) -> dict[str, MetricMeta]:
         """Write what is new or changed, and return it for `remember_metadata` after the commit."""
@@ -109,11 +118,21 @@ class MetricStore:
     def apply(self, admitted: Admitted, now_ms: int) -> None:
         """Admitted samples are committed (or cannot be): readers see them."""
         self.head.apply(admitted, now_ms)
-        self._boxes.forget(now_ms - self.head.longest_window_ms)
+        self._starts.remember(admitted.starts)
+        self._forget(now_ms)
         telemetry.SAMPLES.inc(len(admitted.whole.slots))
         for reason, count in admitted.dropped.items():
             if count:
                 telemetry.DROPPED.labels(reason).inc(count)
+
+    def _forget(self, now_ms: int) -> None:
+        """Now and then let go of what only the disk needs to know."""
+        if 0 <= now_ms - self._forgot_ms < _FORGET_EVERY_MS:
+            return
+        self._forgot_ms = now_ms
+        before_ms = now_ms - self.head.longest_window_ms
+        self._boxes.forget(before_ms)
+        self._starts.forget(before_ms, self.head.knows)
 
     def admit_unsaved(self, samples: Samples, now_ms: int) -> Admitted:
         """Admit samples that cannot be written; series that the disk knows keep their id."""
@@ -138,6 +157,7 @@ class MetricStore:
             head.restore({number: labels[number] for number in ids - missing}, known)
             self._boxes.note({labels[number].name for number in ids - missing}, known.values)
         self.head = head
+        self._starts.load()
 
     def live_ids(self) -> set[int]:
         """Ids on disk of every series in memory."""
