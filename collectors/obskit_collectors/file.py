@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,7 +19,7 @@ from obskit.collect import Check, Collector, Feed, Kind, failed, ok
 from obskit.errors import CollectorError, PatternError
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
-from obskit.model.records import Record
+from obskit.model.records import Record, whole_text
 from obskit.model.settings import Duration, LocalPath, Settings, Size
 from obskit.store.interface import Batch, Cursor
 from obskit_collectors.file_lines import RecordMaker, Span, grouped, lines_of
@@ -38,7 +39,9 @@ class FileSettings(Settings):
     """`file:` log files of one kind."""
 
     name: str = Field("", description="own name, where there are several")
-    paths: list[LocalPath] = Field(min_length=1, description="paths or globs (** crosses folders), relative ones beside the config")
+    paths: list[LocalPath] = Field(
+        min_length=1, description="paths or globs (** crosses folders), relative ones beside the config"
+    )
     exclude: list[LocalPath] = Field(default=[], description="globs of files to leave out")
     labels: dict[str, str] = Field(default={}, description="labels of the stream, such as app")
     format: Literal["auto", "plain", "json"] = Field(
@@ -81,8 +84,8 @@ class FileCollector:
         try:
             await self._resume(feed)
             while True:
-                with feed.book(self._target).call():
-                    self._discover()
+                with suppress(CollectorError), feed.book(self._target).call():
+                    self._discover()  # the book has told; files that are open are read on
                 watch.watch(tail.path.parent for tail in self._tails.values())
                 while await self._round(feed):
                     pass
@@ -106,7 +109,7 @@ class FileCollector:
     async def _resume(self, feed: Feed) -> None:
         """Open the files of the cursor where they were left, under the name they have now."""
         saved = await feed.cursor(self._owner)
-        self._first_start = saved is None
+        self._first_start = self._unsaved = saved is None
         for path_text, fields in json.loads(saved or "[]"):
             mark = Mark.from_list(fields)
             path = find_renamed(Path(path_text), mark)
@@ -202,7 +205,7 @@ class FileCollector:
         self._unsaved = True
 
     def _records(self, tail: Tail, spans: Iterable[Span], now_ns: int) -> Iterator[Record]:
-        stream = Labels({"source": "file", "filename": str(tail.path), **self._settings.labels})
+        stream = Labels({"source": "file", "filename": whole_text(str(tail.path)), **self._settings.labels})
         json_lines = {"auto": None, "plain": False, "json": True}[self._settings.format]
         maker = RecordMaker(stream, json_lines, self._settings.max_line)
         for number, span in enumerate(spans):

@@ -6,13 +6,14 @@ Pure. Everything returned as consumed ends at a record's end, so a cursor behind
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from obskit.model.labels import Labels
-from obskit.model.records import NO_METADATA, Record
+from obskit.model.records import NO_METADATA, Record, whole_text
 
 CUT_MARK: Final = " …[cut]"
 _TIME_KEYS: Final = ("time", "ts", "timestamp", "@timestamp", "t")
@@ -84,7 +85,7 @@ class RecordMaker:
 def _fields(line: str) -> Mapping[str, Any]:
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # whoever writes the line chooses how deep it is
         return {}
     return fields if isinstance(fields, dict) else {}
 
@@ -101,8 +102,12 @@ def _to_ns(value: Any) -> int | None:
         return None
     try:
         number = float(value)
+    except OverflowError:
+        return None
     except (TypeError, ValueError):
         return _iso_ns(str(value))
+    if not math.isfinite(number):
+        return None
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     scale = next(scale for above, scale in _SCALES if number > above or above == 0.0)
@@ -120,8 +125,10 @@ def _iso_ns(text: str) -> int | None:
 
 
 def _metadata(fields: Mapping[str, Any]) -> Mapping[str, str]:
-    found = {key: str(fields[key]) for key in _ID_KEYS if isinstance(fields.get(key), str) and fields[key]}
-    level = next((fields[key] for key in _LEVEL_KEYS if isinstance(fields.get(key), str) and fields[key]), None)
+    found = {key: whole_text(fields[key]) for key in _ID_KEYS if isinstance(fields.get(key), str) and fields[key]}
+    level = next(
+        (whole_text(fields[key]) for key in _LEVEL_KEYS if isinstance(fields.get(key), str) and fields[key]), None
+    )
     if level:
         found["level"] = level.lower()
     return found or NO_METADATA

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from glob import escape
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, Self
@@ -120,7 +121,7 @@ class Tail:
 
 def find_renamed(path: Path, mark: Mark) -> Path | None:
     """The file that had this path when the mark was made, under the name a rotation gave it; None when it is gone."""
-    for sibling in path.parent.glob(f"{path.name}*"):
+    for sibling in path.parent.glob(f"{escape(path.name)}*"):
         try:
             stat = sibling.stat()
         except OSError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -266,10 +267,12 @@ def payload_time_ms(element: str, path: str) -> float | None:
     """The time at a dotted path of a JSON element, as Unix ms: Unix s, Unix ms or ISO 8601; the body may be base64."""
     try:
         value: Any = json.loads(element)
+    except RecursionError:  # whoever fills the queue chooses how deep an element is
+        return None
     except ValueError:
         try:
             value = json.loads(base64.b64decode(element, validate=True))
-        except (ValueError, binascii.Error):
+        except (ValueError, RecursionError, binascii.Error):
             return None
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None
@@ -281,8 +284,12 @@ def _time_ms(value: Any) -> float | None:
         return None
     try:
         number = float(value)
+    except OverflowError:
+        return None
     except (TypeError, ValueError):
         number = 0.0
+    if math.isinf(number):
+        return None
     if number > 0:
         return number if number > _MS_FROM else number * 1000
     try:

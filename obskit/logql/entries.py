@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from obskit.logql.nodes import ERROR_DETAILS_LABEL, ERROR_LABEL
 from obskit.model.labels import Labels
+from obskit.model.records import whole_text
 
 EXTRACTED: Final = "_extracted"
 
@@ -32,14 +33,14 @@ class Entry:
             name += EXTRACTED
         if name and name not in self.parsed:
             self.parsed.add(name)
-            self.labels[name] = value
+            self.labels[name] = whole_text(value)
 
     def put(self, name: str, value: str) -> None:
         """A label asked for by its name: it replaces what was parsed before."""
         if name in self.own:
             name += EXTRACTED
         self.parsed.add(name)
-        self.labels[name] = value
+        self.labels[name] = whole_text(value)
 
     def fail(self, error: str, details: str) -> None:
         """Note that a stage could not do its work; the line goes on."""

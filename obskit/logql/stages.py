@@ -33,6 +33,7 @@ from obskit.logql.nodes import (
 )
 from obskit.model.matchers import Matcher
 from obskit.model.patterns import compile_pattern
+from obskit.model.records import whole_text
 
 JSON_ERROR: Final = "JSONParserErr"
 LOGFMT_ERROR: Final = "LogfmtParserErr"
@@ -200,7 +201,7 @@ def _unpack_step(entry: Entry) -> bool:
         for key, value in packed.items():
             if key != PACKED_LINE and isinstance(value, str):
                 entry.add(label_name(key), value)
-        entry.line = packed[PACKED_LINE]
+        entry.line = whole_text(packed[PACKED_LINE])
     return True
 
 

@@ -1,7 +1,8 @@
-"""Records: one log line or one business event."""
+"""Records: one log line or one business event; and text that can be written down."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from typing import Final
 
 from obskit.model.labels import Labels
 
+_HALF: Final = re.compile("[\ud800-\udfff]")
 NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -25,3 +27,11 @@ class Record:
     line: str
     # a factory, because a mappingproxy cannot be hashed before Python 3.12 and dataclasses refuse it as a default
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
+
+
+def whole_text(text: str) -> str:
+    """`text` as UTF-8 can write it: a half of a surrogate pair becomes U+FFFD, as in Go.
+
+    JSON can say such halves (`"\\ud800"`), and a file's name that is not UTF-8 has them in Python.
+    """
+    return text if text.isascii() else _HALF.sub("\ufffd", text)

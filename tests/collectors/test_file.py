@@ -177,6 +177,72 @@ def test_a_line_without_end_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> 
     assert kept.lines[1] == "next"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"time":NaN}',
+        '{"time":"nan"}',
+        '{"time":1e400}',
+        '{"time":1' + "0" * 400 + "}",
+        '{"time":"' + "1" * 5000 + '"}',
+        '{"a":' + "[" * 60_000,
+    ],
+    ids=["NaN", "nan", "1e400", "a long number", "a long text", "deep"],
+)
+def test_no_line_however_odd_keeps_the_next_one_from_being_read(tmp_path: Path, line: str) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, line, "next")
+    run(tailing(kept, clock, paths=[str(log)], start="beginning")(2), clock)
+    assert kept.lines == [line, "next"]
+
+
+def test_what_a_json_line_says_can_be_written_down(tmp_path: Path) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, '{"level":"\\ud800","trace_id":"a\\udfffb"}')
+    run(tailing(kept, clock, paths=[str(log)], start="beginning")(2), clock)
+    assert kept.records[0].metadata == {"level": "\ufffd", "trace_id": "a\ufffdb"}
+
+
+def test_the_first_file_may_appear_after_the_start_and_after_a_restart(tmp_path: Path) -> None:
+    kept, clock = Kept(), FakeClock()
+
+    async def scenario() -> None:
+        tail = tailing(kept, clock, paths=[str(tmp_path / "*.log")])
+        await tail(2)
+        write(tmp_path / "a.log", "first")
+        await tail(2)
+
+    run(scenario(), clock)
+    assert kept.lines == ["first"]
+
+
+def test_a_file_that_appears_is_seen_within_seconds_however_long_there_was_none(tmp_path: Path) -> None:
+    kept, clock = Kept(), FakeClock()
+
+    async def scenario() -> None:
+        tailed = asyncio.ensure_future(tailing(kept, clock, paths=[str(tmp_path / "*.log")])(104))
+        await clock.sleep(100)
+        write(tmp_path / "a.log", "first")
+        await tailed
+
+    run(scenario(), clock)
+    assert kept.lines == ["first"]
+
+
+def test_a_name_with_brackets_is_found_again(tmp_path: Path) -> None:
+    log, kept, clock = tmp_path / "app[1].log", Kept(), FakeClock()
+    write(log, "one")
+
+    async def scenario() -> None:
+        tail = tailing(kept, clock, paths=[str(tmp_path / "*.log")], start="beginning")
+        await tail(2)
+        write(log, "two")
+        await tail(2)
+
+    run(scenario(), clock)
+    assert kept.lines == ["one", "two"]
+
+
 def test_no_file_at_all_is_told(tmp_path: Path) -> None:
     collector = KIND.build(FileSettings.model_validate({"paths": [str(tmp_path / "none.log")]}))
     with pytest.raises(CollectorError, match="no file matches"):

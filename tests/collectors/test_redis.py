@@ -103,6 +103,9 @@ def test_the_age_comes_from_the_payload_when_it_has_a_time(redis_server: RedisSe
         ('{"t": true}', "t", None),
         ("not json", "t", None),
         ("[1, 2]", "t", None),
+        ('{"t": "inf"}', "t", None),
+        ('{"t": 1' + "0" * 400 + "}", "t", None),
+        ('{"t": ' + "[" * 60_000, "t", None),
     ],
 )
 def test_a_time_in_a_payload_may_be_written_in_many_ways(element: str, path: str, expected: float | None) -> None:

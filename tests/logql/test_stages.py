@@ -190,3 +190,13 @@ def test_addresses_are_found_in_lines(source: str, line: str, found: bool) -> No
 def test_what_is_no_address_range_is_refused(source: str) -> None:
     with pytest.raises(ValueError, match="not an address"):
         parse_range(source)
+
+
+@pytest.mark.parametrize("stage", ["json", 'json user="user"', "unpack"])
+def test_half_a_surrogate_pair_becomes_text_that_can_be_sent(stage: str) -> None:
+    line = r'{"user":"a\ud800","_entry":"b\udfff"}'
+    logs = MemoryLogs([Record(Labels({"app": "api"}), 1_000_000, line)])
+    (read,) = Engine(logs).lines(parse('{app="api"} | ' + stage), 0, 2_000_000, limit=1, newest_first=False)
+    assert read.labels.get("user") == "a\ufffd"
+    assert read.labels.fingerprint()
+    assert read.line == ("b\ufffd" if stage == "unpack" else line)
