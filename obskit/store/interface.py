@@ -53,6 +53,15 @@ class Samples:
         self.histograms[len(self)] = histogram
         self.add(labels, t_ms, math.nan)
 
+    def extend(self, more: Samples) -> None:
+        """Append all of the others."""
+        begin = len(self)
+        self.histograms.update((begin + at, histogram) for at, histogram in more.histograms.items())
+        self.starts_ms.update((begin + at, start_ms) for at, start_ms in more.starts_ms.items())
+        self.labels += more.labels
+        self.times_ms += more.times_ms
+        self.values += more.values
+
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> Self:
         """The columns of some samples."""
