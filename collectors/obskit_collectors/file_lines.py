@@ -21,6 +21,8 @@ _LEVEL_KEYS: Final = ("level", "severity", "lvl", "log.level")
 _ID_KEYS: Final = ("trace_id", "span_id")
 _NS: Final = 1_000_000_000
 _MAX_AHEAD_NS: Final = 600 * _NS
+_EARLIEST_NS: Final = 1_000_000_000 * _NS
+"""2001: a smaller number under `time` or `t` is a duration, a temperature, but not when the line was written."""
 _SCALES: Final = ((1e17, 1), (1e14, 1_000), (1e11, 1_000_000), (0.0, _NS))
 """A Unix time above the first number is in units of this many nanoseconds: ns, µs, ms, s."""
 
@@ -94,7 +96,7 @@ def _time_ns(fields: Mapping[str, Any], now_ns: int) -> int:
     value = next((fields[key] for key in _TIME_KEYS if fields.get(key)), None)
     written_ns = _to_ns(value)
     # A clock that runs ahead would hide the line from every window that ends now.
-    return written_ns if written_ns is not None and 0 < written_ns < now_ns + _MAX_AHEAD_NS else now_ns
+    return written_ns if written_ns is not None and _EARLIEST_NS < written_ns < now_ns + _MAX_AHEAD_NS else now_ns
 
 
 def _to_ns(value: Any) -> int | None:

@@ -239,8 +239,10 @@ class _Running:
             if target not in self._scrapes:
                 scrape = Scrape(target, self._settings, self.client)
                 self._scrapes[target] = (scrape, tasks.create_task(scrape.run(self.feed), name=target.title))
-        for target in self._scrapes.keys() - set(targets):
-            await self._end(*self._scrapes.pop(target))
+        # All are taken out before the first is waited for: another discovery may change the targets meanwhile.
+        leaving = [self._scrapes.pop(target) for target in self._scrapes.keys() - set(targets)]
+        for scrape, task in leaving:
+            await self._end(scrape, task)
 
     async def end_all(self) -> None:
         """The job itself is gone."""

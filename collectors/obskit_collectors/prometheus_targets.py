@@ -148,9 +148,10 @@ class Target:
         """The URL without query or user, and the instance where the URL does not say it (a blackbox exporter's probes)."""
         scheme, _, rest = self.url.partition("://")
         address, slash, path = rest.partition("/")
-        shown = f"{scheme}://{address.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+        host = _without_user(address)
+        shown = f"{scheme}://{host}{slash}{path.partition('?')[0]}"
         instance = self.labels.get("instance")
-        return shown if instance == address else f"{shown} ({instance})"
+        return shown if instance == host else f"{shown} ({instance})"
 
 
 def targets_of(settings: ScrapeSettings, groups: Iterable[TargetGroup]) -> list[Target]:
@@ -190,10 +191,10 @@ def _target(settings: ScrapeSettings, labels: dict[str, str]) -> Target | None:
         if not 0 < timeout_ms <= interval_ms:
             raise ValueError("__scrape_timeout__ must be more than 0 and at most __scrape_interval__")
     except ValueError as error:
-        raise CollectorError(f"target {address}: {error}", reason="config") from None
+        raise CollectorError(f"target {_without_user(address)}: {error}", reason="config") from None
     shown = {name: value for name, value in final.items() if not name.startswith("__")}
     return Target(
-        labels=Labels({"instance": address, **shown}),
+        labels=Labels({"instance": _without_user(address), **shown}),
         url=f"{final.get('__scheme__', 'http')}://{address}{path if path.startswith('/') else f'/{path}'}",
         params=_params(settings.params, final),
         interval_ms=interval_ms,
@@ -210,6 +211,13 @@ def _params(configured: Mapping[str, tuple[str, ...]], labels: Mapping[str, str]
     return tuple((name, value) for name in sorted(values) for value in values[name])
 
 
+def _without_user(address: str) -> str:
+    """`host:port` of `user:password@host:port`: a password must not be in every series and message."""
+    return address.rpartition("@")[2]
+
+
 def _check_address(address: str) -> None:
     if "/" in address:
-        raise ValueError(f'"{address}" is not host:port (scheme and metrics_path are settings of their own)')
+        raise ValueError(
+            f'"{_without_user(address)}" is not host:port (scheme and metrics_path are settings of their own)'
+        )

@@ -48,6 +48,7 @@ DRAIN_S: Final = 7.0
 ONCE_S: Final = 30.0
 """How long `once` tries to deliver: long enough for a receiver that asks to wait a little."""
 LOOK_S: Final = 0.05
+STOPPING: Final = "stopping"
 
 BUILD = Gauge("obskit_build_info", "The version that runs.", ("version",), registry=REGISTRY)
 RELOAD_OK = Gauge(
@@ -142,8 +143,9 @@ class Daemon:
     async def close(self) -> None:
         """Stop in order: nothing new comes in, what was decided goes out for a while, the store is closed last."""
         systemd.notify("STOPPING=1")
-        self.health.waiting.add("stopping")
-        await self._supervisor.stop()
+        self.health.waiting.add(STOPPING)
+        async with self._reloading:  # one that is under way ends first: it would start collectors that nobody stops
+            await self._supervisor.stop()
         await self._end("rules", "retention", "reload", "watchdog", "dispatch")
         if "outbox" in self._tasks:
             await self._outbox.drain(DRAIN_S)
@@ -153,6 +155,8 @@ class Daemon:
     async def reload(self) -> str:
         """Read the config again. What is wrong with it is returned and logged, and the old one goes on."""
         async with self._reloading:
+            if STOPPING in self.health.waiting:
+                return "obskit is stopping\n"
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={round(self._clock.monotonic() * 1e6)}")
             # Looked at before they are read: what changes from now on is another change.
             before = signature(self._read_as)

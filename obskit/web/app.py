@@ -22,6 +22,7 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/-/healthy", "/-/ready"})
 """What a load balancer asks without a token: it learns a word, no data."""
 
 CHANGES: Final = frozenset({"retry", "drop"})
+READING: Final = frozenset({"GET", "HEAD"})
 LARGEST_ID: Final = 2**63 - 1
 """The store's, too: it refuses to be asked for a larger one."""
 
@@ -83,7 +84,24 @@ def build_app(health: Health, doors: Doors, *, token: Secret | None) -> ASGIApp:
         Route("/-/reload", read_again, methods=["POST", "PUT"]),
         Route("/-/outbox/{id:int}/{what:str}", change_outbox, methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(_TokenGate, token=token)] if token else [])
+    gates = [Middleware(_TokenGate, token=token)] if token else []
+    return Starlette(routes=routes, middleware=[Middleware(_PageGate), *gates])
+
+
+class _PageGate:
+    """Refuses changes that a web page asks for: any page in a browser on this machine may post to loopback.
+
+    Browsers tell where a POST comes from in `Origin` (Fetch, 3.2); what we offer, programs and people ask for.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in READING and b"origin" in dict(scope["headers"]):
+            await PlainTextResponse("not from a web page\n", 403)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class _TokenGate:

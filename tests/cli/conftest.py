@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from obskit.cli.main import main
 from obskit.clock import Clock, SystemClock
+from obskit.collect import books
 from obskit.config import load_config
 from obskit.testing.clock import FakeClock, run
 from obskit.watch import Daemon
@@ -31,6 +32,13 @@ RULES = {
         }
     ]
 }
+
+
+@pytest.fixture(autouse=True)
+def _books_of_this_test_alone() -> None:
+    """Own metrics are the process': what collectors of earlier tests left there is not this daemon's."""
+    for metric in (books.UP, books.LAST_SUCCESS, books.DATA_AGE):
+        metric.clear()
 
 
 @pytest.fixture

@@ -95,6 +95,13 @@ def test_it_stays_away_as_long_as_the_source_asks() -> None:
     assert reads.times[1] >= 95
 
 
+def test_a_source_cannot_keep_it_away_for_ever() -> None:
+    clock = FakeClock()
+    reads = Reads(clock, CollectorError("slow down", reason="rate_limited", retry_after=1e300))
+    run_for(reads, 3700)
+    assert 3600 <= reads.times[1] <= 3620
+
+
 def test_a_read_that_never_answers_ends_at_its_deadline() -> None:
     clock = FakeClock()
     reads = Reads(clock, None)

@@ -196,6 +196,14 @@ def test_no_line_however_odd_keeps_the_next_one_from_being_read(tmp_path: Path, 
     assert kept.lines == [line, "next"]
 
 
+@pytest.mark.parametrize("time", ["0.005", "12", "86400000", '"1970-01-01T00:00:00Z"'])
+def test_a_number_that_is_no_time_is_not_taken_for_one(tmp_path: Path, time: str) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, f'{{"msg":"GET /","time":{time}}}')
+    run(tailing(kept, clock, paths=[str(log)], start="beginning")(2), clock)
+    assert kept.records[0].t_ns > 1_000_000_000 * 10**9
+
+
 def test_what_a_json_line_says_can_be_written_down(tmp_path: Path) -> None:
     log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
     write(log, '{"level":"\\ud800","trace_id":"a\\udfffb"}')

@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, make_wsgi_a
 
 from obskit.clock import SystemClock
 from obskit.collect import Captured, Feed, Source, Supervisor, run_once
-from obskit.errors import CollectorError
+from obskit.errors import CollectorError, StoreFull
 from obskit.model.samples import Sample, is_stale
 from obskit.model.telemetry import REGISTRY
+from obskit.store.interface import Batch
 from obskit.testing.clock import FakeClock, run
 from obskit_collectors import prometheus
 from obskit_collectors.prometheus import KIND, ScrapeSettings
@@ -48,12 +49,23 @@ def failure(source: Source) -> CollectorError:
     return caught.value
 
 
+class Disk(Captured):
+    """An intake that may be full."""
+
+    full = False
+
+    async def append(self, batch: Batch) -> None:
+        if self.full:
+            raise StoreFull("no space left")
+        await super().append(batch)
+
+
 class Loop:
     """Jobs that run under a Supervisor on a FakeClock, against faked HTTP."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.intake = Captured()
+        self.intake = Disk()
         self.supervisor = Supervisor(self.intake, self.clock)
 
     def play(self, scenario: Callable[[Loop], Coroutine[Any, Any, None]]) -> None:
@@ -232,6 +244,30 @@ def test_targets_follow_their_file(tmp_path: Path) -> None:
         }
 
     Loop().play(scenario)
+
+
+def test_discoveries_that_change_targets_while_the_disk_is_full_do_not_stop_the_job(tmp_path: Path) -> None:
+    def write(name: str, *addresses: str) -> None:
+        (tmp_path / name).write_text(json.dumps([{"targets": addresses}]))
+
+    async def scenario(loop: Loop) -> None:
+        write("stays.json", "a:1")
+        write("goes.json", *(f"b:{port}" for port in range(1, 6)))
+        for address in ("a:1", *(f"b:{port}" for port in range(1, 6))):
+            loop.page(f"http://{address}/metrics", "x 1\n")
+        files = [{"files": [str(tmp_path / name)]} for name in ("stays.json", "goes.json")]
+        await loop.supervisor.reload([job(job_name="crowded", file_sd_configs=files)])
+        await loop.clock.sleep(20)
+        loop.intake.full = True
+        write("goes.json")
+        await loop.clock.sleep(30)
+        loop.intake.full = False
+        await loop.clock.sleep(60)
+        assert [loop.values("up", instance=f"b:{port}")[-1] for port in range(1, 6)] == ["stale"] * 5
+        assert loop.values("up", instance="a:1")[-1] == 1
+
+    Loop().play(scenario)
+    assert REGISTRY.get_sample_value("obskit_collector_restarts_total", {"collector": "prometheus/crowded"}) is None
 
 
 def test_targets_follow_a_url_with_the_jobs_authorization() -> None:

@@ -43,6 +43,7 @@ def test_scheme_path_and_params_make_the_url() -> None:
     assert target.url == "https://user:pw@a:1/probe"
     assert target.params == (("module", "http_2xx"), ("module", "b"))
     assert target.title == "https://a:1/probe"
+    assert target.labels["instance"] == "a:1"
 
 
 def test_the_blackbox_pattern_works() -> None:

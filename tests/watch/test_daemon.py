@@ -274,6 +274,25 @@ def test_a_file_that_only_the_refused_config_named_is_watched_until_it_is_mended
     run(scenario(clock), clock)
 
 
+def test_a_reload_at_the_moment_of_a_stop_leaves_nothing_running(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> list[str]:
+        daemon, stop = Daemon(configured(tmp_path), clock), asyncio.Event()
+        await daemon.start()
+        running = asyncio.create_task(daemon.run(stop))
+        await clock.sleep(0.5)
+        write(tmp_path, collectors=[{"file": {"paths": ["app.log"], "labels": {"app": "other"}}}])
+        reloads = [asyncio.create_task(daemon.reload()) for _ in range(2)]
+        await clock.sleep(0)
+        stop.set()
+        await running
+        await daemon.close()
+        await asyncio.gather(*reloads)
+        return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("collector ")]
+
+    clock = FakeClock()
+    assert run(scenario(clock), clock) == []
+
+
 def test_what_a_reload_cannot_change_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(clock: FakeClock) -> None:
         async with running(configured(tmp_path), clock) as daemon:

@@ -137,6 +137,14 @@ def test_what_is_not_offered_is_refused_and_does_nothing(method: str, path: str,
     assert house.asked == []
 
 
+@pytest.mark.parametrize("path", ["/-/reload", "/-/outbox/7/drop"])
+def test_a_web_page_changes_nothing(path: str) -> None:
+    house = House()
+    assert ask("POST", path, house=house, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert house.asked == []
+    assert ask("GET", "/healthz", headers={"Origin": "https://evil.example"}).status_code == 200
+
+
 def test_a_body_that_nobody_asked_for_is_not_read() -> None:
     assert ask("POST", "/-/reload", content=b"\xff" * 5_000_000).status_code == 200
 
