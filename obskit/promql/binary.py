@@ -47,9 +47,9 @@ def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
             return SETS[expr.op](left, right, matching)
         return _vectors(context, expr, (left, right), matching)
     if isinstance(left, Block):
-        return _with_scalar(context, expr, left, (left, right))
+        return with_scalar(context, expr, left, (left, right))
     if isinstance(right, Block):
-        return _with_scalar(context, expr, right, (left, right))
+        return with_scalar(context, expr, right, (left, right))
     assert isinstance(left, np.ndarray)
     assert isinstance(right, np.ndarray)
     if expr.op in COMPARISONS:
@@ -57,7 +57,8 @@ def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
     return ARITHMETIC[expr.op](left, right)
 
 
-def _with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Value, Value]) -> Block:
+def with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Value, Value]) -> Block:
+    """A vector against numbers that go with its steps or with its rows; one of the sides is the vector itself."""
     left, right = (
         Operand(side.values, side.histograms) if isinstance(side, Block) else Operand(np.asarray(side))
         for side in sides

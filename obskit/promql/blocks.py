@@ -91,6 +91,8 @@ def single(sets: LabelSets, values: Floats, present: Bools | None = None) -> Blo
 
 def broadcast(block: Block, steps: int) -> Block:
     """A block of one step at many steps."""
+    if block.steps == steps:
+        return block
     shape = (len(block.sets), steps)
     histograms = None if block.histograms is None else np.broadcast_to(block.histograms, shape)
     return Block(block.sets, np.broadcast_to(block.values, shape), np.broadcast_to(block.present, shape), histograms)

@@ -6,8 +6,8 @@ Samples come through the MetricReader protocol; where they lie is the store's bu
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -19,20 +19,24 @@ from obskit.model.results import Element, Matrix, RangeSeries, Result, Scalar, S
 from obskit.promql.blocks import Block, Value, joined
 from obskit.promql.context import Context, Notes
 from obskit.promql.evaluator import Evaluator
+from obskit.promql.families import Answer, Family
 from obskit.promql.histogram_values import Histograms
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import Expr, ValueType
 from obskit.promql.plans import Plan
-from obskit.promql.selection import KnownSets, Selection
+from obskit.promql.selection import KnownSets, Limits, Selection
+from obskit.promql.ticks import Repeated, Tick
 from obskit.promql.windows import Windows
 from obskit.store.interface import MetricReader
 
-MAX_PLANS: Final = 4096
+MAX_PLANS: Final = 16_384
+LIMITS: Final = Limits()
 
 
 class Engine:
     """Evaluates PromQL over a reader.
 
+    A query that goes beyond one of its `limits` (or `max_steps`) is refused with a QueryError that names it.
     `lookback_ms` is how old a sample may be to count as current, `default_step_ms` the step of subqueries without one.
     `delayed_name_removal` drops metric names at the end of the query instead of in each function (Prometheus' flag
     promql-delayed-name-removal). Not thread-safe: one engine per thread.
@@ -43,28 +47,30 @@ class Engine:
         reader: MetricReader,
         *,
         lookback_ms: int = 300_000,
-        max_samples: int = 50_000_000,
+        limits: Limits = LIMITS,
         max_steps: int = 11_000,
         default_step_ms: int = 60_000,
         delayed_name_removal: bool = False,
     ) -> None:
         self._reader = reader
         self._lookback_ms = lookback_ms
-        self._max_samples = max_samples
+        self._limits = limits
         self._max_steps = max_steps
         self._default_step_ms = default_step_ms
         self._delayed = delayed_name_removal
         self._known = KnownSets()
-        self._plans: OrderedDict[str | int, Plan] = OrderedDict()
+        self._plans: dict[str | int, Plan] = {}
+        self._repeated = Repeated()
 
-    def instant(self, expr: str | Expr, at_ms: int) -> Result:
+    def instant(self, expr: str | Expr, at_ms: int, tick: Tick | None = None) -> Result:
         """The value of an expression at one moment (Unix milliseconds).
 
+        Queries with the same `tick` share what they have in common; annotations of a shared part come with the first.
         Raises QuerySyntaxError when the text is wrong, QueryError when it cannot be evaluated.
         """
         plan = self._plan(expr)
         context = self._context(plan, np.array([at_ms], np.int64), 0)
-        evaluator = self._evaluator(plan)
+        evaluator = self._evaluator(plan, tick)
         if plan.expr.type is ValueType.MATRIX:
             with np.errstate(all="ignore"):
                 return _result(_raw(evaluator.windows(plan.expr, context)), context.notes)
@@ -75,6 +81,18 @@ class Engine:
         if isinstance(value, Block):
             return _result(_vector(joined(value), at_ms), context.notes)
         return _result(Scalar(float(value[0]), at_ms), context.notes)
+
+    def answers(self, family: Family, at_ms: int, tick: Tick | None = None) -> Mapping[int, Answer]:
+        """What the members of a family answer at one moment; those that answer nothing are left out.
+
+        Raises QueryError when one of them has no answer or they cannot be evaluated as one: ask them one by one.
+        """
+        plan = self._plan(family.expr)
+        context = self._context(plan, np.array([at_ms], np.int64), 0)
+        with np.errstate(all="ignore"):
+            value = self._evaluator(plan, tick).value(plan.expr, context)
+        assert isinstance(value, Block)
+        return family.answers(value)
 
     def range(self, expr: str | Expr, start_ms: int, end_ms: int, step_ms: int) -> Result:
         """The values of an expression at start, start + step, … up to end, as a matrix ordered by labels.
@@ -110,11 +128,12 @@ class Engine:
         key = expr if isinstance(expr, str) else id(expr)
         plan = self._plans.get(key)
         if plan is not None:
-            self._plans.move_to_end(key)
             return plan
-        plan = self._plans[key] = Plan.of(expr)
+        plan = self._plans[key] = Plan.of(expr, self._repeated.note)
         if len(self._plans) > MAX_PLANS:
-            self._plans.popitem(last=False)
+            self._plans.clear()
+            self._repeated.forget()
+            plan = self._plans[key] = Plan.of(expr, self._repeated.note)
         return plan
 
     def _context(self, plan: Plan, at_ms: Ints, step_ms: int, end_ms: int | None = None) -> Context:
@@ -129,12 +148,13 @@ class Engine:
             notes=Notes(),
         )
 
-    def _evaluator(self, plan: Plan) -> Evaluator:
+    def _evaluator(self, plan: Plan, tick: Tick | None = None) -> Evaluator:
         return Evaluator(
             plan,
-            Selection(self._reader, self._known, self._max_samples),
+            Selection(self._reader, self._known, self._limits),
             lookback_ms=self._lookback_ms,
             default_step_ms=self._default_step_ms,
+            tick=tick,
         )
 
 
@@ -155,23 +175,30 @@ def _vector(block: Block, at_ms: int) -> Vector:
 
 def _matrix(value: Value, at_ms: Ints) -> Matrix:
     if isinstance(value, Block):
-        block = joined(value)
-        found = block.histograms
-        return _sorted(
-            RangeSeries(
-                block.sets.final(row),
-                at_ms[there].tolist(),
-                block.values[row][there].tolist(),
-                {} if found is None else _by_position(found[row][there]),
-            )
-            for row, there in ((row, block.present[row]) for row in block.alive().tolist())
-        )
+        return _sorted(_rows(joined(value), at_ms))
     assert not isinstance(value, str)
     return Matrix((RangeSeries(EMPTY, at_ms.tolist(), value.tolist()),))
 
 
 def _by_position(histograms: Histograms) -> dict[int, NativeHistogram]:
     return {position: one for position, one in enumerate(histograms.tolist()) if one is not None}
+
+
+def _rows(block: Block, at_ms: Ints) -> Iterator[RangeSeries]:
+    """The rows that have a value. Most have one at every step: these share the list of times.
+
+    Values are handed over as they are in memory: a million float objects take as long to make as the query itself.
+    """
+    whole: list[bool] = np.logical_and.reduce(block.present, axis=1).tolist()
+    times_ms = at_ms.tolist()
+    for row in block.alive().tolist():
+        values, there = block.values[row], block.present[row]
+        if whole[row]:
+            times, kept = times_ms, values
+        else:
+            times, kept = at_ms[there].tolist(), values[there]
+        histograms = {} if block.histograms is None else _by_position(block.histograms[row][there])
+        yield RangeSeries(block.sets.final(row), times, array("d", kept.tobytes()), histograms)
 
 
 def _sorted(series: Iterable[RangeSeries]) -> Matrix:

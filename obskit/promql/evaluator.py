@@ -14,11 +14,12 @@ import numpy as np
 from obskit.errors import QueryError
 from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.aggregations import aggregate
-from obskit.promql.binary import binary
-from obskit.promql.blocks import Block, Floats, Value, broadcast, empty, nameless
+from obskit.promql.binary import binary, with_scalar
+from obskit.promql.blocks import Block, Value, broadcast, empty, nameless
 from obskit.promql.context import Context, Reading
+from obskit.promql.edges import FROM_EDGES, EdgesOf
 from obskit.promql.extended import ExtendedWindows, extend, smooth
-from obskit.promql.functions import UNLABELLED, apply
+from obskit.promql.functions import UNLABELLED, apply, finished
 from obskit.promql.functions_time import CALENDAR
 from obskit.promql.histogram_extended import HistogramExtendedWindows, smooth_histograms
 from obskit.promql.histogram_operators import negated
@@ -44,22 +45,33 @@ from obskit.promql.nodes import (
 )
 from obskit.promql.plans import Plan
 from obskit.promql.selection import Selection
+from obskit.promql.spread import Against, Spread, own_numbers, spread
+from obskit.promql.ticks import Tick
 from obskit.promql.windows import SampleColumns, Windows, cut, search
 
 
 class Evaluator:
     """The evaluation of one plan. `selection` reads the store and counts against the query's budget."""
 
-    def __init__(self, plan: Plan, selection: Selection, *, lookback_ms: int, default_step_ms: int) -> None:
+    def __init__(
+        self, plan: Plan, selection: Selection, *, lookback_ms: int, default_step_ms: int, tick: Tick | None = None
+    ) -> None:
         self.plan = plan
         self.selection = selection
         self.lookback_ms = lookback_ms
         self.default_step_ms = default_step_ms
+        self.tick = tick
 
     def value(self, expr: Expr, context: Context) -> Value:
         """The value of a node that is no range vector, at the context's steps."""
-        if context.steps > 1 and id(expr) in self.plan.invariant:
-            return self._once(expr, context)
+        if context.steps > 1:
+            return self._once(expr, context) if id(expr) in self.plan.invariant else self._value(expr, context)
+        if self.tick is None or context.steps == 0:
+            return self._value(expr, context)
+        return self.tick.value(self.plan, expr, context, self._value)
+
+    def _value(self, expr: Expr, context: Context) -> Value:
+        self.selection.check_time()
         if isinstance(expr, Number):
             return np.full(context.steps, expr.value)
         if isinstance(expr, String):
@@ -74,8 +86,19 @@ class Evaluator:
             return binary(context, expr, self.value(expr.lhs, context), self.value(expr.rhs, context))
         if isinstance(expr, Aggregate):
             return self._aggregate(expr, context)
+        if isinstance(expr, Spread | Against):
+            return self._of_variants(expr, context)
         assert isinstance(expr, Unary)
         return self._unary(expr, context)
+
+    def _of_variants(self, expr: Spread | Against, context: Context) -> Value:
+        block = self.value(expr.expr, context)
+        assert isinstance(block, Block)
+        if isinstance(expr, Spread):
+            return spread(block, expr)
+        numbers = own_numbers(block.sets, expr.numbers)
+        sides = (block, numbers) if expr.binary.lhs.type is ValueType.VECTOR else (numbers, block)
+        return with_scalar(context, expr.binary, block, sides)
 
     def _once(self, expr: Expr, context: Context) -> Value:
         """A value that is the same at every step (everything below has `@`), computed at the first."""
@@ -106,8 +129,21 @@ class Evaluator:
         if not call.args and call.name in CALENDAR:
             values = CALENDAR[call.name](context.seconds())
             return Block(UNLABELLED, values[None, :], np.ones((1, context.steps), bool))
+        if context.steps == 1 and call.name in FROM_EDGES:
+            block = self._from_edges(call, context)
+            if block is not None:
+                return finished(context, call, block)
         below = context.below(call.name)
         return apply(context, call, [self._argument(arg, below) for arg in call.args])
+
+    def _from_edges(self, call: Call, context: Context) -> Block | None:
+        """A function of a range that only looks at the edges of its window; None when the samples are needed."""
+        ranged = bare(call.args[0])
+        if not isinstance(ranged, MatrixSelector) or ranged.vector.modifier:
+            return None
+        end_ms, span_ms = int(self._ends(ranged.vector.shift, context)[0]), self._span(ranged, context)
+        found = self.selection.edges(ranged.vector, end_ms - span_ms, end_ms)
+        return None if found is None else FROM_EDGES[call.name](EdgesOf(*found, end_ms, span_ms))
 
     def _argument(self, expr: Expr, context: Context) -> Any:
         if expr.type is not ValueType.MATRIX:
@@ -128,9 +164,10 @@ class Evaluator:
         """The samples' own times for a bare selector, else the evaluation time (and no start)."""
         arg = bare(call.args[0])
         if isinstance(arg, VectorSelector):
-            block = self._newest(arg, context, times=True)
             if call.name == "start_timestamp":
-                block = block.with_values(self._newest_starts(arg, context, block))
+                block = self._newest_starts(arg, context)
+            else:
+                block = self._newest(arg, context, times=True)
         elif call.name == "start_timestamp":
             self.value(arg, context)
             return empty(context.steps)
@@ -147,6 +184,15 @@ class Evaluator:
 
     def _newest(self, selector: VectorSelector, context: Context, *, times: bool) -> Block:
         ends = self._ends(selector.shift, context)
+        if len(ends) == 1:
+            newest = self.selection.newest(selector, int(ends[0]) - self.lookback_ms, int(ends[0]))
+            if newest is not None:
+                sets, times_ms, values = newest
+                column = (times_ms / 1000 if times else values)[:, None]
+                return broadcast(Block(sets, column, np.ones(column.shape, bool)), context.steps)
+        return self._newest_of_samples(selector, context, ends, times=times)
+
+    def _newest_of_samples(self, selector: VectorSelector, context: Context, ends: Ints, *, times: bool) -> Block:
         samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
         rows = len(samples.sets)
         self.selection.spend(rows * len(ends))
@@ -169,14 +215,15 @@ class Evaluator:
         block = Block(samples.sets, values, present, histograms)
         return block if len(ends) == context.steps else broadcast(block, context.steps)
 
-    def _newest_starts(self, selector: VectorSelector, context: Context, newest: Block) -> Floats:
+    def _newest_starts(self, selector: VectorSelector, context: Context) -> Block:
         """Start timestamps of the newest samples in seconds, 0 where unknown."""
         ends = self._ends(selector.shift, context)
+        block = self._newest_of_samples(selector, context, ends, times=True)
         samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
         if samples.start_ms is None or not len(samples.values):
-            return np.zeros(newest.values.shape)
+            return block.with_values(np.zeros(block.values.shape))
         last = np.maximum(search(samples, ends) - 1, 0)
-        return np.broadcast_to(samples.start_ms[last] / 1000, newest.values.shape)
+        return block.with_values(np.broadcast_to(samples.start_ms[last] / 1000, block.values.shape))
 
     def _smoothed(self, selector: VectorSelector, context: Context) -> Block:
         ends, lookback_ms = self._ends(selector.shift, context), self.lookback_ms
@@ -218,7 +265,7 @@ class Evaluator:
         span_ms = self._span(expr, context)
         samples = self.selection.fetch(expr.vector, int(ends[0]) - span_ms, int(ends[-1])).without_stale()
         self.selection.spend(len(samples.sets) * len(ends))
-        return cut(samples, ends, context.at_ms, span_ms, exact=True)
+        return cut(samples, ends, context.at_ms, span_ms, between=self.selection.check_time)
 
     def _span(self, expr: MatrixSelector | Subquery, context: Context) -> int:
         span_ms = context.milliseconds(expr.range)
@@ -238,7 +285,7 @@ class Evaluator:
         grid = first + np.arange(count, dtype=np.int64) * step_ms
         samples = self._samples(expr.expr, replace(context.at(grid), reading=Reading.BUCKETS))
         self.selection.spend(len(samples.sets) * len(ends))
-        return cut(samples, ends, context.at_ms, span_ms, exact=True)
+        return cut(samples, ends, context.at_ms, span_ms, between=self.selection.check_time)
 
     def _samples(self, expr: Expr, context: Context) -> SampleColumns:
         if not context.steps:

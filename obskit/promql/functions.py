@@ -7,7 +7,7 @@ a value. It leaves metric names alone: `apply` drops them, except for the functi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +31,7 @@ from obskit.promql.functions_time import CALENDAR
 from obskit.promql.histogram_extended import HistogramExtendedWindows
 from obskit.promql.labelsets import METADATA, LabelSets
 from obskit.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, bare
-from obskit.promql.windows import SampleColumns, Windows
+from obskit.promql.windows import Windows
 
 Function = Callable[[Context, Call, list[Any]], Value]
 RANGES: Final = (Windows, ExtendedWindows, HistogramExtendedWindows)
@@ -84,21 +84,33 @@ MATH: Final[dict[str, Callable[[Floats], Floats]]] = {
     "tanh": np.tanh,
 }
 
+COUNTERS: Final = ("rate", "increase", "irate")
 _COUNTER_SUFFIXES: Final = ("_total", "_sum", "_count", "_bucket")
 
 
 def apply(context: Context, call: Call, args: list[Any]) -> Value:
     """The value of a call."""
     function = FUNCTIONS[call.name]
-    if any(map(histogram_functions.has_histograms, args)):
-        value = histogram_functions.apply(function, context, call, args)
-    else:
-        value = function(context, call, args)
-    if isinstance(value, Block) and call.name not in KEEPS_NAME:
-        if not context.delayed and any(isinstance(arg, RANGES) for arg in args):
-            refuse_equal_series(value)
-        return nameless(value, delayed=context.delayed)
-    return value
+    mixed = any(map(histogram_functions.has_histograms, args))
+    value = histogram_functions.apply(function, context, call, args) if mixed else function(context, call, args)
+    if not isinstance(value, Block):
+        return value
+    if not context.delayed and call.name not in KEEPS_NAME and any(isinstance(arg, RANGES) for arg in args):
+        refuse_equal_series(value)
+    if call.name not in COUNTERS:
+        return finished(context, call, value)
+    _check_starts(context, call, args[0])
+    return finished(context, call, value, histogram_functions.names_of_floats(args[0]) if mixed else None)
+
+
+def finished(context: Context, call: Call, block: Block, names: Iterable[str] | None = None) -> Block:
+    """What a call gives, once its rows have their values: without metric names, mostly.
+
+    `names` are the metrics of which it had floats, if not of all.
+    """
+    if call.name in COUNTERS:
+        _check_counters(context, call, block.sets.metric_names() if names is None else names)
+    return block if call.name in KEEPS_NAME else nameless(block, delayed=context.delayed)
 
 
 def _math(change: Callable[[Floats], Floats]) -> Function:
@@ -121,24 +133,17 @@ def _folded(fold: Callable[[Windows], Block], call: Call, windows: Windows | Ext
     return fold(windows)
 
 
-def _counter(fold: Callable[[Windows], Block]) -> Function:
-    def function(context: Context, call: Call, args: list[Any]) -> Block:
-        block = _folded(fold, call, args[0])
-        for name in block.sets.metric_names():
-            if not name.endswith(_COUNTER_SUFFIXES) and _has_samples(args[0].samples, name):
-                message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
-                context.inform(f'{message}: "{name}"', call.args[0])
-        if isinstance(args[0], Windows) and args[0].samples.start_ms is not None and call.name != "irate":
-            for row in starts.rows_with_overlap(args[0]).tolist():
-                histogram_notes.overlap(context, call.args[0], block.sets[row].name)
-        return block
-
-    return function
+def _check_counters(context: Context, call: Call, names: Iterable[str]) -> None:
+    for name in names:
+        if not name.endswith(_COUNTER_SUFFIXES):
+            message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
+            context.inform(f'{message}: "{name}"', call.args[0])
 
 
-def _has_samples(samples: SampleColumns, name: str) -> bool:
-    """Whether a metric has samples left here: its histograms are counted elsewhere."""
-    return any(samples.sets[row].name == name for row in np.flatnonzero(np.diff(samples.starts)).tolist())
+def _check_starts(context: Context, call: Call, windows: object) -> None:
+    if isinstance(windows, Windows) and windows.samples.start_ms is not None and call.name != "irate":
+        for row in starts.rows_with_overlap(windows).tolist():
+            histogram_notes.overlap(context, call.args[0], windows.sets[row].name)
 
 
 def _round(context: Context, _call: Call, args: list[Any]) -> Block:
@@ -242,9 +247,9 @@ FUNCTIONS: Final[dict[str, Function]] = {
     **{name: _fold(fold) for name, fold in over_time.FOLDS.items()},
     **{name: _math(change) for name, change in CALENDAR.items()},
     **dict.fromkeys(histogram_functions.ONLY_HISTOGRAMS, _no_floats),
-    "rate": _counter(rates.rate),
-    "increase": _counter(rates.increase),
-    "irate": _counter(rates.irate),
+    "rate": _fold(rates.rate),
+    "increase": _fold(rates.increase),
+    "irate": _fold(rates.irate),
     "delta": _fold(rates.delta),
     "idelta": _fold(rates.idelta),
     "changes": _fold(rates.changes),

@@ -53,6 +53,17 @@ def apply(function: Function, context: Context, call: Call, args: list[Any]) -> 
     return function(context, call, [_floats(context, call, arg) for arg in args])
 
 
+def names_of_floats(arg: object) -> list[str]:
+    """The metrics of which a range has floats, in order of appearance."""
+    if isinstance(arg, HistogramExtendedWindows):
+        samples = arg.floats.samples
+    else:
+        assert isinstance(arg, Windows)
+        samples = arg.samples.floats()
+    names = (samples.sets[row].name for row in np.flatnonzero(np.diff(samples.starts)).tolist())
+    return [name for name in dict.fromkeys(names) if name]
+
+
 def _fold(function: Function, context: Context, call: Call) -> Fold:
     def fold(windows: Windows) -> Block:
         block = function(context, call, [windows])

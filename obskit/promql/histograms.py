@@ -39,6 +39,8 @@ class BucketLayout:
     cells: Ints
     bounds: Floats
     malformed: tuple[tuple[str, str], ...]
+    distinct: bool
+    """Whether each row has a place of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def _layout(sets: LabelSets) -> BucketLayout:
     number = {key: position for position, key in enumerate(groups)}
     table, cells = _table([number[key] for key in keys], bounds, len(groups))
     made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True).nameless()
-    return BucketLayout(made, np.array(rows, np.int64), cells, table, tuple(malformed))
+    distinct = len(np.unique(cells)) == len(cells)
+    return BucketLayout(made, np.array(rows, np.int64), cells, table, tuple(malformed), distinct)
 
 
 def _table(groups: list[int], bounds: list[float], count: int) -> tuple[Floats, Ints]:
@@ -107,9 +110,13 @@ def _buckets(context: Context, block: Block, expr: Expr) -> Buckets:
     counts = np.zeros((groups * width, block.steps))
     present = np.zeros((groups * width, block.steps), bool)
     there = block.present[layout.rows]
-    # Two rows may be one bucket (le "1" and "1.0"): their counts add up.
-    np.add.at(counts, layout.cells, np.where(there, block.values[layout.rows], 0.0))
-    np.logical_or.at(present, layout.cells, there)
+    values = np.where(there, block.values[layout.rows], 0.0)
+    if layout.distinct:
+        counts[layout.cells], present[layout.cells] = values, there
+    else:
+        # Two rows may be one bucket (le "1" and "1.0"): their counts add up.
+        np.add.at(counts, layout.cells, values)
+        np.logical_or.at(present, layout.cells, there)
     shape = (groups, width, block.steps)
     return Buckets(layout, counts.reshape(shape), present.reshape(shape))
 
@@ -124,14 +131,11 @@ def _for_metric(name: str) -> str:
 
 def _repair(buckets: Buckets) -> tuple[Floats, Bools]:
     """Counts made to ascend, absent buckets repeating the one before; and where a real fall was mended."""
-    counts, present = buckets.counts.copy(), buckets.present
     groups, steps = buckets.shape
     mended = np.zeros((groups, steps), bool)
-    size = np.abs(counts)
-    rise = np.diff(counts, axis=1)
-    if present.all() and ((rise == 0) | (rise >= SMALL_DELTA * (size[:, 1:] + size[:, :-1]))).all():
-        # Nearly always: there is nothing to do, and a look at each bucket was a third of a quantile's cost.
-        return counts, mended
+    if _ascends(buckets):
+        return buckets.counts, mended
+    counts, present = buckets.counts.copy(), buckets.present
     last, seen = np.zeros((groups, steps)), np.zeros((groups, steps), bool)
     for column in range(counts.shape[1]):
         current, there = counts[:, column], present[:, column]
@@ -144,8 +148,18 @@ def _repair(buckets: Buckets) -> tuple[Floats, Bools]:
     return counts, mended
 
 
+def _ascends(buckets: Buckets) -> bool:
+    """Whether nothing is absent and nothing falls, as is the rule: what is nearly equal must be mended, too."""
+    if not buckets.present.all():
+        return False
+    upper, lower = buckets.counts[:, 1:], buckets.counts[:, :-1]
+    return bool(((upper == lower) | (upper - lower >= SMALL_DELTA * (np.abs(upper) + np.abs(lower)))).all())
+
+
 def _before(buckets: Buckets) -> Ints:
     """For each bucket the column of the present bucket before it, or -1."""
+    if buckets.present.all():
+        return np.broadcast_to(np.arange(buckets.counts.shape[1])[None, :, None] - 1, buckets.counts.shape)
     columns = np.arange(buckets.counts.shape[1])[None, :, None]
     newest = np.maximum.accumulate(np.where(buckets.present, columns, -1), axis=1)
     return np.concatenate([np.full_like(newest[:, :1], -1), newest[:, :-1]], axis=1)

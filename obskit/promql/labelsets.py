@@ -7,7 +7,7 @@ the next evaluation of the same rule finds all of it ready.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,7 @@ METADATA: Final = frozenset({NAME, "__type__", "__unit__"})
 MAX_MEMO: Final = 64
 
 Ints = NDArray[np.int64]
+KeysOf = Callable[[tuple[str, ...], bool], Iterator[Hashable]]
 T = TypeVar("T")
 
 
@@ -28,10 +29,11 @@ class LabelSets:
     """Label sets of rows 0..size-1.
 
     `dropped` is for delayed name removal: rows whose name goes at the end of the query (None: none).
-    `distinct` promises that no two rows have equal final labels.
+    `distinct` promises that no two rows have equal final labels. `keys` is for sets derived from others: what `keys`
+    answers, without building the label set of each row.
     """
 
-    __slots__ = ("_make", "_memo", "_rows", "distinct", "dropped", "size")
+    __slots__ = ("_keys", "_make", "_memo", "_rows", "distinct", "dropped", "size")
 
     def __init__(
         self,
@@ -40,11 +42,13 @@ class LabelSets:
         *,
         dropped: NDArray[np.bool_] | None = None,
         distinct: bool = False,
+        keys: KeysOf | None = None,
     ) -> None:
         self.size = size
         self.dropped = dropped
         self.distinct = distinct
         self._make = make
+        self._keys = keys
         self._rows: list[Labels | None] = [None] * size
         self._memo: dict[Hashable, Any] = {}
 
@@ -98,7 +102,11 @@ class LabelSets:
 
     def _nameless(self) -> LabelSets:
         one_name = self.distinct and self.dropped is None and self._one_metric()
-        return LabelSets(self.size, lambda row: drop_metadata(self[row]), distinct=one_name)
+        return LabelSets(self.size, lambda row: drop_metadata(self[row]), distinct=one_name, keys=self._nameless_keys)
+
+    def _nameless_keys(self, names: tuple[str, ...], without: bool) -> Iterator[Hashable]:
+        # No label has the empty name: a name that is dropped reads as absent.
+        return self.keys(tuple("" if name in METADATA else name for name in names), without=without)
 
     def metric_names(self) -> list[str]:
         """The different metric names, in order of appearance; empty ones left out."""
@@ -125,18 +133,25 @@ class LabelSets:
         groups.sets.distinct = True
         return groups
 
+    def keys(self, names: tuple[str, ...], *, without: bool) -> Iterator[Hashable]:
+        """What tells the rows apart when they are grouped `by` the names or `without` them."""
+        if self._keys is not None:
+            return self._keys(names, without)
+        if without:
+            drop = METADATA.union(names)
+            return (tuple([pair for pair in labels.pairs if pair[0] not in drop]) for labels in self.rows())
+        return (tuple([labels.get(name) for name in names]) for labels in self.rows())
+
     def grouped(self, names: tuple[str, ...], *, without: bool) -> Groups:
         """Rows grouped `by` the names, or by all labels `without` them (and without the metric name)."""
         return self.memo(("grouped", names, without), lambda: self._grouped(names, without=without))
 
     def _grouped(self, names: tuple[str, ...], *, without: bool) -> Groups:
-        keys: list[Hashable]
+        keys = self.keys(names, without=without)
         if without:
             drop = METADATA.union(names)
-            keys = [tuple(pair for pair in labels.pairs if pair[0] not in drop) for labels in self.rows()]
             groups = _group(keys, lambda first: self[first].without(*drop))
         else:
-            keys = [tuple([labels.get(name) for name in names]) for labels in self.rows()]
             groups = _group(keys, lambda first: self[first].only(*names))
         if self.dropped is not None and not without and METADATA.intersection(names):
             groups.sets.dropped = np.logical_or.reduceat(self.dropped[groups.order], groups.starts)
@@ -162,13 +177,18 @@ class Groups:
         return self.order[self.starts[group] : end]
 
 
-def _group(keys: Sequence[Hashable], make: Callable[[int], Labels]) -> Groups:
+def numbered(keys: Iterable[Hashable]) -> tuple[Ints, int]:
+    """Each key's number in order of first appearance, and how many there are."""
     numbers: dict[Hashable, int] = {}
-    codes = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64), len(numbers)
+
+
+def _group(keys: Iterable[Hashable], make: Callable[[int], Labels]) -> Groups:
+    codes, count = numbered(keys)
     order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(len(numbers)))
+    starts = np.searchsorted(codes[order], np.arange(count))
     firsts = order[starts].tolist() if len(starts) else []
-    made = LabelSets(len(numbers), lambda group: make(firsts[group]), distinct=True)
+    made = LabelSets(count, lambda group: make(firsts[group]), distinct=True)
     return Groups(made, codes, order, starts)
 
 

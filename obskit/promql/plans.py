@@ -5,7 +5,8 @@ Also what others ask of an expression without evaluating it: its selectors, metr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from obskit.model.matchers import exact_name
@@ -48,19 +49,26 @@ DEFAULT_LOOKBACK_MS: Final = 300_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An expression ready to be evaluated. `invariant` holds the ids of nodes that `@` pins to one moment."""
+    """An expression ready to be evaluated.
+
+    `invariant` holds the ids of nodes that `@` pins to one moment, `repeated` what ticks.py knows of its nodes.
+    """
 
     text: str
     expr: Expr
     invariant: frozenset[int]
+    repeated: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, expr: str | Expr) -> Plan:
-        """The plan of an expression. QuerySyntaxError when the text is wrong."""
+    def of(cls, expr: str | Expr, note: Callable[[Expr], Mapping[int, Sequence[int]]] = lambda _: {}) -> Plan:
+        """The plan of an expression; `note` says which of its nodes other plans have too.
+
+        Raises QuerySyntaxError when the text is wrong.
+        """
         tree = parse(expr) if isinstance(expr, str) else expr
         found: set[int] = set()
         _pinned(tree, found)
-        return cls(expr if isinstance(expr, str) else str(expr), tree, frozenset(found))
+        return cls(expr if isinstance(expr, str) else str(expr), tree, frozenset(found), note(tree))
 
 
 def _pinned(expr: Expr, found: set[int]) -> bool:

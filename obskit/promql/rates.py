@@ -2,49 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from obskit.promql.blocks import Block, Bools, Floats
+from obskit.promql.labelsets import Ints
 from obskit.promql.windows import Windows
 
 
 def rate(windows: Windows) -> Block:
     """Increase per second, extrapolated to the window's borders."""
-    return _extrapolated(windows, counter=True, per_second=True)
+    return _of_windows(windows, counter=True, per_second=True)
 
 
 def increase(windows: Windows) -> Block:
     """Increase of a counter over the window, extrapolated."""
-    return _extrapolated(windows, counter=True, per_second=False)
+    return _of_windows(windows, counter=True, per_second=False)
 
 
 def delta(windows: Windows) -> Block:
     """Difference of a gauge over the window, extrapolated."""
-    return _extrapolated(windows, counter=False, per_second=False)
+    return _of_windows(windows, counter=False, per_second=False)
 
 
-def _extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> Block:
-    counts = windows.counts
-    times, values = windows.samples.times_ms, windows.samples.values
-    first_value: Floats = windows.nth(values, windows.first)
-    result = windows.nth(values, windows.last - 1) - first_value
+def _of_windows(windows: Windows, *, counter: bool, per_second: bool) -> Block:
+    # As floats milliseconds are exact too, and need no conversion at every step of the calculation.
+    times, values = windows.samples.times_ms.astype(float), windows.samples.values
+    ends_ms = windows.ends_ms.astype(float)
+    resets = _lost_to_resets(windows) if counter else 0.0
+    result, present = np.empty(windows.first.shape), np.empty(windows.first.shape, bool)
+    for rows, tile in windows.tiles():
+        counts, newest = tile.counts, tile.last - 1
+        ends = Ends(
+            counts,
+            tile.nth(times, tile.first),
+            tile.nth(values, tile.first),
+            tile.nth(times, newest),
+            tile.nth(values, newest),
+            resets if isinstance(resets, float) else resets[rows],
+        )
+        result[rows] = extrapolated(ends, ends_ms, windows.span_ms, counter=counter, per_second=per_second)
+        np.greater_equal(counts, 2, out=present[rows])
+    return windows.block(result, present)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The outermost samples of windows; `resets` is what counters had reached before each reset in between."""
+
+    counts: Ints
+    first_ms: Ints | Floats
+    first: Floats
+    last_ms: Ints | Floats
+    last: Floats
+    resets: Floats | float
+
+
+def extrapolated(ends: Ends, ends_ms: Ints | Floats, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
+    """What a window that is `span_ms` long and ends at `ends_ms` would have, going by the samples within it."""
+    result = ends.last - ends.first
     if counter:
-        result = result + _lost_to_resets(windows)
-    first_time, last_time = windows.nth(times, windows.first), windows.nth(times, windows.last - 1)
-    sampled = (last_time - first_time) / 1000
-    average = sampled / (counts - 1)
-    to_start = (first_time - (windows.ends_ms - windows.span_ms)) / 1000
-    to_end = (windows.ends_ms - last_time) / 1000
-    to_start = np.where(to_start >= average * 1.1, average / 2, to_start)
-    to_end = np.where(to_end >= average * 1.1, average / 2, to_end)
+        result += ends.resets
+    sampled = (ends.last_ms - ends.first_ms) / 1000
+    average = sampled / (ends.counts - 1)
+    threshold = average * 1.1
+    to_start = (ends.first_ms - (ends_ms - span_ms)) / 1000
+    to_end = (ends_ms - ends.last_ms) / 1000
+    average /= 2
+    np.copyto(to_start, average, where=to_start >= threshold)
+    np.copyto(to_end, average, where=to_end >= threshold)
     if counter:
         # A counter cannot have been below zero: do not extrapolate past where it would have started.
-        to_zero = np.where((result > 0) & (first_value >= 0), sampled * (first_value / result), np.inf)
-        to_start = np.minimum(to_start, to_zero)
-    factor = (sampled + to_start + to_end) / sampled
+        to_zero = sampled * (ends.first / result)
+        np.minimum(to_start, to_zero, out=to_start, where=(result > 0) & (ends.first >= 0))
+    to_start += sampled
+    to_start += to_end
+    to_start /= sampled
     if per_second:
-        factor = factor / (windows.span_ms / 1000)
-    return windows.block(result * factor, counts >= 2)
+        to_start /= span_ms / 1000
+    result *= to_start
+    return result
 
 
 def _lost_to_resets(windows: Windows) -> Floats | float:
@@ -88,19 +126,24 @@ def resets(windows: Windows) -> Block:
 
 def irate(windows: Windows) -> Block:
     """Increase per second between the last two samples."""
-    return _instant(windows, counter=True)
+    return _last_two(windows, counter=True)
 
 
 def idelta(windows: Windows) -> Block:
     """Difference of the last two samples."""
-    return _instant(windows, counter=False)
+    return _last_two(windows, counter=False)
 
 
-def _instant(windows: Windows, *, counter: bool) -> Block:
+def _last_two(windows: Windows, *, counter: bool) -> Block:
     values, times = windows.samples.values, windows.samples.times_ms
     before, after = windows.nth(values, windows.last - 2), windows.nth(values, windows.last - 1)
-    elapsed = (windows.nth(times, windows.last - 1) - windows.nth(times, windows.last - 2)) / 1000
-    result = after - before
+    elapsed_ms = windows.nth(times, windows.last - 1) - windows.nth(times, windows.last - 2)
+    result = between(before, after, elapsed_ms, counter=counter)
+    return windows.block(result, (windows.counts >= 2) & (elapsed_ms != 0))
+
+
+def between(before: Floats, after: Floats, elapsed_ms: Ints, *, counter: bool) -> Floats:
+    """The difference of two samples; a counter's per second, and a reset counter began at zero."""
     if counter:
-        result = np.where(after < before, after, result) / elapsed
-    return windows.block(result, (windows.counts >= 2) & (elapsed != 0))
+        return np.where(after < before, after, after - before) / (elapsed_ms / 1000)
+    return after - before

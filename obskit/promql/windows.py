@@ -6,7 +6,7 @@ neighbouring steps overlap, and numpy's reduceat takes overlapping pairs as they
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,6 +20,10 @@ from obskit.promql.labelsets import Ints, LabelSets
 
 CHUNK: Final = 1 << 20
 """Samples laid out at once by `fold_segments`: 8 MB per column."""
+TILE: Final = 1 << 14
+"""Windows computed at once: what is written between two steps of a calculation stays in the processor's cache."""
+FEW_BORDERS: Final = 8
+"""For fewer borders than these a search is cheaper than counting all samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,16 @@ class SampleColumns:
         return replace(self.only(~held(self.histograms)), histograms=None)
 
 
+def _nothing() -> None:
+    """Go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Windows:
     """Windows over samples: row `r` at step `s` holds the samples `first[r, s]:last[r, s]`.
 
-    `ends_ms[s]` is the right border at a step (after offset and `@`), `at_ms[s]` the step's own time.
+    `ends_ms[s]` is the right border at a step (after offset and `@`), `at_ms[s]` the step's own time. `between` is called
+    between two pieces of work, and may raise.
     """
 
     samples: SampleColumns
@@ -74,6 +83,7 @@ class Windows:
     ends_ms: Ints
     at_ms: Ints
     span_ms: int
+    between: Callable[[], None] = _nothing
 
     @property
     def sets(self) -> LabelSets:
@@ -120,15 +130,40 @@ class Windows:
             and int(last[-1]) == samples
         )
 
-    def fold_segments(self, fold: Callable[[Segments], Floats]) -> Floats:
-        """`fold` over all windows with samples, laid out one behind the other in pieces of bounded size."""
+    def tiles(self) -> Iterator[tuple[slice, Windows]]:
+        """The windows in bands of rows, each small enough for the cache."""
+        height = max(1, TILE // max(1, self.first.shape[1]))
+        if len(self.first) <= height:
+            yield slice(None), self
+            return
+        for top in range(0, len(self.first), height):
+            self.between()
+            rows = slice(top, top + height)
+            yield rows, replace(self, first=self.first[rows], last=self.last[rows])
+
+    def fold_segments(self, fold: Callable[[Segments], Floats], *, timeless: bool = False) -> Floats:
+        """`fold` over all windows with samples, laid out one behind the other in pieces of bounded size.
+
+        `timeless`: the result depends on the samples alone, so that a window that is the same as at the step before
+        need not be folded again.
+        """
+        if not timeless or self.first.shape[1] < 2:
+            return self._folded(fold, self.counts > 0)
+        changed = np.ones(self.first.shape, bool)
+        changed[:, 1:] = (self.first[:, 1:] != self.first[:, :-1]) | (self.last[:, 1:] != self.last[:, :-1])
+        out = self._folded(fold, changed & (self.counts > 0))
+        newest = np.maximum.accumulate(np.where(changed, np.arange(self.first.shape[1]), 0), axis=1)
+        return np.take_along_axis(out, newest, axis=1)
+
+    def _folded(self, fold: Callable[[Segments], Floats], wanted: Bools) -> Floats:
         out = np.full(self.first.shape, np.nan)
         flat = out.reshape(-1)
-        filled = np.flatnonzero(self.counts)
+        filled = np.flatnonzero(wanted)
         first, counts = self.first.reshape(-1)[filled], self.counts.reshape(-1)[filled]
         piece = np.cumsum(counts) // CHUNK
         for chosen in np.split(np.arange(len(filled)), np.flatnonzero(np.diff(piece)) + 1):
             if len(chosen):
+                self.between()
                 windows = filled[chosen]
                 flat[windows] = fold(self._segments(first[chosen], counts[chosen], windows))
         return out
@@ -172,28 +207,63 @@ class Segments:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
-def cut(samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, exact: bool) -> Windows:
-    """The windows `(end - span, end]`. `exact` says that the samples are those of the only window already."""
+def cut(
+    samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, between: Callable[[], None] = _nothing
+) -> Windows:
+    """The windows `(end - span, end]`. Where there is only one, the samples must be those of it and no others."""
     rows = len(samples.starts) - 1
-    if exact and len(ends_ms) == 1:
+    if len(ends_ms) == 1:
         first, last = samples.starts[:-1, None], samples.starts[1:, None]
     else:
-        first, last = search(samples, ends_ms - span_ms), search(samples, ends_ms)
+        first, last = _borders(samples, ends_ms, span_ms)
     if len(ends_ms) != len(at_ms):
         shape = (rows, len(at_ms))
         first, last = np.broadcast_to(first, shape), np.broadcast_to(last, shape)
         ends_ms = np.broadcast_to(ends_ms, len(at_ms))
-    return Windows(samples, first, last, ends_ms, at_ms, span_ms)
+    return Windows(samples, first, last, ends_ms, at_ms, span_ms, between)
+
+
+def _borders(samples: SampleColumns, ends_ms: Ints, span_ms: int) -> tuple[Ints, Ints]:
+    """Where the windows begin and end."""
+    step_ms = _spacing(ends_ms)
+    if not step_ms or span_ms % step_ms or span_ms // step_ms > len(ends_ms):
+        return search(samples, ends_ms - span_ms), search(samples, ends_ms)
+    # A window begins where another one ended some steps before: one look for both.
+    back = span_ms // step_ms
+    both = search(samples, int(ends_ms[0]) - span_ms + step_ms * np.arange(len(ends_ms) + back))
+    return both[:, : len(ends_ms)], both[:, back:]
 
 
 def search(samples: SampleColumns, borders_ms: Ints) -> Ints:
-    """For each row and border the position behind the row's last sample with `t <= border`.
-
-    One binary search over all rows: times are shifted by row so that the whole column ascends.
-    """
+    """For each row and border the position behind the row's last sample with `t <= border`."""
     rows = len(samples.starts) - 1
     if not len(samples.times_ms):
         return np.zeros((rows, len(borders_ms)), np.int64)
+    step_ms = _spacing(borders_ms)
+    return _count_up(samples, borders_ms, step_ms) if step_ms else _bisect(samples, borders_ms)
+
+
+def _spacing(borders_ms: Ints) -> int:
+    """The distance of many borders that are evenly spaced; else 0."""
+    if len(borders_ms) < FEW_BORDERS:
+        return 0
+    step_ms = int(borders_ms[1] - borders_ms[0])
+    return step_ms if step_ms > 0 and (np.diff(borders_ms) == step_ms).all() else 0
+
+
+def _count_up(samples: SampleColumns, borders_ms: Ints, step_ms: int) -> Ints:
+    """Each sample lies before one first border: counted there and summed up, without a search per border."""
+    rows, width = len(samples.starts) - 1, len(borders_ms) + 1
+    cells = np.clip((samples.times_ms - (int(borders_ms[0]) - step_ms + 1)) // step_ms, 0, width - 1)
+    cells += np.repeat(np.arange(rows) * width, np.diff(samples.starts))
+    counts = np.bincount(cells, minlength=rows * width).reshape(rows, width)
+    counts[:, 0] += samples.starts[:-1]
+    return np.cumsum(counts[:, :-1], axis=1)
+
+
+def _bisect(samples: SampleColumns, borders_ms: Ints) -> Ints:
+    """One binary search over all rows: times are shifted by row so that the whole column ascends."""
+    rows = len(samples.starts) - 1
     low, high = int(samples.times_ms.min()) - 1, int(samples.times_ms.max())
     # Borders far away from all samples (`@ 1e15`) must not push the keys out of 64 bits.
     borders_ms = np.clip(borders_ms, low, high)

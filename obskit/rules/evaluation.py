@@ -17,8 +17,10 @@ from obskit.model.labels import EMPTY, NAME, Labels
 from obskit.model.matchers import Matcher, exact_name
 from obskit.model.results import Element, Result, Scalar, Vector
 from obskit.model.samples import STALE_NAN
+from obskit.promql.engine import Engine as PromQLEngine
 from obskit.promql.nodes import Expr, VectorSelector
 from obskit.promql.parser import parse
+from obskit.rules.batches import Batches, Sharing
 from obskit.rules.groups import AlertRule, Group, RecordingRule, Rule
 from obskit.rules.state import Active, Elements, Occasion, Sampled, Step, Surroundings, arrive, step
 from obskit.store.interface import Samples
@@ -26,6 +28,8 @@ from obskit.store.interface import Samples
 ALERTS: Final = "ALERTS"
 ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
 NS_PER_MS: Final = 1_000_000
+NOTHING: Final = Samples()
+"""What a rule writes that has nothing to say; nobody adds to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +73,57 @@ class Evaluator:
         self._logql = logql
         self._external_labels = external_labels
         self._external_url = external_url
+        self._quiet = Standing()
 
-    def at_slot(self, group: Group, rule: Rule, standing: Standing, slot_ms: int) -> Outcome:
+    def sharing(self, group: Group, batches: Batches, t_ms: int, *, seconds: Callable[[], float]) -> Sharing | None:
+        """What rules of a group share at one time; None when the engine asks somebody else."""
+        if not isinstance(self._promql, PromQLEngine) or group.type.reads_logs:
+            return None
+        return Sharing(self._promql, batches, t_ms - group.query_offset_ms, seconds=seconds)
+
+    def at_slot(
+        self, group: Group, rule: Rule, standing: Standing, slot_ms: int, sharing: Sharing | None = None
+    ) -> Outcome:
         """One evaluation in the group's turn. A query that fails is an outcome with an error, not an exception."""
         asked_ms = slot_ms - group.query_offset_ms
         try:
-            vector = self._vector(group, rule, asked_ms)
+            vector = self._vector(group, rule, asked_ms, sharing)
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
+        if not vector and not standing.active and not standing.series:
+            return Outcome(rule, self._quiet_since(slot_ms), NOTHING)
         if isinstance(rule, RecordingRule):
             return _record(group, rule, standing, vector, slot_ms)
         occasion = self._occasion(group, rule, standing, vector, slot_ms)
         return _alert_outcome(rule, standing, step(rule, standing.active, vector, occasion), slot_ms, asked_ms)
 
-    def on_arrival(self, group: Group, rule: AlertRule, standing: Standing, t_ms: int) -> Outcome:
+    def on_arrival(
+        self, group: Group, rule: AlertRule, standing: Standing, t_ms: int, sharing: Sharing | None = None
+    ) -> Outcome:
         """One evaluation of an alerting rule because data has come: it changes alerts, and writes no series."""
         try:
             # A time in milliseconds stands for all of it: the record that woke the rule may lie within.
-            vector = self._vector(group, rule, t_ms - group.query_offset_ms, extra_ns=NS_PER_MS - 1)
+            vector = self._vector(group, rule, t_ms - group.query_offset_ms, sharing, extra_ns=NS_PER_MS - 1)
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
+        if not vector and not standing.active:
+            return Outcome(rule, standing, NOTHING)
         stepped = arrive(rule, standing.active, vector, self._occasion(group, rule, standing, vector, t_ms))
         return Outcome(rule, replace(standing, active=stepped.active), transitions=stepped.transitions)
 
-    def _vector(self, group: Group, rule: Rule, at_ms: int, *, extra_ns: int = 0) -> Elements:
+    def _quiet_since(self, slot_ms: int) -> Standing:
+        """Where all rules stand that have nothing to say at this slot: one value for all of them."""
+        if self._quiet.last_slot_ms != slot_ms:
+            self._quiet = Standing(last_slot_ms=slot_ms)
+        return self._quiet
+
+    def _vector(self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0) -> Elements:
         if group.type.reads_logs:
-            result = self._logql.instant(rule.query, at_ms * NS_PER_MS + extra_ns)
-        else:
-            result = self._promql.instant(rule.query, at_ms)
-        return _elements(result)
+            return _elements(self._logql.instant(rule.query, at_ms * NS_PER_MS + extra_ns))
+        if sharing is None:
+            return _elements(self._promql.instant(rule.query, at_ms))
+        answer = sharing.answer(rule)
+        return _elements(sharing.instant(rule)) if answer is None else answer
 
     def _occasion(self, group: Group, rule: AlertRule, standing: Standing, vector: Elements, t_ms: int) -> Occasion:
         asked_ms = t_ms - group.query_offset_ms

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from obskit.model.alerts import ActiveAlert
+from obskit.rules.batches import Batches
 from obskit.rules.evaluation import Outcome, Standing, reads
 from obskit.rules.groups import Group, Rule, group_of_rule
 from obskit.rules.ledger import Ledger
@@ -83,6 +84,7 @@ class LiveGroup:
 
     group: Group
     rules: dict[str, LiveRule]
+    batches: Batches = field(default=Batches())
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     last_slot_ms: int | None = None
     last_arrival_ms: int = 0
@@ -167,7 +169,7 @@ class Past:
     def continue_in(self, group: Group) -> LiveGroup:
         """The group, begun where it was left."""
         slots = self.groups.get(group.key, Slots(None))
-        live = LiveGroup(group, {}, last_slot_ms=slots.last_ms)
+        live = LiveGroup(group, {}, Batches.of(group), last_slot_ms=slots.last_ms)
         if slots.next_ms is not None and slots.next_ms == group.slot_at(slots.next_ms):
             live.next_slot_ms = slots.next_ms
         for rule in group.rules:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from obskit.clock import Clock
@@ -23,9 +23,10 @@ from obskit.model.labels import Labels
 from obskit.model.samples import STALE_NAN
 from obskit.rules import ledger, telemetry
 from obskit.rules.arrivals import Arrivals, Woken
+from obskit.rules.batches import Sharing
 from obskit.rules.commits import Commits, Listeners, RuleStore
 from obskit.rules.evaluation import Evaluator, Outcome, writes
-from obskit.rules.groups import Group, Rule
+from obskit.rules.groups import Group
 from obskit.rules.live import GroupStatus, LiveGroup, LiveRule, Past
 from obskit.store.interface import Samples, Touched
 
@@ -42,13 +43,17 @@ LEAVING_MS: Final = 120_000
 
 @dataclass(slots=True)
 class _Turn:
-    """A group's evaluation at one slot: the rules still to come, and what was found but not yet committed."""
+    """A group's evaluation at one slot: the rules still to come, and what was found but not yet committed.
+
+    `sharing` is of the rules between two commits: none of them reads what another has written.
+    """
 
     live: LiveGroup
     slot_ms: int
-    to_come: deque[Rule]
-    found: list[Outcome]
-    written: set[str]
+    to_come: deque[LiveRule]
+    found: list[Outcome] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
+    sharing: Sharing | None = None
 
 
 class Runner:
@@ -199,8 +204,10 @@ class Runner:
     async def _evaluate(self, live: LiveGroup, slot_ms: int) -> None:
         """One evaluation of a group; the caller holds its lock."""
         started_s = self._clock.monotonic()
-        turn = _Turn(live, slot_ms, deque(rule.rule for rule in live.rules.values()), [], set())
+        turn = _Turn(live, slot_ms, deque(live.rules.values()))
         while True:
+            if turn.sharing is None:
+                turn.sharing = self._sharing(live, slot_ms, self._clock.monotonic)
             blocked = await self._in_thread(self._slice, turn)
             if blocked or not turn.to_come:
                 # A rule that reads what a rule before it wrote must find it in the store.
@@ -216,34 +223,46 @@ class Runner:
         """Evaluate rules until one has to wait for a commit (True), or none is left or the slice is over (False)."""
         group = turn.live.group
         until_s = self._clock.monotonic() + SLICE_S
+        before = len(turn.found)
+        blocked = False
         while turn.to_come:
-            rule = turn.live.rules[turn.to_come[0].key]
-            if turn.written and (rule.reads is None or not turn.written.isdisjoint(rule.reads)):
-                return True
+            rule = turn.to_come[0]
+            blocked = bool(turn.written) and (rule.reads is None or not turn.written.isdisjoint(rule.reads))
+            if blocked:
+                break
             turn.to_come.popleft()
-            began_s = self._clock.monotonic()
-            outcome = self._evaluated(group, rule, turn.slot_ms)
-            ended_s = self._clock.monotonic()
-            self._note(group, rule, outcome, turn.slot_ms, ended_s - began_s)
-            turn.found.append(outcome)
-            if outcome.samples:
-                turn.written |= writes(rule.rule)
-            if ended_s > until_s:
-                return False
-        return False
+            if self._evaluate_rule(turn, rule) > until_s:
+                break
+        _count(group, turn.found[before:])
+        return blocked
 
-    def _evaluated(self, group: Group, rule: LiveRule, slot_ms: int) -> Outcome:
+    def _evaluate_rule(self, turn: _Turn, rule: LiveRule) -> float:
+        """Evaluate a rule at the turn's slot; when that ended."""
+        share_s = 0.0 if turn.sharing is None else turn.sharing.prepare(rule.rule)
+        began_s = self._clock.monotonic()
+        outcome = self._evaluated(turn, rule)
+        ended_s = self._clock.monotonic()
+        self._note(turn, rule, outcome, ended_s - began_s + share_s)
+        turn.found.append(outcome)
+        if outcome.samples:
+            turn.written |= writes(rule.rule)
+        return ended_s
+
+    def _evaluated(self, turn: _Turn, rule: LiveRule) -> Outcome:
+        group = turn.live.group
         try:
-            return self._evaluator.at_slot(group, rule.rule, rule.standing, slot_ms)
+            return self._evaluator.at_slot(group, rule.rule, rule.standing, turn.slot_ms, turn.sharing)
         except Exception as error:  # one rule that meets a bug of ours must not stop the others
             log.exception("rule crashed: group=%s rule=%s", group.key, rule.rule.name)
             return Outcome(rule.rule, rule.standing, error=f"{type(error).__name__}: {error}")
 
-    def _note(self, group: Group, rule: LiveRule, outcome: Outcome, slot_ms: int, duration_s: float) -> None:
-        telemetry.EVALUATIONS.labels(group.key).inc()
-        telemetry.FAILURES.labels(group.key).inc(bool(outcome.error))
-        if not rule.judge(outcome, slot_ms=slot_ms, duration_s=duration_s):
+    def _sharing(self, live: LiveGroup, t_ms: int, seconds: Callable[[], float]) -> Sharing | None:
+        return self._evaluator.sharing(live.group, live.batches, t_ms, seconds=seconds)
+
+    def _note(self, turn: _Turn, rule: LiveRule, outcome: Outcome, duration_s: float) -> None:
+        if not rule.judge(outcome, slot_ms=turn.slot_ms, duration_s=duration_s):
             return
+        group = turn.live.group
         if outcome.error:
             log.warning("rule fails: group=%s rule=%s reason=%s", group.key, rule.rule.name, outcome.error)
         else:
@@ -256,8 +275,7 @@ class Runner:
         if not turn.to_come:
             self._end_leaving(samples, turn.slot_ms - turn.live.group.query_offset_ms)
         await self._commits.commit(turn.live, turn.found, samples, slot_ms=turn.slot_ms)
-        turn.found = []
-        turn.written = set()
+        turn.found, turn.written, turn.sharing = [], set(), None
 
     def _end_leaving(self, samples: Samples, at_ms: int) -> None:
         """Stale markers for the series of rules that a reload removed, once nobody writes them any more."""
@@ -334,20 +352,30 @@ class Runner:
         found = []
         until_s = self._clock.monotonic() + SLICE_S
         ended_s = 0.0
+        sharing = self._sharing(live, t_ms, self._worked_s)
+        if sharing is not None:
+            sharing.only([one.rule.key for one in left])
         while left and ended_s <= until_s:
             rule = left.popleft().rule
+            share_s = 0.0 if sharing is None else sharing.prepare(rule)
             began_s = self._worked_s()
             try:
-                found.append(self._evaluator.on_arrival(live.group, rule, live.rules[rule.key].standing, t_ms))
+                standing = live.rules[rule.key].standing
+                found.append(self._evaluator.on_arrival(live.group, rule, standing, t_ms, sharing))
             except Exception:  # the next slot meets the same bug and tells it
                 log.debug("rule crashed on arrival: rule=%s", rule.name, exc_info=True)
             cost_s, ended_s = self._worked_s() - began_s, self._clock.monotonic()
             telemetry.ARRIVALS.inc()
-            self._arrivals.rest(rule.key, took_s=cost_s, now_s=ended_s)
+            self._arrivals.rest(rule.key, took_s=cost_s + share_s, now_s=ended_s)
         return found
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def _count(group: Group, outcomes: Sequence[Outcome]) -> None:
+    telemetry.EVALUATIONS.labels(group.key).inc(len(outcomes))
+    telemetry.FAILURES.labels(group.key).inc(sum(bool(outcome.error) for outcome in outcomes))
 
 
 def _by_group(woken: Iterable[Woken]) -> Iterable[tuple[str, list[Woken]]]:

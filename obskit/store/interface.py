@@ -207,7 +207,8 @@ class EdgeReader(Protocol):
     def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
         """The edges of `start_ms < t <= end_ms` for the series that have a sample there.
 
-        None when the window reaches behind memory: use `select`.
+        None when the window reaches behind memory, or when there is more to these series than floats (histograms,
+        start timestamps): use `select`.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""MemoryMetrics: a MetricReader over arrays in memory, for tests and benchmarks of what evaluates queries."""
+"""MemoryMetrics: a MetricReader and EdgeReader over arrays in memory, for tests and benchmarks of what evaluates queries."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from obskit.model.histogram_arithmetic import following_hint
 from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, match_all
-from obskit.model.samples import MetricMeta, Sample, is_stale
+from obskit.model.samples import STALE_NAN_BITS, MetricMeta, Sample, is_stale
 from obskit.promql.histogram_values import held, none_of
-from obskit.store.interface import SeriesWindow
+from obskit.store.interface import Edges, SeriesWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class MemoryMetrics:
         self._series: dict[Labels, _Series] = {}
         self._metadata: dict[str, MetricMeta] = {}
         self._found: dict[tuple[Matcher, ...], SeriesWindow] = {}
+        self._some: dict[tuple[int, bytes], tuple[Sequence[Labels], Sequence[Labels]]] = {}
         for sample in samples:
             value = sample.value if sample.histogram is None else sample.histogram
             self.add(sample.labels, [sample.t_ms], [value], start_ms=[sample.start_ms])
@@ -74,6 +75,7 @@ class MemoryMetrics:
         added = _Series(times, np.asarray(values, np.float64), histograms, starts)
         self._series[labels] = known.then(added)
         self._found.clear()
+        self._some.clear()
 
     def describe(self, metadata: Mapping[str, MetricMeta]) -> None:
         """Say what metric families are."""
@@ -81,22 +83,42 @@ class MemoryMetrics:
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
         """Samples with `start_ms < t <= end_ms` of every series that satisfies all matchers."""
-        whole = self._all(tuple(matchers))
-        inside = (whole.times_ms > start_ms) & (whole.times_ms <= end_ms)
-        if inside.all():
-            return whole
-        kept = np.concatenate(([0], np.cumsum(inside)))[whole.starts]
-        rows = np.flatnonzero(np.diff(kept))
-        labels = whole.labels if len(rows) == len(whole.labels) else [whole.labels[row] for row in rows.tolist()]
-        starts = np.append(kept[rows], kept[-1])
-        return SeriesWindow(
-            labels,
-            starts,
-            whole.times_ms[inside],
-            whole.values[inside],
-            None if whole.histograms is None else whole.histograms[inside],
-            None if whole.start_ms is None else whole.start_ms[inside],
+        return self._selected(matchers, start_ms, end_ms, stale=True)
+
+    def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
+        """The edges of `start_ms < t <= end_ms` for the series that have a sample there."""
+        window = self._selected(matchers, start_ms, end_ms, stale=False)
+        if window.histograms is not None or window.start_ms is not None:
+            return None
+        first, last = window.starts[:-1], window.starts[1:] - 1
+        before, times, values = np.maximum(last - 1, first), window.times_ms, window.values
+        fell = np.zeros(len(values))
+        fell[1:] = np.where(values[1:] < values[:-1], values[:-1], 0.0)
+        fell[first] = 0.0
+        resets = np.add.reduceat(fell, first) if len(first) else np.zeros(0)
+        return Edges(
+            labels=window.labels,
+            count=last + 1 - first,
+            first_ms=times[first],
+            first=values[first],
+            previous_ms=times[before],
+            previous=values[before],
+            last_ms=times[last],
+            last=values[last],
+            resets=resets,
         )
+
+    def newest(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int
+    ) -> tuple[Sequence[Labels], NDArray[np.int64], NDArray[np.float64]] | None:
+        """The newest sample of each series in the window, of those that have not ended."""
+        window = self.select(matchers, start_ms, end_ms)
+        if window.histograms is not None:
+            return None
+        last = window.starts[1:] - 1
+        going_on = window.values.view(np.int64)[last] != STALE_NAN_BITS
+        labels = self._labels(window.labels, going_on)
+        return labels, window.times_ms[last[going_on]], window.values[last[going_on]]
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return, without their samples."""
@@ -105,6 +127,34 @@ class MemoryMetrics:
     def metadata(self) -> Mapping[str, MetricMeta]:
         """What is known of each metric family, by name."""
         return self._metadata
+
+    def _selected(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, *, stale: bool) -> SeriesWindow:
+        whole = self._all(tuple(matchers))
+        inside = (whole.times_ms > start_ms) & (whole.times_ms <= end_ms)
+        if not stale:
+            inside &= whole.values.view(np.int64) != STALE_NAN_BITS
+        if inside.all():
+            return whole
+        kept = np.concatenate(([0], np.cumsum(inside)))[whole.starts]
+        rows = np.diff(kept) > 0
+        starts = np.append(kept[:-1][rows], kept[-1])
+        return SeriesWindow(
+            self._labels(whole.labels, rows),
+            starts,
+            whole.times_ms[inside],
+            whole.values[inside],
+            None if whole.histograms is None else whole.histograms[inside],
+            None if whole.start_ms is None else whole.start_ms[inside],
+        )
+
+    def _labels(self, labels: Sequence[Labels], rows: NDArray[np.bool_]) -> Sequence[Labels]:
+        """Some of the labels; the same object for the same ones, until something is added."""
+        if rows.all():
+            return labels
+        key = id(labels), rows.tobytes()
+        if key not in self._some:
+            self._some[key] = labels, [one for one, kept in zip(labels, rows.tolist(), strict=True) if kept]
+        return self._some[key][1]
 
     def _all(self, matchers: tuple[Matcher, ...]) -> SeriesWindow:
         """Every sample of the matching series, kept until something is added."""

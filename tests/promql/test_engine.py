@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from obskit.errors import QueryError, QuerySyntaxError
 from obskit.model.labels import Labels
+from obskit.model.matchers import Matcher
 from obskit.model.results import Matrix, RangeSeries, Result, Scalar, String, Vector
 from obskit.promql.engine import Engine
 from obskit.promql.parser import parse
-from obskit.promql.selection import KnownSets
+from obskit.promql.selection import KnownSets, Limits
+from obskit.store.interface import SeriesWindow
+from obskit.testing.clock import FakeClock
 from obskit.testing.store import MemoryMetrics
 
 MINUTE = 60_000
@@ -97,14 +101,14 @@ def test_impossible_ranges_are_refused(start: int, end: int, step: int, message:
 
 
 def test_a_query_may_not_load_more_samples_than_allowed() -> None:
-    engine = Engine(metrics("x_total"), max_samples=50)
+    engine = Engine(metrics("x_total"), limits=Limits(max_samples=50))
     assert engine.instant("sum(x_total)", 5 * MINUTE).value
     with pytest.raises(QueryError, match="query processing would load too many samples into memory"):
         engine.instant("sum(rate(x_total[10m]))", 10 * MINUTE)
 
 
 def test_a_subquery_counts_its_steps_against_the_limit() -> None:
-    engine = Engine(MemoryMetrics(), max_samples=1000)
+    engine = Engine(MemoryMetrics(), limits=Limits(max_samples=1000))
     with pytest.raises(QueryError, match="too many samples"):
         engine.instant("max_over_time(vector(1)[1d:1s])", 0)
 
@@ -120,7 +124,10 @@ def test_series_that_follow_each_other_become_one_after_dropping_names() -> None
     store.add(Labels({"__name__": "old"}), [0], [1])
     store.add(Labels({"__name__": "new"}), [600_000], [2])
     value = Engine(store).range('abs({__name__=~"old|new"})', 0, 600_000, 600_000).value
-    assert value == Matrix((RangeSeries(Labels(), [0, 600_000], [1.0, 2.0]),))
+    assert isinstance(value, Matrix)
+    assert [(one.labels, list(one.times_ms), list(one.values)) for one in value.series] == [
+        (Labels(), [0, 600_000], [1.0, 2.0])
+    ]
 
 
 @pytest.mark.parametrize(("delayed", "groups"), [(False, [""]), (True, ["x_total"])])
@@ -222,3 +229,26 @@ def test_an_empty_store_answers_empty_everything() -> None:
     ):  # fmt: skip
         assert engine.instant(query, 0).value == Vector(()), query
         assert engine.range(query, 0, 120_000, 60_000).value == Matrix(()), query
+
+
+def test_too_many_series_at_once_are_refused() -> None:
+    engine = Engine(metrics("x_total"), limits=Limits(max_series=1))
+    with pytest.raises(QueryError, match=r"more than the limit of 1$"):
+        engine.instant("sum(rate(x_total[5m]))", 5 * MINUTE)
+
+
+@pytest.mark.parametrize("query", ["sum(x_total)", "quantile_over_time(0.5, x_total[5m])", "sum(rate(x_total[5m]))"])
+def test_a_query_that_takes_too_long_is_refused(query: str) -> None:
+    clock = FakeClock()
+
+    class Slow(MemoryMetrics):
+        def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
+            clock.advance(2)
+            return super().select(matchers, start_ms, end_ms)
+
+    store = Slow()
+    store.add(Labels({"__name__": "x_total"}), range(0, 600_000, 15_000), range(40))
+    engine = Engine(store, limits=Limits(timeout_s=3, clock=clock))
+    engine.range(query, 300_000, 600_000, 1000)
+    with pytest.raises(QueryError, match="timed out after 3 s"):
+        engine.range(f"{query} + {query.replace('x_', 'y_')}", 300_000, 600_000, 1000)

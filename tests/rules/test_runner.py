@@ -22,6 +22,7 @@ from obskit.model.results import Result
 from obskit.model.samples import is_stale
 from obskit.promql import engine as promql
 from obskit.promql.nodes import Expr
+from obskit.promql.ticks import Tick
 from obskit.rules import ledger
 from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
@@ -95,12 +96,12 @@ class WatchedEngine(promql.Engine):
     clock: FakeClock
     fails: Exception | None = None
 
-    def instant(self, expr: str | Expr, at_ms: int) -> Result:
+    def instant(self, expr: str | Expr, at_ms: int, tick: Tick | None = None) -> Result:
         self.asked.append(at_ms)
         self.clock.advance(self.takes_s.get(str(expr), 0.0))
         if self.fails:
             raise self.fails
-        return super().instant(expr, at_ms)
+        return super().instant(expr, at_ms, tick)
 
 
 class Scene:
@@ -334,6 +335,26 @@ def test_a_rule_sees_what_the_rules_before_it_wrote(scene: Scene) -> None:
                 Labels({"__name__": "alerts_copy", "alertname": "Backlog", "alertstate": "firing", "copy": "1",
                         "queue": "mail", "severity": "page"})
             ]  # fmt: skip
+
+    play(scene, scenario())
+
+
+def test_a_rule_sees_what_was_written_between_it_and_a_rule_of_its_shape(scene: Scene) -> None:
+    text = """\
+groups:
+- name: g
+  interval: 15s
+  rules:
+  - {alert: Before, expr: copy > 5, for: 1m}
+  - {record: copy, expr: queue_depth}
+  - {alert: After, expr: copy > 6, for: 1m}
+"""
+
+    async def scenario() -> None:
+        async with scene.running(text):
+            await scene.depth(7)
+            await scene.slots()
+            assert [bool(rule.alerts) for rule in scene.status.rules] == [False, False, True]
 
     play(scene, scenario())
 
