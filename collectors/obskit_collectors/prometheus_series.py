@@ -13,7 +13,7 @@ from obskit.errors import CollectorError
 from obskit.model.exposition import Exposition
 from obskit.model.labels import NAME, Labels
 from obskit.model.samples import STALE_NAN
-from obskit.store.interface import Batch, Samples
+from obskit.store.interface import Batch, Layout, Samples
 from obskit_collectors.prometheus_relabel import RelabelRule, relabel
 
 T = TypeVar("T")
@@ -47,14 +47,24 @@ class _Layout:
 
     page_labels: list[Labels]
     explicit: list[bool]
+    series: Sequence[Labels | None]
+    """What each of the page's rows stands for; None when the job drops it."""
     rows: list[int] | None
-    labels: list[Labels]
+    size: int
     lasting: frozenset[Labels]
     """Those that are stale when they vanish: all but the ones that bring their own time."""
     duplicates: int
+    batch: Layout
+    """The `size` series that stay, and behind them those about the scrape: what is stored unless one vanished."""
+
+    def is_of(self, page: Exposition) -> bool:
+        """Whether a page has this layout. Pages of one form come with the same lists, which need not be compared."""
+        if page.labels is self.page_labels and page.explicit is self.explicit:
+            return True
+        return page.labels == self.page_labels and page.explicit == self.explicit
 
 
-_NO_LAYOUT: Final = _Layout([], [], None, [], frozenset(), 0)
+_NO_LAYOUT: Final = _Layout([], [], (), None, 0, frozenset(), 0, Layout([]))
 
 
 class TargetSeries:
@@ -64,7 +74,6 @@ class TargetSeries:
         self._target_labels = target_labels
         self._rules = rules
         self._report = [target_labels.updated({NAME: name}) for name in _REPORT]
-        self._series: dict[Labels, Labels | None] = {}
         self._layout = _NO_LAYOUT
         self._alive: frozenset[Labels] = frozenset()
         self._reported = False
@@ -77,20 +86,26 @@ class TargetSeries:
     def read(self, page: Exposition, now_ms: int, duration_s: float) -> Batch:
         """The batch of a page that was read at `now_ms`. CollectorError when it breaks a limit: nothing of it counts."""
         layout = self._layout
-        if page.labels != layout.page_labels or page.explicit != layout.explicit:
+        if not layout.is_of(page):
             layout = self._lay_out(page)
-        if 0 < self._rules.sample_limit < len(layout.labels):
+        if 0 < self._rules.sample_limit < layout.size:
             raise CollectorError(
-                f"{len(layout.labels)} samples, more than sample_limit ({self._rules.sample_limit})", reason="bad_data"
+                f"{layout.size} samples, more than sample_limit ({self._rules.sample_limit})", reason="bad_data"
             )
         self._layout = layout
-        samples = Samples(layout.labels.copy(), self._times(page, now_ms), _picked(page.values, layout.rows))
+        vanished: frozenset[Labels] = frozenset()
         added = 0
         if layout.lasting is not self._alive:
             added = len(layout.lasting - self._alive)
-            _add_stale(samples, self._alive - layout.lasting, now_ms)
+            vanished = self._alive - layout.lasting
             self._alive = layout.lasting
-        self._add_report(samples, now_ms, (1.0, duration_s, len(page.labels), len(layout.labels), added))
+        self._reported = True
+        about = (1.0, duration_s, float(len(page.labels)), float(layout.size), float(added))
+        times_ms = [*self._times(page, now_ms), *[now_ms] * len(about)]
+        samples = Samples.laid_out(layout.batch, times_ms, [*_picked(page.values, layout.rows), *about])
+        if vanished:
+            samples = samples.open()
+            _add_stale(samples, vanished, now_ms)
         return Batch(samples, metadata=page.metadata)
 
     def fail(self, now_ms: int, duration_s: float) -> Batch:
@@ -111,7 +126,7 @@ class TargetSeries:
     def _times(self, page: Exposition, now_ms: int) -> list[int]:
         if self._rules.honor_timestamps:
             return _picked(page.times_ms, self._layout.rows)
-        return [now_ms] * len(self._layout.labels)
+        return [now_ms] * self._layout.size
 
     def _add_report(self, samples: Samples, now_ms: int, values: Iterable[float]) -> None:
         self._reported = True
@@ -119,14 +134,14 @@ class TargetSeries:
             samples.add(labels, now_ms, float(value))
 
     def _lay_out(self, page: Exposition) -> _Layout:
-        self._series = {parsed: self._series_of(parsed) for parsed in page.labels}
+        known = dict(zip(self._layout.page_labels, self._layout.series, strict=False))
+        every = [known[parsed] if parsed in known else self._series_of(parsed) for parsed in page.labels]
         rows: list[int] = []
         labels: list[Labels] = []
         timeless: set[Labels] = set()
         duplicates = 0
         own_time = self._rules.honor_timestamps and not self._rules.track_timestamps_staleness
-        for row, (parsed, explicit) in enumerate(zip(page.labels, page.explicit, strict=True)):
-            series = self._series[parsed]
+        for row, (series, explicit) in enumerate(zip(every, page.explicit, strict=True)):
             if series is None:
                 continue
             if not (explicit and self._rules.honor_timestamps) and series in timeless:
@@ -136,13 +151,19 @@ class TargetSeries:
                 timeless.add(series)
             rows.append(row)
             labels.append(series)
-        every = len(rows) == len(page.labels)
-        return _Layout(page.labels, page.explicit, None if every else rows, labels, frozenset(timeless), duplicates)
+        return _Layout(
+            page.labels,
+            page.explicit,
+            every,
+            None if len(rows) == len(every) else rows,
+            len(rows),
+            frozenset(timeless),
+            duplicates,
+            Layout([*labels, *self._report]),
+        )
 
     def _series_of(self, parsed: Labels) -> Labels | None:
         """The series that a page's labels stand for, or None when the job drops it."""
-        if parsed in self._series:
-            return self._series[parsed]
         merged = merge_labels(parsed, self._target_labels, honor_labels=self._rules.honor_labels)
         final = relabel(merged, self._rules.metric_relabel) if self._rules.metric_relabel else merged
         if final is None:
@@ -183,7 +204,7 @@ def merge_labels(parsed: Labels, target: Labels, *, honor_labels: bool) -> dict[
 
 
 def _picked(column: list[T], rows: list[int] | None) -> list[T]:
-    return column.copy() if rows is None else [column[row] for row in rows]
+    return column if rows is None else [column[row] for row in rows]
 
 
 def _add_stale(samples: Samples, series: Iterable[Labels], now_ms: int) -> None:

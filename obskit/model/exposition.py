@@ -1,16 +1,20 @@
 """Metric pages: the Prometheus text format 0.0.4 and OpenMetrics 1.0, read into columns.
 
-A target's page hardly changes its layout from one scrape to the next, so an ExpositionParser keeps the Labels of every
-series text it has seen: a known line costs one split and one look-up. What is done with the samples is decided elsewhere.
+A target's page hardly changes its form from one scrape to the next, so an ExpositionParser keeps the form of the last
+one: where only values changed, they are all that is read. It also keeps the Labels of every series text it has seen: a
+known line costs one split and one look-up. What is done with the samples is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from itertools import compress
+from operator import not_
+from sys import intern
+from typing import Final, NamedTuple, Self
 
 from obskit.model.labels import NAME, Labels, is_metric_name
 from obskit.model.samples import MetricMeta, MetricType
@@ -18,6 +22,7 @@ from obskit.model.samples import MetricMeta, MetricType
 OPENMETRICS: Final = "application/openmetrics-text"
 _TEXT_TYPES: Final = ("", "text/plain")
 _SHOWN: Final = 80
+_PIECE: Final = 1 << 17
 
 _BARE_NAME: Final = re.compile(r"[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)?[ \t]*")
 _PAIR: Final = re.compile(
@@ -52,7 +57,8 @@ class ExpositionError(ValueError):
 class Exposition:
     """One page as columns of one length, in page order, and what it says about its metric families.
 
-    `times_ms` is Unix milliseconds: the sample's own time where `explicit`, else the time of the scrape.
+    `times_ms` is Unix milliseconds: the sample's own time where `explicit`, else the time of the scrape. Pages of the
+    same form share the lists `labels` and `explicit`, which nobody may change.
     """
 
     labels: list[Labels]
@@ -76,9 +82,10 @@ class ExpositionParser:
 
     def __init__(self) -> None:
         self._known: dict[str, Labels] = {}
-        self._last_page: set[int] = set()
+        self._last_page: Sequence[Labels] = ()
         self._comments: list[str] = []
         self._metadata: dict[str, MetricMeta] = {}
+        self._form: _Form | None = None
 
     def parse(self, body: bytes, content_type: str, *, now_ms: int) -> Exposition:
         """The samples of a page. ExpositionError names the first line that is wrong; nothing of a bad page counts.
@@ -87,9 +94,18 @@ class ExpositionParser:
         `le` and `quantile` written as floats (`1` becomes `1.0`), as Prometheus 3 does.
         """
         openmetrics = _is_openmetrics(content_type)
-        lines = _lines(body)
-        if openmetrics:
-            lines = _before_eof(lines)
+        form = self._form
+        values = None if form is None or form.openmetrics != openmetrics else form.values_of(body)
+        if form is None or values is None:
+            return self._read(body, now_ms, openmetrics=openmetrics)
+        return Exposition(form.labels, [now_ms] * len(values), form.explicit, values, dict(self._metadata))
+
+    def _read(self, body: bytes, now_ms: int, *, openmetrics: bool) -> Exposition:
+        if self._form is not None:
+            self._known = dict(zip(self._form.series, self._form.labels, strict=True))
+            self._form = None
+        every = _lines(body)
+        lines = every[: _eof(every)] if openmetrics else every
         page = _Page(self._known, openmetrics=openmetrics)
         page.read(lines)
         values = _floats(page.values, lines)
@@ -97,24 +113,92 @@ class ExpositionParser:
         explicit = [False] * len(values)
         for index, t_ms in page.times.items():
             times[index], explicit[index] = t_ms, True
+        metadata = self._describe(page.comments, lines)
         self._forget(page.labels)
-        return Exposition(page.labels, times, explicit, values, self._describe(page.comments, lines))
+        if values and not page.times and len(page.labels) == len(self._known):
+            self._form = _Form.of(every, self._known, page, explicit)
+            self._known = {}  # the form has it all, in less memory
+        return Exposition(page.labels, times, explicit, values, metadata)
 
     def _forget(self, labels: Sequence[Labels]) -> None:
         """Drop what neither this page nor the one before it had."""
         known = self._known
         if len(labels) == len(known) == len(self._last_page):
             return  # the usual page: every series there, none new
-        seen = set(map(id, labels))
-        kept = seen | self._last_page
+        kept = {*map(id, labels), *map(id, self._last_page)}
         self._known = {text: known[text] for text in known if id(known[text]) in kept}
-        self._last_page = seen
+        self._last_page = labels
 
     def _describe(self, comments: list[str], lines: list[str]) -> dict[str, MetricMeta]:
         if comments != self._comments:
             self._metadata = _metadata(comments, lines)
             self._comments = comments
         return dict(self._metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A page less its values: the texts of its series, and its other lines."""
+
+    openmetrics: bool
+    is_sample: bytes
+    """A byte per line: 1 for a sample, 0 for any other."""
+    others: list[str]
+    series: list[str]
+    labels: list[Labels]
+    explicit: list[bool]
+    length: int
+    """Characters of the series and the other lines."""
+
+    @classmethod
+    def of(cls, lines: list[str], known: Mapping[str, Labels], page: _Page, explicit: list[bool]) -> Self:
+        """The form of a page whose every sample is `series value`."""
+        text_of = {id(labels): text for text, labels in known.items()}
+        series = [text_of[id(labels)] for labels in page.labels]
+        is_sample = bytes(bool(line) and not line.isspace() and not line.lstrip().startswith("#") for line in lines)
+        others = list(compress(lines, map(not_, is_sample)))
+        length = sum(map(len, others)) + sum(map(len, series))
+        return cls(page.openmetrics, is_sample, others, series, page.labels, explicit, length)
+
+    def values_of(self, body: bytes) -> list[float] | None:
+        """The values of a page, in the order of its samples; None when it has another form, or is wrong somewhere."""
+        values: list[float] = []
+        others: list[str] = []
+        done = left = 0
+        try:
+            for text in _pieces(body):
+                lines = text.split("\n")
+                which = self.is_sample[done : done + len(lines)]
+                done += len(lines)
+                if 0 in which:
+                    others += compress(lines, map(not_, which))
+                    lines = list(compress(lines, which))
+                numbers = list(map(str.removeprefix, lines, self.series[len(values) : len(values) + len(lines)]))
+                left += len(text) - len(which) + 1 - len(joined := "\n".join(numbers)) + max(len(numbers) - 1, 0)
+                if not _are_even(joined, len(numbers)):
+                    return None
+                values += map(float, numbers)
+        except ValueError:
+            return None
+        # A line of another series was left whole: then less was taken away than the form has.
+        return values if done == len(self.is_sample) and left == self.length and others == self.others else None
+
+
+def _are_even(joined: str, count: int) -> bool:
+    """Whether each of the values begins with the one space behind its series, and none is a number to Python alone."""
+    if not count:
+        return True
+    spaces = joined[0] == " " and joined.count("\n ") == count - 1 and joined.count(" ") == count
+    return spaces and "_" not in joined and joined.isascii()
+
+
+def _pieces(body: bytes) -> Iterator[str]:
+    """The page in pieces of whole lines, so that one of many megabytes does not take a multiple of that."""
+    begin = 0
+    while (end := body.find(b"\n", begin + _PIECE)) >= 0:
+        yield body[begin:end].decode()
+        begin = end + 1
+    yield body[begin:].decode()
 
 
 class _Page:
@@ -153,11 +237,11 @@ class _Page:
         sample = line.partition(" # ")[0]
         text, _, time = sample.rpartition(" ")
         labels = self.known.get(text)
-        if labels is not None:
+        if labels is not None and time:
             return _Series(text, labels, time, "")
         text, _, value = text.rpartition(" ")
         labels = self.known.get(text)
-        if labels is not None:
+        if labels is not None and value and time:  # else there are more spaces than one
             return _Series(text, labels, value, time)
         return _parse_sample(line, self._current_type())
 
@@ -192,14 +276,14 @@ def _lines(body: bytes) -> list[str]:
         raise ExpositionError("not UTF-8", number, text) from None
 
 
-def _before_eof(lines: list[str]) -> list[str]:
-    """The lines above `# EOF`, which an OpenMetrics page must end with: it shows that the page is whole."""
+def _eof(lines: list[str]) -> int:
+    """Which line is `# EOF`, with which an OpenMetrics page must end: it shows that the page is whole."""
     end = len(lines)
     while end and not lines[end - 1].strip():
         end -= 1
     if not end or lines[end - 1].rstrip("\r") != "# EOF":
         raise ExpositionError("the page does not end with # EOF", end, lines[end - 1] if end else "")
-    return lines[: end - 1]
+    return end - 1
 
 
 def _line_of_sample(lines: Iterable[str], index: int) -> int:
@@ -257,7 +341,9 @@ def _parse_sample(line: str, kind: MetricType) -> _Series:
     numeric = _FLOAT_LABELS.get(kind)
     if numeric and numeric in pairs:
         pairs[numeric] = _normal_float(pairs[numeric])
-    return _Series(line[: rest.start(1)].removesuffix(" "), Labels({**pairs, NAME: name}), rest[1], rest[2] or "")
+    return _Series(
+        line[: rest.start(1)].removesuffix(" "), Labels({**pairs, NAME: intern(name)}), rest[1], rest[2] or ""
+    )
 
 
 def _parse_braces(line: str, position: int, pairs: dict[str, str]) -> int:
@@ -276,7 +362,7 @@ def _parse_braces(line: str, position: int, pairs: dict[str, str]) -> int:
         key, text = (name, _unescape(value)) if equals else (NAME, name)
         if key in pairs:
             raise ValueError(f"label {key} is there twice")
-        pairs[key] = text
+        pairs[intern(key)] = intern(text)
         position = pair.end()
         if mark == "}":
             return position

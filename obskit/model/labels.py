@@ -12,70 +12,89 @@ _FNV_PRIME: Final = 0x100000001B3
 _MASK: Final = (1 << 64) - 1
 
 
-class Labels(Mapping[str, str]):
-    """A label set. Empty values are dropped: in Prometheus' model an empty label is an absent one."""
+_SHAPES_KEPT: Final = 4_096
+_shapes: dict[tuple[str, ...], dict[str, int]] = {}
+"""Names of labels and their places, shared by all label sets that have the same names."""
 
-    __slots__ = ("_hash", "_items", "_map")
+
+class Labels(Mapping[str, str]):
+    """A label set. Empty values are dropped: in Prometheus' model an empty label is an absent one.
+
+    A hundred thousand of them are nothing unusual, so each is its values alone, in the order of their names.
+    """
+
+    __slots__ = ("_places", "_values")
 
     def __init__(self, items: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
         pairs = dict(items)
-        self._items = tuple(sorted((name, value) for name, value in pairs.items() if value))
-        self._map = dict(self._items)
-        self._hash = hash(self._items)
+        names = tuple(sorted(pairs)) if all(pairs.values()) else tuple(sorted(n for n, v in pairs.items() if v))
+        self._places = _shapes.get(names) or _shape_of(names)
+        self._values = tuple(map(pairs.__getitem__, names))
 
     def __getitem__(self, name: str) -> str:
-        return self._map[name]
+        return self._values[self._places[name]]
 
     def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # absent reads as empty
         """The value of `name`; an absent label reads as the empty string, as matchers see it."""
-        return self._map.get(name, default)
+        place = self._places.get(name)
+        return default if place is None else self._values[place]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._map
+        return name in self._places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._map)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._values)
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self._values)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Labels):
-            return self._items == other._items
+            same_names = self._places is other._places or self._places == other._places
+            return same_names and self._values == other._values
         return NotImplemented
 
     def __lt__(self, other: Labels) -> bool:
-        return self._items < other._items
+        if self._places is other._places:
+            return self._values < other._values
+        return self.pairs < other.pairs
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The (name, value) pairs, sorted by name."""
-        return self._items
+        return tuple(zip(self._places, self._values, strict=True))
 
     @property
     def name(self) -> str:
         """The metric name, or the empty string."""
-        return self._map.get(NAME, "")
+        return self.get(NAME)
 
     def updated(self, other: Mapping[str, str]) -> Labels:
         """These labels with those of `other` on top; an empty value removes."""
-        return Labels({**self._map, **other})
+        return Labels({**dict(self.pairs), **other})
 
     def without(self, *names: str) -> Labels:
         """These labels less `names`."""
-        return Labels([pair for pair in self._items if pair[0] not in names])
+        return self._some([name for name in self._places if name not in names])
 
     def only(self, *names: str) -> Labels:
         """Those of these labels that are in `names`."""
-        return Labels([pair for pair in self._items if pair[0] in names])
+        return self._some([name for name in self._places if name in names])
+
+    def _some(self, names: list[str]) -> Labels:
+        some = Labels.__new__(Labels)
+        shape = tuple(names)
+        some._places = _shapes.get(shape) or _shape_of(shape)  # noqa: SLF001 - one of our own
+        some._values = tuple([self._values[self._places[name]] for name in names])  # noqa: SLF001 - as above
+        return some
 
     def fingerprint(self) -> str:
         """FNV-1a 64 over `name 0xFF value 0xFF`, 16 hex digits (prometheus/common model/signature.go)."""
         digest = _FNV_OFFSET
-        for name, value in self._items:
+        for name, value in self.pairs:
             for byte in b"%b\xff%b\xff" % (name.encode(), value.encode()):
                 digest = ((digest ^ byte) * _FNV_PRIME) & _MASK
         return f"{digest:016x}"
@@ -83,13 +102,19 @@ class Labels(Mapping[str, str]):
     def __str__(self) -> str:
         """Prometheus' text form: `name{a="b"}`; names that are not plain identifiers are quoted."""
         name = self.name
-        parts = [f"{quote_name(key)}={quote(value)}" for key, value in self._items if key != NAME]
+        parts = [f"{quote_name(key)}={quote(value)}" for key, value in self.pairs if key != NAME]
         if name and not is_metric_name(name):
             return "{" + ", ".join([quote(name), *parts]) + "}"
         return f"{name}{{{', '.join(parts)}}}" if parts or not name else name
 
     def __repr__(self) -> str:
         return f"Labels({self})"
+
+
+def _shape_of(names: tuple[str, ...]) -> dict[str, int]:
+    if len(_shapes) >= _SHAPES_KEPT:
+        _shapes.clear()  # whoever has one of them keeps it: they are only shared no longer
+    return _shapes.setdefault(names, {name: place for place, name in enumerate(names)})
 
 
 EMPTY: Final = Labels()

@@ -95,10 +95,9 @@ class Boxes:
         """Whether a metric in memory (None: any) has histograms."""
         return bool(self._names) if name is None else name in self._names
 
-    def note(self, names: Iterable[str], values: Values) -> None:
-        """Samples of these metrics came into memory from disk."""
-        if _boxed(values).any():
-            self._names.update(names)
+    def note(self, names: Iterable[str]) -> None:
+        """Histograms of these metrics came into memory from disk."""
+        self._names.update(names)
 
     def forget(self, before_ms: int) -> None:
         """Samples from before this time are read from disk."""
@@ -120,6 +119,12 @@ class Boxes:
             marks = ",".join("?" * len(part))
             packed.update(self._database.read(f"SELECT id, data FROM histogram WHERE id IN ({marks})", part))  # noqa: S608 - marks only
         return {number: _unpacked(data) for number, data in packed.items()}
+
+
+def holders(owners: NDArray[np.int64], values: Values) -> list[int]:
+    """The owners of the values that are histograms, each once."""
+    boxed = _boxed(values)
+    return sorted(set(owners[boxed].tolist())) if boxed.any() else []
 
 
 def _box(number: int) -> float:

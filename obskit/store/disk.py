@@ -17,9 +17,8 @@ from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, exact_name
 from obskit.store.matching import matching
 from obskit.store.packing import Packed, id_range, pack_samples, unpack_chunk, unpack_samples
-from obskit.store.pages import NEVER
 from obskit.store.parts import EMPTY, Part
-from obskit.store.rounds import Round, joined, without_repeats
+from obskit.store.rounds import NEVER, Round, joined, without_repeats
 
 SPAN_MS: Final = 7_200_000
 """A chunk lies within one such span of Unix time."""

@@ -1,20 +1,20 @@
-"""The series of the memory window: which samples are admitted, who matches a selector, when a series is let go.
+"""The memory window: which samples are admitted, when a series is let go, and what readers are given.
 
 As in Prometheus a series only goes forward: a sample at or before its newest one is refused (the same sample again is
 no news, another value for the same time is a `duplicate`, an earlier time is `out_of_order`), so is what is more than
 two hours old (`too_old`: its place on disk is being folded) or ten minutes in the `future`. Within one batch any order
-is taken. Disk is left to metrics.py, the samples themselves to pages.py.
+is taken. Disk is left to metrics.py, the samples themselves to rings.py, who is who to series.py.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
+import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +22,20 @@ from numpy.typing import NDArray
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, exact_name
 from obskit.store import telemetry
-from obskit.store.interface import Samples
-from obskit.store.matching import Match, Matches, matching
-from obskit.store.packing import Times
-from obskit.store.pages import NEVER, SamplePages, Slots
+from obskit.store.edges import edges_of, newest_of
+from obskit.store.interface import Edges, Layout, Samples
+from obskit.store.packing import Times, Values
 from obskit.store.parts import EMPTY, Part
-from obskit.store.rounds import Round, bits_of, joined, split, without_repeats
+from obskit.store.rings import Rings, Slots
+from obskit.store.rounds import NEVER, Round, bits_of, joined, split, without_repeats
+from obskit.store.series import SeriesIndex
 from obskit.store.settings import StoreSettings
 from obskit.store.starts import Start
 from obskit.store.windows import Windows
 
 FUTURE_MS: Final = 600_000
 LATE_MS: Final = 7_200_000
-_UNSAVED_ID: Final = 1 << 31
-"""A series that has no id on disk yet counts as this plus its slot: after all that have one."""
-_SWEEP_MS: Final = 60_000
+_SWEEP_MS: Final = 15_000
 _FOREVER: Final = int(np.iinfo(np.int64).max)
 
 log = logging.getLogger(__name__)
@@ -57,11 +56,13 @@ class Admitted:
     """What the batch says of when counters began."""
 
 
-@dataclass(slots=True)
-class _Metric:
-    number: int
-    generation: int = 0
-    slots: list[int] = field(default_factory=list)
+class _Known(NamedTuple):
+    """The slots of a batch's rows, and what follows from them."""
+
+    epoch: int
+    slots: Slots
+    distinct: bool
+    names: frozenset[str]
 
 
 class MetricHead:
@@ -71,59 +72,59 @@ class MetricHead:
         self._limits = limits
         self._lock = threading.Lock()
         self._windows = windows or Windows(limits.memory_window)
-        self._pages = SamplePages()
-        self._slot_of: dict[Labels, int] = {}
-        self._labels: list[Labels | None] = []
-        self._free_slots: list[int] = []
-        self._ids = np.zeros(0, np.int32)
-        self._metric_of = np.zeros(0, np.int32)
+        self._rings = Rings()
+        self._index = SeriesIndex()
         self._mark = np.zeros(0, np.int64)
-        self._metrics: dict[str, _Metric] = {}
-        self._names: dict[int, str] = {}
-        self._numbers = itertools.count()
-        self._generations = itertools.count(1)
-        self._generation = 0
-        self._matches = Matches()
+        self._layouts: weakref.WeakKeyDictionary[Layout, _Known] = weakref.WeakKeyDictionary()
+        self._misplaced: set[str] = set()
         self._swept_ms = NEVER
         self._at_limit = False
 
     def admit(self, samples: Samples, now_ms: int) -> Admitted:
         """What of these samples may be stored at `now_ms`. Nothing is visible to readers before `apply`."""
         dropped: Counter[str] = Counter()
+        times_ms, values = _times(samples.times_ms), np.array(samples.values, np.float64)
         with self._lock:
-            given = Round(
-                self._slots(samples.labels, dropped), _times(samples.times_ms), np.array(samples.values, np.float64)
-            )
-            known = given.slots >= 0
-            future, late = given.times_ms > now_ms + FUTURE_MS, given.times_ms <= now_ms - LATE_MS
-            dropped["future"] += int((future & known).sum())
-            dropped["too_old"] += int((late & known).sum())
-            keep = known & ~future & ~late
-            return self._forward(given if keep.all() else given.take(keep), dropped)
+            known = self._known(samples, dropped)
+            given = Round(known.slots, times_ms, values)
+            future, late = times_ms > now_ms + FUTURE_MS, times_ms <= now_ms - LATE_MS
+            wrong = future | late
+            if wrong.any() or not known.distinct:
+                there = given.slots >= 0
+                dropped["future"] += int((future & there).sum())
+                dropped["too_old"] += int((late & there).sum())
+                given = given.take(there & ~wrong)
+                known = self._known_of(given.slots)
+            return self._forward(given, known, dropped)
 
     def apply(self, admitted: Admitted, now_ms: int) -> None:
         """Make admitted samples visible, and now and then let go of what is older than its window."""
         with self._lock:
-            self._register(admitted.ids)
+            self._index.register(admitted.ids)
+            self._index.publish()
             for part in admitted.rounds:
-                self._pages.write(*part)
+                self._rings.write(*part)
             if now_ms >= self._swept_ms + _SWEEP_MS or now_ms < self._swept_ms:
                 self._sweep(now_ms)
-            telemetry.SERIES.set(len(self._slot_of))
+            if self._misplaced:
+                self._rehouse()
+            telemetry.SERIES.set(len(self._index))
 
     def restore(self, labels_of_id: Mapping[int, Labels], samples: Round) -> None:
-        """Replay samples whose `slots` are ids on disk. What is out of order or doubled is left out."""
+        """Replay samples whose `slots` are ids on disk. What is out of order or doubled is left out.
+
+        `labels_of_id` has those that no call before this one had.
+        """
         if not len(samples.slots):
             return
         with self._lock:
-            slot_of_id = {series_id: self._slot(labels) for series_id, labels in labels_of_id.items()}
-            self._register({slot: series_id for series_id, slot in slot_of_id.items()})
-            ids, places = np.unique(samples.slots, return_inverse=True)
-            slots = np.array([slot_of_id[series_id] for series_id in ids.tolist()], np.int64)
-            forward = self._forward(Round(slots[places], samples.times_ms, samples.values), Counter())
+            self._index.register({self._slot(labels): series_id for series_id, labels in labels_of_id.items()})
+            self._index.publish()
+            slots = self._index.slots_of_ids(samples.slots)
+            forward = self._forward(Round(slots, samples.times_ms, samples.values), self._known_of(slots), Counter())
             for part in forward.rounds:
-                self._pages.write(*part)
-            telemetry.SERIES.set(len(self._slot_of))
+                self._rings.write(*part)
+            telemetry.SERIES.set(len(self._index))
 
     def successor(self, now_ms: int, complete_after_ms: int) -> MetricHead:
         """An empty head with the same windows, to be filled by `restore` with what is newer than `complete_after_ms`."""
@@ -134,17 +135,49 @@ class MetricHead:
         """Samples in memory with `start_ms < t <= end_ms`, and the floor below which only the disk knows."""
         with self._lock:
             floor = self._windows.floor(exact_name(matchers))
-            match = self._match(tuple(matchers))
+            match = self._index.match(tuple(matchers))
             if not len(match.slots):
                 return EMPTY, floor
-            counts, times, values = self._pages.gather(match.slots, max(start_ms, floor), end_ms)
-            ids, labels = match.having(counts > 0)
-            return Part(ids, labels, counts if len(ids) == len(counts) else counts[counts > 0], times, values), floor
+            counts, times, values = self._rings.gather(match.slots, max(start_ms, floor), end_ms)
+            having = counts > 0
+            ids = self._index.order_of(match.slots)
+            labels = match.labels_having(having)
+            if labels is not match.labels:
+                ids, counts = ids[having], counts[having]
+            return Part(ids, labels, counts, times, values), floor
+
+    def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
+        """See interface.EdgeReader."""
+        with self._lock:
+            if start_ms < self._windows.floor(exact_name(matchers)):
+                return None
+            match = self._index.match(tuple(matchers))
+            span = end_ms - start_ms
+            found, guess = edges_of(self._rings, match.blocks, start_ms, end_ms, match.guess(span))
+            match.learn(span, guess)
+            having = found.count > 0
+            labels = match.labels_having(having)
+            return Edges(labels, *(found if labels is match.labels else found.having(having)).columns())
+
+    def newest(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int
+    ) -> tuple[Sequence[Labels], Times, Values] | None:
+        """See interface.EdgeReader."""
+        with self._lock:
+            if start_ms < self._windows.floor(exact_name(matchers)):
+                return None
+            match = self._index.match(tuple(matchers))
+            having, times, values = newest_of(self._rings, match.blocks, start_ms, end_ms)
+            labels = match.labels_having(having)
+            if labels is match.labels:
+                return labels, times, values
+            return labels, times[having], values[having]
 
     def reserve_window(self, name: str | None, window_ms: int) -> None:
         """Keep at least this much in memory, of one metric or (None) of all."""
         with self._lock:
             self._windows.reserve(name, window_ms)
+            self._misplaced.update(self._windows.larger() if name is None else [name])
 
     @property
     def longest_window_ms(self) -> int:
@@ -162,38 +195,57 @@ class MetricHead:
         """Put a metric's samples from disk (all of its `gap`, nothing newer) before those in memory."""
         with self._lock:
             if self._windows.unfilled(name):  # another reader may have been faster
-                self._prepend(older, self._windows.floor(name))
+                self._prepend(older, self._windows.floor(name), since_ms)
                 self._windows.filled(name, since_ms)
 
     def ids_of(self, slots: Slots) -> NDArray[np.int32]:
         """Ids on disk; 0 where a series has none yet."""
-        return self._ids[slots]
+        return self._index.ids.take(slots)
 
     def labels_of(self, slot: int) -> Labels:
         """The labels of a slot in use."""
-        labels = self._labels[slot]
-        assert labels is not None
-        return labels
+        return self._index.labels_of(slot)
 
     def knows(self, labels: Labels) -> bool:
         """Whether the series has samples in memory."""
         with self._lock:
-            return labels in self._slot_of
+            return self._index.knows(labels)
 
     def live_ids(self) -> set[int]:
         """Ids on disk of every series in memory."""
         with self._lock:
-            return set(self._ids.tolist())
+            return set(self._index.ids.tolist())
+
+    @property
+    def lanes_in_use(self) -> int:
+        """Lanes of samples: what memory is used for."""
+        return self._rings.lanes.in_use
+
+    def _known(self, samples: Samples, dropped: Counter[str]) -> _Known:
+        """The slots of a batch, -1 for what is refused; looked up once for all batches of a layout."""
+        layout = samples.layout
+        known = None if layout is None else self._layouts.get(layout)
+        if known is not None and known.epoch == self._index.epoch:
+            return known
+        known = self._known_of(self._slots(samples.labels, dropped))
+        if layout is not None and known.distinct:
+            self._layouts[layout] = known
+        return known
+
+    def _known_of(self, slots: Slots) -> _Known:
+        distinct = bool((slots >= 0).all()) and self._all_differ(slots)
+        names = self._index.names_of(slots[slots >= 0])
+        return _Known(self._index.epoch, slots, distinct, names)
 
     def _slots(self, labels: Sequence[Labels], dropped: Counter[str]) -> Slots:
-        slots = np.fromiter(map(self._slot_of.get, labels, itertools.repeat(-1)), np.int64, len(labels))
-        for index in np.flatnonzero(slots < 0).tolist():
-            given = labels[index]
-            reason = "" if given in self._slot_of else self._refusal(given)
+        slots = self._index.lookup(labels)
+        for row in np.flatnonzero(slots < 0).tolist():
+            given = labels[row]
+            reason = "" if self._index.knows(given) else self._refusal(given)
             if reason:
                 dropped[reason] += 1
             else:
-                slots[index] = self._slot(given)
+                slots[row] = self._slot(given)
         return slots
 
     def _refusal(self, labels: Labels) -> str:
@@ -202,7 +254,7 @@ class MetricHead:
             len(name) > limits.max_label_name or len(value) > limits.max_label_value for name, value in labels.pairs
         ):
             return "label_limit"
-        if len(self._slot_of) < limits.max_series:
+        if len(self._index) < limits.max_series:
             self._at_limit = False
             return ""
         if not self._at_limit:
@@ -211,125 +263,82 @@ class MetricHead:
         return "series_limit"
 
     def _slot(self, labels: Labels) -> int:
-        slot = self._slot_of.get(labels)
-        if slot is not None:
-            return slot
-        if self._free_slots:
-            slot = self._free_slots.pop()
-        else:
-            slot = len(self._labels)
-            self._labels.append(None)
-            self._widen(slot + 1)
-        metric = self._metrics.get(labels.name)
-        if metric is None:
-            metric = self._metrics[labels.name] = _Metric(next(self._numbers))
-            self._names[metric.number] = labels.name
-        self._slot_of[labels] = slot
-        self._labels[slot] = labels
-        self._metric_of[slot] = metric.number
-        metric.slots.append(slot)
-        self._changed(metric)
+        slot = self._index.slot(labels, self._windows.room(labels.name))
+        if self._index.size > len(self._mark):
+            self._rings.ensure(self._index.size)
+            self._mark = np.zeros(self._rings.size, np.int64)
         return slot
 
-    def _widen(self, slots: int) -> None:
-        have = len(self._ids)
-        if slots <= have:
-            return
-        more = max(slots, have + have // 2, 64) - have
-        self._ids, self._metric_of = np.pad(self._ids, (0, more)), np.pad(self._metric_of, (0, more))
-        self._mark = np.zeros(have + more, np.int64)
-        self._pages.ensure(have + more)
-
-    def _forward(self, given: Round, dropped: Counter[str]) -> Admitted:
+    def _forward(self, given: Round, known: _Known, dropped: Counter[str]) -> Admitted:
         """Leave out what does not go forward, and split the rest into rounds."""
-        newest = self._pages.newest_ms[given.slots]
+        newest = self._rings.newest_ms.take(given.slots)
         ahead = given.times_ms > newest
-        if bool(ahead.all()) and self._all_differ(given.slots):
-            return Admitted(given, [given] if len(given.slots) else [], dropped, self._names_of(given.slots))
+        if known.distinct and bool(ahead.all()):
+            return Admitted(given, [given] if len(given.slots) else [], dropped, known.names)
         again = given.times_ms == newest
-        other = again & (bits_of(self._pages.newest_values(given.slots)) != bits_of(given.values))
+        other = again & (bits_of(self._rings.newest.take(given.slots)) != bits_of(given.values))
         dropped["duplicate"] += int(other.sum())
         dropped["out_of_order"] += int((given.times_ms < newest).sum())
         whole, doubled = without_repeats(given.take(ahead).ordered())
         dropped["duplicate"] += doubled
-        return Admitted(whole, split(whole), dropped, self._names_of(whole.slots))
+        return Admitted(whole, split(whole), dropped, self._index.names_of(whole.slots))
 
     def _all_differ(self, slots: Slots) -> bool:
         # Cheaper than sorting: the last one to leave its mark finds it again.
         count = np.arange(len(slots))
         self._mark[slots] = count
-        return bool((self._mark[slots] == count).all())
-
-    def _names_of(self, slots: Slots) -> frozenset[str]:
-        return frozenset(self._names[number] for number in set(self._metric_of[slots].tolist()))
-
-    def _register(self, ids: Mapping[int, int]) -> None:
-        for slot, series_id in ids.items():
-            self._ids[slot] = series_id
-            self._changed(self._metrics[self.labels_of(slot).name])
+        return bool((self._mark.take(slots) == count).all())
 
     def _sweep(self, now_ms: int) -> None:
-        """Let go of pages and series older than their window."""
+        """Samples older than their window may be written over; series that have no other are let go."""
         self._swept_ms = now_ms
         self._windows.advance(now_ms)
-        slots = np.fromiter(self._slot_of.values(), np.int64, len(self._slot_of))
-        cut = np.full(len(slots), now_ms - self._windows.default_ms)
+        cut = self._rings.cut_ms
+        cut[:] = now_ms - self._windows.default_ms
         for name in self._windows.larger():
-            if name in self._metrics:
-                cut[self._metric_of[slots] == self._metrics[name].number] = now_ms - self._windows.of(name)
-        gone = self._pages.newest_ms[slots] <= cut
-        self._pages.expire(slots[~gone], cut[~gone])
-        if gone.any():
-            self._pages.clear(slots[gone])
-            self._forget(slots[gone].tolist())
+            if name in self._index.metrics:
+                cut[self._index.metrics[name].slots] = now_ms - self._windows.of(name)
+        used = np.flatnonzero(self._index.metric_of >= 0)
+        gone = used[self._rings.newest_ms.take(used) <= cut.take(used)]
+        if len(gone):
+            self._rings.clear(gone)
+            self._index.forget(gone)
 
-    def _forget(self, slots: list[int]) -> None:
-        touched = {self.labels_of(slot).name for slot in slots}
-        for slot in slots:
-            del self._slot_of[self.labels_of(slot)]
-            self._labels[slot] = None
-            self._ids[slot] = 0
-        self._free_slots.extend(slots)
-        for name in touched:
-            metric = self._metrics[name]
-            metric.slots = [slot for slot in metric.slots if self._labels[slot] is not None]
-            self._changed(metric)
-            if not metric.slots:
-                del self._metrics[name], self._names[metric.number]
+    def _rehouse(self) -> None:
+        """Move the series of metrics whose window grew to neighbours that keep samples as long."""
+        for name in self._misplaced & self._index.metrics.keys():
+            old, new = self._index.move(self._index.metrics[name], self._windows.room(name))
+            if len(old):
+                self._rings.ensure(self._index.size)
+                self._mark = np.zeros(self._rings.size, np.int64)
+                counts, times, values = self._rings.gather(old, NEVER, _FOREVER)
+                self._rings.cut_ms[new] = self._rings.cut_ms[old]
+                self._rings.clear(old)
+                self._rewrite(Round(np.repeat(new, counts), times, values))
+        self._misplaced.clear()
 
-    def _prepend(self, older: Part, floor_ms: int) -> None:
+    def _prepend(self, older: Part, floor_ms: int, since_ms: int) -> None:
         added = {
             series_id: self._slot(labels) for series_id, labels in zip(older.ids.tolist(), older.labels, strict=True)
         }
-        self._register({slot: series_id for series_id, slot in added.items()})
+        self._index.register({slot: series_id for series_id, slot in added.items()})
+        self._index.publish()
         owners = np.fromiter(added.values(), np.int64, len(added))
         before = Round(np.repeat(owners, older.counts), older.times_ms, older.values)
-        counts, times, values = self._pages.gather(owners, floor_ms, _FOREVER)
-        whole = joined([before, Round(np.repeat(owners, counts), times, values)]).ordered()
-        self._pages.clear(owners)
-        for part in split(whole):
-            self._pages.write(*part)
+        counts, times, values = self._rings.gather(owners, floor_ms, _FOREVER)
+        self._rings.clear(owners)
+        self._rings.cut_ms[owners] = since_ms
+        self._rewrite(joined([before, Round(np.repeat(owners, counts), times, values)]).ordered())
 
-    def _changed(self, metric: _Metric) -> None:
-        metric.generation = self._generation = next(self._generations)
-
-    def _match(self, matchers: tuple[Matcher, ...]) -> Match:
-        name = exact_name(matchers)
-        if name is None:
-            return self._matches.get(matchers, self._generation, lambda: self._find(matchers, self._slot_of.values()))
-        metric = self._metrics.get(name, _Metric(-1))
-        return self._matches.get(matchers, metric.generation, lambda: self._find(matchers, metric.slots))
-
-    def _find(self, matchers: Sequence[Matcher], candidates: Iterable[int]) -> Match:
-        slots = np.array(matching(matchers, {slot: self.labels_of(slot) for slot in candidates}), np.int64)
-        ids = self._ids[slots].astype(np.int64)
-        ids = np.where(ids == 0, _UNSAVED_ID + slots, ids)
-        order = np.argsort(ids)
-        return Match(slots[order], ids[order], tuple(self.labels_of(slot) for slot in slots[order].tolist()))
+    def _rewrite(self, ordered: Round) -> None:
+        for part in split(ordered):
+            self._rings.write(*part)
 
 
 def _times(times_ms: Sequence[int]) -> Times:
     try:
+        if times_ms and times_ms.count(times_ms[0]) == len(times_ms):  # a scrape; five times as fast as to look at each
+            return np.full(len(times_ms), times_ms[0], np.int64)
         return np.array(times_ms, np.int64)
     except OverflowError:
         # A page may carry any digits as a timestamp: what no clock can show is refused like any other wrong time.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -20,22 +20,44 @@ from obskit.model.records import Record
 from obskit.model.samples import MetricMeta, Sample
 
 
+class Layout:
+    """Whose samples a batch holds, in which order: made once by a source whose batches look alike, and kept by it.
+
+    The store looks the series of a Layout up once. Its `labels` are never changed.
+    """
+
+    def __init__(self, labels: list[Labels]) -> None:
+        self.labels = labels
+
+
 @dataclass(slots=True)
 class Samples:
     """Samples as three columns of one length: the form in which they are appended.
 
-    Reuse Labels objects between batches: the store finds a series it knows by identity first. `histograms` and
-    `starts_ms` (start timestamps) hold what few samples have, by position; the value beside a histogram is NaN.
+    Reuse Labels objects between batches: the store finds a series it knows by identity first. Better still, reuse a
+    `layout`: it promises that `labels` is the list of that layout, so that they need not be looked at again.
+    `histograms` and `starts_ms` (start timestamps) hold what few samples have, by position; the value beside a
+    histogram is NaN.
     """
 
     labels: list[Labels] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
+    layout: Layout | None = None
     histograms: dict[int, NativeHistogram] = field(default_factory=dict)
     starts_ms: dict[int, int] = field(default_factory=dict)
 
+    @classmethod
+    def laid_out(cls, layout: Layout, times_ms: list[int], values: list[float]) -> Self:
+        """A batch of a layout. Nothing may be added to it."""
+        return cls(layout.labels, times_ms, values, layout)
+
+    def open(self) -> Self:
+        """The same samples without their layout, to which others may be added."""
+        return replace(self, labels=self.labels.copy(), layout=None)
+
     def add(self, labels: Labels, t_ms: int, value: float) -> None:
-        """Append one sample."""
+        """Append one sample; not to a batch that has a layout."""
         self.labels.append(labels)
         self.times_ms.append(t_ms)
         self.values.append(value)
@@ -155,6 +177,48 @@ class MetricReader(Protocol):
 
     def metadata(self) -> Mapping[str, MetricMeta]:
         """What is known of each metric family, by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What is at the edges of a window, one row per series: all that rate, increase, delta, irate and last need.
+
+    `labels` is the same object while the same series answer (plans may be keyed by its identity). `count` is the number
+    of samples (stale markers are none); `first` and `last` are the outermost samples of the window, `previous` the one
+    before the last (equal to `last` where count is 1). `resets` is the sum that counter resets add to `last - first`:
+    each reset, a value less than the one before it, adds that one.
+    """
+
+    labels: Sequence[Labels]
+    count: NDArray[np.int64]
+    first_ms: NDArray[np.int64]
+    first: NDArray[np.float64]
+    previous_ms: NDArray[np.int64]
+    previous: NDArray[np.float64]
+    last_ms: NDArray[np.int64]
+    last: NDArray[np.float64]
+    resets: NDArray[np.float64]
+
+
+class EdgeReader(Protocol):
+    """Reads the edges of windows, from memory alone and at a cost that does not grow with the window. Synchronous."""
+
+    def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
+        """The edges of `start_ms < t <= end_ms` for the series that have a sample there.
+
+        None when the window reaches behind memory, or when there is more to these series than floats (histograms,
+        start timestamps): use `select`.
+        """
+        ...
+
+    def newest(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int
+    ) -> tuple[Sequence[Labels], NDArray[np.int64], NDArray[np.float64]] | None:
+        """The newest sample of each series in the window: labels, times and values.
+
+        Series whose newest is a stale marker are left out. None as above.
+        """
         ...
 
 

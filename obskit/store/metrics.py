@@ -17,11 +17,11 @@ from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp, exact_name
 from obskit.model.samples import MetricMeta, MetricType
 from obskit.store import disk, telemetry
-from obskit.store.boxes import Boxes
+from obskit.store.boxes import Boxes, holders
 from obskit.store.database import Database, Transaction
 from obskit.store.head import Admitted, MetricHead
-from obskit.store.interface import Samples, SeriesWindow
-from obskit.store.packing import Packed
+from obskit.store.interface import Edges, Samples, SeriesWindow
+from obskit.store.packing import Packed, Times, Values
 from obskit.store.parts import Part, merged, window_of
 from obskit.store.rounds import split
 from obskit.store.settings import StoreSettings
@@ -60,6 +60,21 @@ class MetricStore:
         if start_ms < floor:
             part = merged(self._read(matchers, start_ms, min(end_ms, floor)), part)
         return self._starts.told(self._boxes.opened(window_of(part)))
+
+    def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
+        """What is at the edges of `start_ms < t <= end_ms`; None when that reaches behind memory (see EdgeReader)."""
+        return None if self._has_more(exact_name(matchers)) else self.head.edges(matchers, start_ms, end_ms)
+
+    def newest(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int
+    ) -> tuple[Sequence[Labels], Times, Values] | None:
+        """The newest samples in `start_ms < t <= end_ms`; None when that reaches behind memory (see EdgeReader)."""
+        name = exact_name(matchers)
+        return None if self._boxes.holds(name) else self.head.newest(matchers, start_ms, end_ms)
+
+    def _has_more(self, name: str | None) -> bool:
+        """Whether there is more to a metric (None: any) than floats: histograms, or start timestamps."""
+        return self._boxes.holds(name) or self._starts.holds(name)
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return, without their samples."""
@@ -147,15 +162,16 @@ class MetricStore:
         """Fill memory from the head rows. Readers go on with the old memory until the new one is complete."""
         head = self.head.successor(now_ms, disk.folded_until(connection, now_ms))
         shared: dict[str, str] = {}
-        labels: dict[int, Labels] = {}
+        known: set[int] = set()
         missing: set[int] = set()
         for samples in disk.head_rows(connection, now_ms - head.longest_window_ms, now_ms + _SKEW_MS):
-            ids: set[int] = set(samples.slots.tolist())
-            labels |= disk.labels_of(connection, sorted(ids - labels.keys() - missing), shared)
-            missing |= ids - labels.keys()
-            known = samples.take(~np.isin(samples.slots, list(missing))) if missing else samples
-            head.restore({number: labels[number] for number in ids - missing}, known)
-            self._boxes.note({labels[number].name for number in ids - missing}, known.values)
+            fresh: set[int] = set(samples.slots.tolist()) - known - missing
+            labels = disk.labels_of(connection, sorted(fresh), shared)
+            known |= labels.keys()
+            missing |= fresh - labels.keys()
+            head.restore(labels, samples.take(~np.isin(samples.slots, list(missing))) if missing else samples)
+            if owners := holders(samples.slots, samples.values):
+                self._boxes.note(one.name for one in disk.labels_of(connection, owners, shared).values())
         self.head = head
         self._starts.load()
 
@@ -169,7 +185,8 @@ class MetricStore:
             return
         since_ms, floor_ms = gap
         older = self._read([Matcher(NAME, MatchOp.EQUAL, name)], since_ms, floor_ms)
-        self._boxes.note([name], older.values)
+        if holders(older.ids.repeat(older.counts), older.values):
+            self._boxes.note([name])
         head.fill(name, since_ms, older)
 
     def _read(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Part:

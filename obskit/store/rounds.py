@@ -5,12 +5,15 @@ Pure arithmetic on columns; what may be stored at all is decided in head.py.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from obskit.store.packing import Times, Values
+
+NEVER: Final = int(np.iinfo(np.int64).min)
+"""The time of a sample that does not exist: before every range."""
 
 
 class Round(NamedTuple):
@@ -61,6 +64,13 @@ def split(ordered: Round) -> list[Round]:
     edges = np.cumsum(np.bincount(rank))
     by_rank = ordered.take(np.argsort(rank, kind="stable"))
     return [by_rank.take(np.arange(low, high)) for low, high in zip([0, *edges[:-1]], edges, strict=True)]
+
+
+def distinct(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Each of them once, ascending. (Without options np.unique loads numpy's masked arrays, 1.3 MB, only to ask.)"""
+    ordered = np.sort(numbers)
+    first: NDArray[np.bool_] = np.diff(ordered, prepend=-1) != 0
+    return ordered[first]
 
 
 def bits_of(values: Values) -> NDArray[np.int64]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from obskit.store.pages import NEVER
+from obskit.store.rings import LONGEST_MS
+from obskit.store.rounds import NEVER
 
 
 class Windows:
@@ -24,7 +25,8 @@ class Windows:
         self._unfilled: set[str] = set()
 
     def reserve(self, name: str | None, window_ms: int) -> None:
-        """At least this much, for a metric or (None) for all."""
+        """At least this much, for a metric or (None) for all; of more than LONGEST_MS, the rest stays on disk."""
+        window_ms = min(window_ms, LONGEST_MS)
         if name is None:
             self.default_ms = max(self.default_ms, window_ms)
         elif window_ms > self.of(name):
@@ -35,6 +37,10 @@ class Windows:
     def of(self, name: str) -> int:
         """A metric's window."""
         return max(self.default_ms, self._larger.get(name, 0))
+
+    def room(self, name: str) -> int:
+        """Metrics of one room keep samples about as long: 0 for up to twice the default, 1 up to four times, ..."""
+        return (max(self.of(name), 1) // self.default_ms).bit_length() - 1
 
     def larger(self) -> Iterator[str]:
         """The metrics that have a window of their own."""

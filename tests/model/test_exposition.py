@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obskit.model import exposition
 from obskit.model.exposition import Exposition, ExpositionError, ExpositionParser
 from obskit.model.labels import Labels, quote
 from obskit.model.samples import MetricMeta, MetricType
@@ -202,3 +203,39 @@ def test_garbage_gives_samples_or_a_clear_error(body: bytes) -> None:
     with suppress(ExpositionError):
         exposition = ExpositionParser().parse(body, TEXT, now_ms=1)
         assert len(exposition.labels) == len(exposition.values) == len(exposition.times_ms)
+
+
+LINES = st.lists(
+    st.sampled_from([
+        "foo 1", "foo 2", "foo  2", "foo 2 ", "foo2", "foo_bar 1", 'foo{a="b"} 1', 'foo{a="b"} 2', 'foo{a="b"}2', " 5", "5",
+        "", "# HELP foo Text", "# TYPE foo counter", "# TYPE foo bogus", "foo 1_0", "foo 1 1700000000000", "foo NaN", "foo \x0b5", "foo ٣", "bar -1e3",
+        "foo 3 # {} 1", "foo 4\r", "foo\t4", "foo x",
+    ]),
+    min_size=1,
+    max_size=5,
+)  # fmt: skip
+
+
+@given(
+    st.lists(LINES, min_size=2, max_size=4),
+    st.sampled_from(["text/plain", "application/openmetrics-text"]),
+    st.booleans(),
+)
+def test_a_parser_that_knows_the_form_of_a_page_reads_what_a_new_one_reads(
+    pages: list[list[str]], content_type: str, small: bool
+) -> None:
+    parser = ExpositionParser()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposition, "_PIECE", 3 if small else 1 << 17)
+        for lines in pages:
+            text = "\n".join([*lines, "# EOF", ""] if "open" in content_type else lines)
+            for body in (text.encode(), text.replace("1", "7").encode()):
+                assert outcome(parser, body, content_type) == outcome(ExpositionParser(), body, content_type)
+
+
+def outcome(parser: ExpositionParser, body: bytes, content_type: str) -> object:
+    try:
+        found = parser.parse(body, content_type, now_ms=1)
+    except ExpositionError as error:
+        return str(error)
+    return found.labels, found.times_ms, found.explicit, list(map(repr, found.values)), found.metadata

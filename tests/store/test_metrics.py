@@ -179,12 +179,12 @@ def test_a_series_without_samples_leaves_memory_and_is_found_on_disk(tmp_path: P
     run(scenario())
 
 
-def test_memory_gives_back_the_pages_it_no_longer_needs(tmp_path: Path) -> None:
+def test_memory_is_used_again_when_its_samples_are_too_old(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Shelf(tmp_path) as shelf:
             await shelf.tick([UP, DOWN], 1_000)
-            pages = shelf.store._metrics.head._pages.pages_in_use
-            assert pages <= 2 * (240 / 16 + 2)
+            lanes = shelf.store._metrics.head.lanes_in_use
+            assert lanes <= 240 + 2 * 8
 
     run(scenario())
 
