@@ -47,6 +47,8 @@ def watch(*, config_path: Path, once: bool, dry_run: bool, listen: str | None, p
       obskit watch --dry-run --once
       obskit watch -c /etc/obskit/obskit.yaml
     """
+    if not once:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be obeyed: what it would make us read we read now
     # One thread of linear algebra is more than we use; each further one would keep memory for nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from obskit.cli.log_lines import log_to_stderr
@@ -117,8 +119,12 @@ async def _run(daemon: Any, *, table: bool) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     reloads: set[asyncio.Task[str]] = set()
+    at_terminal = os.isatty(sys.stdout.fileno())
 
     def reload() -> None:
+        if at_terminal and not os.isatty(sys.stdout.fileno()):
+            ended.set()  # the signal's first meaning: the terminal was closed, and nobody would see us any more
+            return
         task = asyncio.ensure_future(daemon.reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)

@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from obskit.model.histograms import Bucket, NativeHistogram, filled
 
 
@@ -57,8 +55,15 @@ def _within(histogram: NativeHistogram, bucket: Bucket, count: float, rank: floa
         return bucket.lower + (bucket.upper - bucket.lower) * fraction
     low, high = math.log2(abs(bucket.lower)), math.log2(abs(bucket.upper))
     if bucket.lower > 0:
-        return float(np.exp2(low + (high - low) * fraction))
-    return -float(np.exp2(high + (low - high) * (1 - fraction)))
+        return _power(low + (high - low) * fraction)
+    return -_power(high + (low - high) * (1 - fraction))
+
+
+def _power(exponent: float) -> float:
+    try:
+        return float(2.0**exponent)
+    except OverflowError:  # the largest bucket ends where floats do
+        return math.inf
 
 
 def _is_linear(histogram: NativeHistogram, bucket: Bucket) -> bool:

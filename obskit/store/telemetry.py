@@ -14,6 +14,8 @@ DROPPED: Final = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+# There from the start: when no further series is taken, the series that says so must not be a further one.
+DROPPED.labels("series_limit")
 CUT: Final = Counter(
     "obskit_store_cut_total", "Log lines and labels that were longer than their limit.", ["what"], registry=REGISTRY
 )

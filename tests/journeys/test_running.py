@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from typing import Final
 
 import pytest
 
 from obskit.testing.http import Failure
-from tests.journeys.daemon import Watch, eventually, obskit, pause, replace
+from tests.journeys.daemon import ENVIRONMENT, Watch, eventually, obskit, pause, replace
 from tests.journeys.receivers import GaugePage, Receivers
 from tests.journeys.setting import one_page, rule, write_rules
 from tests.servers import free_port
@@ -65,6 +68,26 @@ def test_sighup_takes_new_rules_and_keeps_what_fires(ready: Watch, page: GaugePa
     assert eventually(lambda: receivers.all_say("A", "resolved"))
     assert statuses(receivers, "A") == ["firing", "resolved"]
     ready.stop()
+
+
+def test_a_terminal_that_is_closed_ends_it(ready: Watch) -> None:
+    shell, terminal = os.openpty()
+    program = (sys.executable, "-c", "from obskit.cli import run; run()")
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *program, "watch", "--config", str(ready.config)],
+        env=ENVIRONMENT,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    try:
+        assert eventually(ready.ready)
+        os.close(shell)
+        assert eventually(lambda: process.poll() is not None)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_config_that_is_wrong_is_refused_and_told_and_the_old_one_goes_on(
