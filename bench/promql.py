@@ -290,7 +290,7 @@ async def _scraped_by_prometheus(bench: Bench, pages: list[bytes], series: int) 
 
 
 async def tests_of_rules(bench: Bench) -> list[Row]:
-    """The command line from start to end, over groups of 50 rules with a test each."""
+    """The command line from start to end, over groups of 50 rules."""
     folder = bench.new_folder("tests")
     folder.mkdir()
     groups = 4 if bench.small else 20

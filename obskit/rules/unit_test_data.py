@@ -26,10 +26,16 @@ class GivenMetrics:
 
     def __init__(self) -> None:
         self._by_name: dict[str, dict[Labels, Column]] = {}
+        self._found: dict[tuple[Matcher, ...], tuple[list[Labels], list[Column]]] = {}
+        self._some: dict[tuple[int, bytes], tuple[list[Labels], list[Labels]]] = {}
 
     def add(self, labels: Labels, t_ms: int, value: Sampled) -> None:
         """Add a sample, also between others: a rule may write a series that was given. The later of two at a time counts."""
-        times, values = self._by_name.setdefault(labels.name, {}).setdefault(labels, ([], []))
+        of_name = self._by_name.setdefault(labels.name, {})
+        if labels not in of_name:
+            of_name[labels] = ([], [])
+            self._forget(labels.name)
+        times, values = of_name[labels]
         at = bisect_left(times, t_ms)
         if at < len(times) and times[at] == t_ms:
             values[at] = value
@@ -44,21 +50,23 @@ class GivenMetrics:
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
         """Samples with `start_ms < t <= end_ms` of every series that satisfies all matchers."""
-        labels: list[Labels] = []
+        series, columns = self._matching(tuple(matchers))
         times: list[int] = []
         values: list[Sampled] = []
         starts = [0]
-        for series, (all_times, all_values) in self._candidates(matchers):
+        for all_times, all_values in columns:
             first, last = bisect_right(all_times, start_ms), bisect_right(all_times, end_ms)
-            if first < last and match_all(matchers, series):
-                labels.append(series)
-                times += all_times[first:last]
-                values += all_values[first:last]
-                starts.append(len(times))
+            times += all_times[first:last]
+            values += all_values[first:last]
+            starts.append(len(times))
+        there = np.diff(starts) > 0
+        borders = np.array(starts, np.int64)
+        if not there.all():
+            borders = np.append(borders[:-1][there], borders[-1])
         numbers = [math.nan if isinstance(value, NativeHistogram) else value for value in values]
         return SeriesWindow(
-            labels,
-            np.array(starts, np.int64),
+            self._labels(series, there),
+            borders,
             np.array(times, np.int64),
             np.array(numbers, np.float64),
             _histograms(values),
@@ -72,10 +80,30 @@ class GivenMetrics:
         """Nothing is known of the metrics of a test."""
         return {}
 
-    def _candidates(self, matchers: Sequence[Matcher]) -> Iterator[tuple[Labels, Column]]:
-        name = exact_name(matchers)
-        for group in self._by_name.values() if name is None else [self._by_name.get(name, {})]:
-            yield from group.items()
+    def _matching(self, matchers: tuple[Matcher, ...]) -> tuple[list[Labels], list[Column]]:
+        """The series that satisfy all matchers, kept until there is a new one."""
+        found = self._found.get(matchers)
+        if found is None:
+            name = exact_name(matchers)
+            groups = self._by_name.values() if name is None else [self._by_name.get(name, {})]
+            pairs = [pair for group in groups for pair in group.items() if match_all(matchers, pair[0])]
+            found = self._found[matchers] = [labels for labels, _ in pairs], [column for _, column in pairs]
+        return found
+
+    def _labels(self, series: list[Labels], there: NDArray[np.bool_]) -> list[Labels]:
+        """Some of the series; the same list for the same ones, so that what was derived from it is found again."""
+        if there.all():
+            return series
+        key = id(series), there.tobytes()
+        if key not in self._some:
+            self._some[key] = series, [labels for labels, kept in zip(series, there.tolist(), strict=True) if kept]
+        return self._some[key][1]
+
+    def _forget(self, name: str) -> None:
+        """A series of this metric is new."""
+        gone = [matchers for matchers in self._found if exact_name(matchers) in (None, name)]
+        for matchers in gone:
+            del self._found[matchers]
 
 
 def _histograms(values: Sequence[Sampled]) -> NDArray[np.object_] | None:

@@ -23,7 +23,8 @@ from obskit.model.problems import Problem
 from obskit.model.records import Record
 from obskit.model.results import Element, Scalar, Vector
 from obskit.promql.engine import Engine as PromQLEngine
-from obskit.rules.evaluation import Evaluator, Standing
+from obskit.rules.batches import Batches
+from obskit.rules.evaluation import Evaluator, Standing, reads, writes
 from obskit.rules.go_format import format_float
 from obskit.rules.groups import AlertRule, Group, Rule
 from obskit.rules.unit_test_data import GivenLogs, GivenMetrics
@@ -66,7 +67,7 @@ def run_test_file(path: Path | str, *, run: str | None = None) -> TestReport:
     """
     wanted = compile_pattern(run) if run is not None else None
     file = read_test_file(Path(path))
-    groups = _ordered(file)
+    groups = [(group, Batches.of(group)) for group in _ordered(file)]
     cases = tuple(
         CaseResult(case.name or f"test {number}", tuple(_Run(case, file.tests, groups).failures()))
         for number, case in enumerate(file.tests.tests, 1)
@@ -85,11 +86,13 @@ def _ordered(file: TestFile) -> list[Group]:
 class _Run:
     """One test: its own data, its own alerts."""
 
-    def __init__(self, case: Case, tests: UnitTests, groups: Sequence[Group]) -> None:
+    def __init__(self, case: Case, tests: UnitTests, groups: Sequence[tuple[Group, Batches]]) -> None:
         self._case = case
         self._tests = tests
-        self._rules = [(group, rule) for group in groups for rule in group.rules]
-        self._standing = [Standing() for _ in self._rules]
+        self._groups = groups
+        self._rules = [(group, rule) for group, _ in groups for rule in group.rules]
+        self._reads = {rule.key: reads(group, rule) for group, rule in self._rules}
+        self._standing = {rule.key: Standing() for _, rule in self._rules}
         self._interval_ms = case.interval or tests.evaluation_interval
         self._metrics = self._given_metrics()
         self._promql = PromQLEngine(self._metrics)
@@ -132,13 +135,25 @@ class _Run:
 
     def _evaluate(self, offset_ms: int) -> Iterator[str]:
         """Evaluate every rule once, in order, each seeing what those before it have written."""
+        for group, batches in self._groups:
+            yield from self._evaluate_group(group, batches, offset_ms)
+
+    def _evaluate_group(self, group: Group, batches: Batches, offset_ms: int) -> Iterator[str]:
         slot_ms = self._case.start_timestamp + offset_ms
-        for at, (group, rule) in enumerate(self._rules):
-            outcome = self._evaluator.at_slot(group, rule, self._standing[at], slot_ms)
+        sharing, written = None, set[str]()
+        for rule in group.rules:
+            read = self._reads[rule.key]
+            if sharing is None or (written and (read is None or not written.isdisjoint(read))):
+                sharing, written = self._evaluator.sharing(group, batches, slot_ms, seconds=lambda: 0.0), set()
+            if sharing is not None:
+                sharing.prepare(rule)
+            outcome = self._evaluator.at_slot(group, rule, self._standing[rule.key], slot_ms, sharing)
             if outcome.error:
                 yield f"rule {rule.name} ({rule.place}) failed at {format_duration(offset_ms)}: {outcome.error}"
-            self._standing[at] = outcome.standing
-            self._metrics.append(outcome.samples)
+            self._standing[rule.key] = outcome.standing
+            if outcome.samples:
+                self._metrics.append(outcome.samples)
+                written |= writes(rule)
 
     def _check_alerts(self, test: AlertTest) -> Iterator[str]:
         expected = [
@@ -147,9 +162,9 @@ class _Run:
         ]
         got = [
             (alert.labels, alert.annotations)
-            for (_, rule), standing in zip(self._rules, self._standing, strict=True)
+            for _, rule in self._rules
             if _is_alert(rule, test.alertname)
-            for alert in standing.active.values()
+            for alert in self._standing[rule.key].active.values()
             if alert.state is AlertState.FIRING
         ]
         if lines := list(_alert_differences(expected, got)):
