@@ -17,7 +17,8 @@ from obskit.cli.store import open_configured, open_store
 from obskit.cli.tables import print_rows
 
 if TYPE_CHECKING:
-    from obskit.model.results import Result
+    from obskit.model.histograms import NativeHistogram
+    from obskit.model.results import RangeSeries, Result
 
 NS_PER_MS: Final = 1_000_000
 NO_DATA: Final = "no data"
@@ -173,18 +174,22 @@ def show(result: Result, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(_as_json(value), indent=2))
     elif isinstance(value, Vector):
-        _show_rows([(str(element.labels), number(element.value)) for element in value.elements])
+        _show_rows([(str(element.labels), _sample(element.value, element.histogram)) for element in value.elements])
     elif isinstance(value, Matrix):
         for series in value.series:
             click.echo(str(series.labels))
-            for t_ms, point in zip(series.times_ms, series.values, strict=True):
-                click.echo(f"  {stamp(t_ms)}  {number(point)}")
+            for at, (t_ms, point) in enumerate(zip(series.times_ms, series.values, strict=True)):
+                click.echo(f"  {stamp(t_ms)}  {_sample(point, series.histograms.get(at))}")
         if not value.series:
             click.echo(NO_DATA, err=True)
     elif isinstance(value, Scalar):
         click.echo(number(value.value))
     elif isinstance(value, String):
         click.echo(value.value)
+
+
+def _sample(value: float, histogram: NativeHistogram | None) -> str:
+    return number(value) if histogram is None else str(histogram)
 
 
 def _show_rows(rows: list[tuple[str, str]]) -> None:
@@ -199,20 +204,35 @@ def _as_json(value: Any) -> dict[str, Any]:
     from obskit.model.results import Matrix, Scalar, Vector
 
     if isinstance(value, Vector):
-        elements = [{"metric": dict(e.labels), "value": [e.t_ms / 1000, number(e.value)]} for e in value.elements]
+        elements = [
+            {"metric": dict(one.labels), **_point(one.t_ms, one.value, one.histogram)} for one in value.elements
+        ]
         return {"resultType": "vector", "result": elements}
     if isinstance(value, Matrix):
-        series = [
-            {
-                "metric": dict(s.labels),
-                "values": [[t / 1000, number(v)] for t, v in zip(s.times_ms, s.values, strict=True)],
-            }
-            for s in value.series
-        ]
-        return {"resultType": "matrix", "result": series}
+        return {"resultType": "matrix", "result": [_series(one) for one in value.series]}
     kind = "scalar" if isinstance(value, Scalar) else "string"
     text = number(value.value) if isinstance(value, Scalar) else value.value
     return {"resultType": kind, "result": [value.t_ms / 1000, text]}
+
+
+def _point(t_ms: int, value: float, histogram: NativeHistogram | None) -> dict[str, Any]:
+    from obskit.model.histogram_json import as_json
+
+    if histogram is None:
+        return {"value": [t_ms / 1000, number(value)]}
+    return {"histogram": [t_ms / 1000, as_json(histogram, number)]}
+
+
+def _series(series: RangeSeries) -> dict[str, Any]:
+    points = [
+        _point(t_ms, value, series.histograms.get(at))
+        for at, (t_ms, value) in enumerate(zip(series.times_ms, series.values, strict=True))
+    ]
+    found: dict[str, Any] = {"metric": dict(series.labels)}
+    for kind in ("value", "histogram"):
+        if of_kind := [point[kind] for point in points if kind in point]:
+            found[f"{kind}s"] = of_kind
+    return found
 
 
 def _show_line(line: Any, output: str) -> None:

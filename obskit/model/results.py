@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of an instant vector. `t_ms` is the evaluation time, or the sample's own for a bare selector's."""
+    """One element of an instant vector. `t_ms` is the evaluation time, or the sample's own for a bare selector's.
+
+    With a histogram the value is NaN and means nothing.
+    """
 
     labels: Labels
     value: float
     t_ms: int
+    histogram: NativeHistogram | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,12 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class RangeSeries:
-    """One series of a matrix: points in order of time."""
+    """One series of a matrix: points in order of time. `histograms` holds those that are one, by position."""
 
     labels: Labels
     times_ms: Sequence[int]
     values: Sequence[float]
+    histograms: Mapping[int, NativeHistogram] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

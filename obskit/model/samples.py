@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 
 
@@ -47,8 +48,13 @@ class MetricMeta:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value. `t_ms` is Unix time in milliseconds."""
+    """One value, or a histogram (the value beside it is NaN). `t_ms` is Unix time in milliseconds.
+
+    `start_ms` is when the counter began, as far as the source says (0: it does not).
+    """
 
     labels: Labels
     t_ms: int
     value: float
+    histogram: NativeHistogram | None = None
+    start_ms: int = 0

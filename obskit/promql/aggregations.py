@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from obskit.model.labels import NAME, Labels
-from obskit.promql import ranking
+from obskit.promql import histogram_aggregations, ranking
 from obskit.promql.blocks import Block, Bools, Floats, Value, empty, reduce_groups
 from obskit.promql.context import Context
 from obskit.promql.functions_labels import check_label_name
@@ -28,6 +28,10 @@ def aggregate(context: Context, expr: Aggregate, block: Block, param: Value | No
     if not len(block.sets):
         return empty(context.steps)
     groups = block.sets.grouped(expr.grouping, without=expr.without)
+    if block.histograms is not None and expr.op not in histogram_aggregations.ANY_KIND:
+        if expr.op in histogram_aggregations.COMBINE:
+            return histogram_aggregations.combine(context, expr, block, groups, FOLDS[expr.op])
+        block = histogram_aggregations.floats_only(context, expr, block)
     if expr.op in FOLDS:
         present = reduce_groups(np.logical_or, block.present[groups.order], groups)
         return Block(groups.sets, FOLDS[expr.op](block, groups), present)
@@ -103,7 +107,9 @@ def _count_values(block: Block, groups: Groups, label: str) -> Block:
     for row, step in zip(rows.tolist(), steps.tolist(), strict=True):
         labels = groups.sets[groups.codes[row]]
         if label:
-            labels = labels.updated({label: _plain(block.values[row, step])})
+            histogram = None if block.histograms is None else block.histograms[row, step]
+            text = _plain(block.values[row, step]) if histogram is None else str(histogram)
+            labels = labels.updated({label: text})
         counts = found.setdefault(labels, np.zeros(block.steps, np.int64))
         counts[step] += 1
     if not found:

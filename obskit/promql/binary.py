@@ -11,9 +11,12 @@ from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.promql.blocks import Block, Bools, Floats, Value, joined, nameless
 from obskit.promql.context import Context
+from obskit.promql.histogram_notes import incompatible_types
+from obskit.promql.histogram_operators import Operand, operate
+from obskit.promql.histogram_values import Histograms, none_of
 from obskit.promql.joins import Join, any_in_group, count_in_group, join, refuse_duplicates
 from obskit.promql.labelsets import METADATA, Ints, LabelSets
-from obskit.promql.nodes import COMPARISONS, SET_OPERATORS, Binary, Cardinality, Matching
+from obskit.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary, Cardinality, Matching
 
 ARITHMETIC: Final[dict[str, Callable[[Floats, Floats], Floats]]] = {
     "+": np.add,
@@ -44,9 +47,9 @@ def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
             return SETS[expr.op](left, right, matching)
         return _vectors(context, expr, (left, right), matching)
     if isinstance(left, Block):
-        return with_scalar(context, expr, left, (left.values, right))  # type: ignore[arg-type]  # a scalar
+        return with_scalar(context, expr, left, (left, right))
     if isinstance(right, Block):
-        return with_scalar(context, expr, right, (left, right.values))  # type: ignore[arg-type]  # a scalar
+        return with_scalar(context, expr, right, (left, right))
     assert isinstance(left, np.ndarray)
     assert isinstance(right, np.ndarray)
     if expr.op in COMPARISONS:
@@ -54,15 +57,34 @@ def binary(context: Context, expr: Binary, left: Value, right: Value) -> Value:
     return ARITHMETIC[expr.op](left, right)
 
 
-def with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Floats, Floats]) -> Block:
-    """A vector against numbers that go with its steps or with its rows; one of the sides is the vector's values."""
-    values, present = _operate(context, expr, sides, block.values, block.present)
-    result = Block(block.sets, values, present)
+def with_scalar(context: Context, expr: Binary, block: Block, sides: tuple[Value, Value]) -> Block:
+    """A vector against numbers that go with its steps or with its rows; one of the sides is the vector itself."""
+    left, right = (
+        Operand(side.values, side.histograms) if isinstance(side, Block) else Operand(np.asarray(side))
+        for side in sides
+    )
+    result = _operated(context, expr, (left, right), block)
     return nameless(result, delayed=context.delayed) if _drops_name(expr) else result
 
 
 def _drops_name(expr: Binary) -> bool:
-    return expr.op not in COMPARISONS or expr.bool
+    return (expr.op not in COMPARISONS and expr.op not in TRIMS) or expr.bool
+
+
+def _operated(context: Context, expr: Binary, sides: tuple[Operand, Operand], kept: Block) -> Block:
+    """`sides[0] op sides[1]` with the rows of `kept`, whose values a filtering comparison keeps."""
+    left, right = sides
+    if left.histograms is None and right.histograms is None:
+        values, present = _operate(context, expr, (left.values, right.values), kept.values, kept.present)
+        return Block(kept.sets, values, present)
+    found = operate(
+        context,
+        expr,
+        sides,
+        kept.present,
+        lambda present: _operate(context, expr, (left.values, right.values), kept.values, present),
+    )
+    return Block(kept.sets, found.values, found.present, found.histograms)
 
 
 def _operate(
@@ -75,8 +97,8 @@ def _operate(
     if expr.op in ARITHMETIC:
         return ARITHMETIC[expr.op](*sides), present
     # `</` and `>/` trim histograms; floats have nothing to trim and are left out.
-    message = f'incompatible sample types encountered for binary operator "{expr.op}": float {expr.op} float'
-    context.inform(message, expr)
+    if present.any():
+        incompatible_types(context, expr, expr.op, ("float", "float"))
     return kept, np.zeros_like(present)
 
 
@@ -89,10 +111,9 @@ def _vectors(context: Context, expr: Binary, sides: tuple[Block, Block], matchin
     present = left.present[ours] & right.present[theirs]
     if matching.cardinality is Cardinality.ONE_TO_ONE and not table.unique_left:
         _explicit(table, ours, present)
-    operands = (left.values[ours], right.values[theirs])
-    values, present = _operate(context, expr, operands, operands[0], present)
+    operands = Operand.of(left, ours), Operand.of(right, theirs)
     sets = _result_sets(context, expr, sides, table, swapped=swapped)
-    result = Block(sets, values, present)
+    result = _operated(context, expr, operands, Block(sets, operands[0].values, present))
     if matching.fill_left is not None or matching.fill_right is not None:
         result = _filled(context, expr, sides, table, result)
     return _unique(result)
@@ -185,10 +206,10 @@ def _lonely(
     context: Context, expr: Binary, block: Block, *, left: float | None = None, right: float | None = None
 ) -> Block:
     """Rows of one side against the fill value of the other."""
-    values = block.values
-    lefts = np.full_like(values, left) if left is not None else values
-    rights = np.full_like(values, right) if right is not None else values
-    values, present = _operate(context, expr, (lefts, rights), lefts, block.present)
+    own = Operand(block.values, block.histograms)
+    lefts = Operand(np.full_like(block.values, left)) if left is not None else own
+    rights = Operand(np.full_like(block.values, right)) if right is not None else own
+    result = _operated(context, expr, (lefts, rights), Block(block.sets, lefts.values, block.present))
     matching = expr.matching or Matching()
     many_side = matching.cardinality is (Cardinality.MANY_TO_ONE if right is not None else Cardinality.ONE_TO_MANY)
     drops = _drops_name(expr)
@@ -204,7 +225,7 @@ def _lonely(
     sets = block.sets.mapped(change)
     if context.delayed and drops:
         sets.dropped = np.ones(len(sets), bool)
-    return Block(sets, values, present)
+    return result.relabelled(sets)
 
 
 def _partner(groups: Ints, present: Bools) -> Bools:
@@ -223,8 +244,15 @@ def concatenate(parts: list[Block]) -> Block:
         sets.dropped = np.concatenate(
             [np.zeros(len(part.sets), bool) if part.sets.dropped is None else part.sets.dropped for part in parts]
         )
-    return Block(
-        sets, np.concatenate([part.values for part in parts]), np.concatenate([part.present for part in parts])
+    values, present = np.concatenate([part.values for part in parts]), np.concatenate([part.present for part in parts])
+    return Block(sets, values, present, _histograms(parts))
+
+
+def _histograms(parts: list[Block]) -> Histograms | None:
+    if all(part.histograms is None for part in parts):
+        return None
+    return np.concatenate(
+        [none_of(part.present.shape) if part.histograms is None else part.histograms for part in parts]
     )
 
 
@@ -250,9 +278,8 @@ def _or(left: Block, right: Block, matching: Matching) -> Block:
         return added
     both = ("or", right.sets)
     sets = left.sets.memo(both, lambda: concatenate([left, added]).sets)
-    return joined(
-        Block(sets, np.concatenate([left.values, added.values]), np.concatenate([left.present, added.present]))
-    )
+    values, present = np.concatenate([left.values, added.values]), np.concatenate([left.present, added.present])
+    return joined(Block(sets, values, present, _histograms([left, added])))
 
 
 SETS: Final[dict[str, Callable[[Block, Block, Matching], Block]]] = {"and": _and, "unless": _unless, "or": _or}

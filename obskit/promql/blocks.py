@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.errors import QueryError
+from obskit.promql.histogram_values import Histograms, held, none_of
 from obskit.promql.labelsets import Groups, Ints, LabelSets
 
 Floats = NDArray[np.float64]
@@ -20,11 +21,15 @@ SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """An instant vector at every step. A value counts only where `present`; a NaN may well be present."""
+    """An instant vector at every step. A value counts only where `present`; a NaN may well be present.
+
+    Where `histograms` holds one it is the element, and the value means nothing.
+    """
 
     sets: LabelSets
     values: Floats
     present: Bools
+    histograms: Histograms | None = None
 
     @property
     def steps(self) -> int:
@@ -32,16 +37,33 @@ class Block:
         return int(self.values.shape[1])
 
     def with_values(self, values: Floats) -> Block:
-        """Other values for the same rows."""
+        """Other values for the same rows, floats all of them."""
         return Block(self.sets, values, self.present)
+
+    def relabelled(self, sets: LabelSets) -> Block:
+        """Other labels for the same rows."""
+        return Block(sets, self.values, self.present, self.histograms)
 
     def only(self, present: Bools) -> Block:
         """The same rows where `present` holds too."""
-        return Block(self.sets, self.values, self.present & present)
+        return Block(self.sets, self.values, self.present & present, self.histograms)
 
     def take(self, rows: Ints) -> Block:
         """Some rows, in the given order."""
-        return Block(self.sets.take(rows), self.values[rows], self.present[rows])
+        histograms = None if self.histograms is None else self.histograms[rows]
+        return Block(self.sets.take(rows), self.values[rows], self.present[rows], histograms)
+
+    def has_histogram(self) -> Bools:
+        """Where the element is a histogram."""
+        if self.histograms is None:
+            return np.zeros_like(self.present)
+        return self.present & held(self.histograms)
+
+    def floats(self) -> Block:
+        """The same rows where the element is a float."""
+        if self.histograms is None:
+            return self
+        return Block(self.sets, self.values, self.present & ~held(self.histograms))
 
     def alive(self) -> Ints:
         """The rows that have a value at any step."""
@@ -72,14 +94,15 @@ def broadcast(block: Block, steps: int) -> Block:
     if block.steps == steps:
         return block
     shape = (len(block.sets), steps)
-    return Block(block.sets, np.broadcast_to(block.values, shape), np.broadcast_to(block.present, shape))
+    histograms = None if block.histograms is None else np.broadcast_to(block.histograms, shape)
+    return Block(block.sets, np.broadcast_to(block.values, shape), np.broadcast_to(block.present, shape), histograms)
 
 
 def nameless(block: Block, *, delayed: bool) -> Block:
     """The block without metric names: at once (rows that become equal are joined or refused), or marked for the end."""
     if delayed:
-        return Block(block.sets.marked(), block.values, block.present)
-    return joined(Block(block.sets.nameless(), block.values, block.present))
+        return block.relabelled(block.sets.marked())
+    return joined(block.relabelled(block.sets.nameless()))
 
 
 def refuse_equal_series(block: Block) -> None:
@@ -108,7 +131,17 @@ def joined(block: Block) -> Block:
         groups.sets,
         np.add.reduceat(values, groups.starts, axis=0),
         np.logical_or.reduceat(present, groups.starts, axis=0),
+        _joined_histograms(block, groups),
     )
+
+
+def _joined_histograms(block: Block, groups: Groups) -> Histograms | None:
+    if block.histograms is None:
+        return None
+    rows, steps = np.nonzero(block.has_histogram())
+    made = none_of((len(groups.sets), block.steps))
+    made[groups.codes[rows], steps] = block.histograms[rows, steps]
+    return made
 
 
 def reduce_groups(ufunc: np.ufunc, rows: NDArray[Kind], groups: Groups) -> NDArray[Kind]:

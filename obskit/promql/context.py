@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,20 @@ class Notes:
     infos: dict[str, None] = field(default_factory=dict)
 
 
+class Reading(Enum):
+    """What is read of the histograms below a node: nobody said yet, only their counts, or the buckets too."""
+
+    OPEN = auto()
+    COUNTS = auto()
+    BUCKETS = auto()
+
+
+READINGS: Final = {
+    **dict.fromkeys(("histogram_count", "histogram_sum", "histogram_avg"), Reading.COUNTS),
+    **dict.fromkeys(("histogram_quantile", "histogram_quantiles", "histogram_fraction"), Reading.BUCKETS),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One grid of evaluation times within one query.
@@ -36,6 +52,7 @@ class Context:
     at_ms: Ints
     delayed: bool
     notes: Notes
+    reading: Reading = Reading.OPEN
 
     @property
     def steps(self) -> int:
@@ -50,6 +67,13 @@ class Context:
     def at(self, at_ms: Ints) -> Context:
         """The same query on another grid."""
         return replace(self, at_ms=at_ms)
+
+    def below(self, function: str) -> Context:
+        """The same query in the arguments of a function. Whoever needs the buckets has the last word."""
+        reading = READINGS.get(function)
+        if reading is None or self.reading is Reading.BUCKETS:
+            return self
+        return replace(self, reading=reading)
 
     def once(self) -> Context:
         """The same query at the first step only."""

@@ -13,12 +13,14 @@ from typing import Final
 import numpy as np
 
 from obskit.errors import QueryError
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import EMPTY
 from obskit.model.results import Element, Matrix, RangeSeries, Result, Scalar, String, Vector
 from obskit.promql.blocks import Block, Value, joined
 from obskit.promql.context import Context, Notes
 from obskit.promql.evaluator import Evaluator
 from obskit.promql.families import Answer, Family
+from obskit.promql.histogram_values import Histograms
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import Expr, ValueType
 from obskit.promql.plans import Plan
@@ -162,7 +164,13 @@ def _result(value: Vector | Matrix | Scalar | String, notes: Notes) -> Result:
 
 def _vector(block: Block, at_ms: int) -> Vector:
     rows = block.alive().tolist()
-    return Vector(tuple(Element(block.sets.final(row), float(block.values[row, 0]), at_ms) for row in rows))
+    found = block.histograms
+    return Vector(
+        tuple(
+            Element(block.sets.final(row), float(block.values[row, 0]), at_ms, None if found is None else found[row, 0])
+            for row in rows
+        )
+    )
 
 
 def _matrix(value: Value, at_ms: Ints) -> Matrix:
@@ -170,6 +178,10 @@ def _matrix(value: Value, at_ms: Ints) -> Matrix:
         return _sorted(_rows(joined(value), at_ms))
     assert not isinstance(value, str)
     return Matrix((RangeSeries(EMPTY, at_ms.tolist(), value.tolist()),))
+
+
+def _by_position(histograms: Histograms) -> dict[int, NativeHistogram]:
+    return {position: one for position, one in enumerate(histograms.tolist()) if one is not None}
 
 
 def _rows(block: Block, at_ms: Ints) -> Iterator[RangeSeries]:
@@ -182,9 +194,11 @@ def _rows(block: Block, at_ms: Ints) -> Iterator[RangeSeries]:
     for row in block.alive().tolist():
         values, there = block.values[row], block.present[row]
         if whole[row]:
-            yield RangeSeries(block.sets.final(row), times_ms, array("d", values.tobytes()))
+            times, kept = times_ms, values
         else:
-            yield RangeSeries(block.sets.final(row), at_ms[there].tolist(), array("d", values[there].tobytes()))
+            times, kept = at_ms[there].tolist(), values[there]
+        histograms = {} if block.histograms is None else _by_position(block.histograms[row][there])
+        yield RangeSeries(block.sets.final(row), times, array("d", kept.tobytes()), histograms)
 
 
 def _sorted(series: Iterable[RangeSeries]) -> Matrix:
@@ -193,9 +207,14 @@ def _sorted(series: Iterable[RangeSeries]) -> Matrix:
 
 def _raw(windows: Windows) -> Matrix:
     """The samples of a range vector at one moment."""
-    samples = windows.samples
+    samples, found = windows.samples, windows.samples.histograms
     return _sorted(
-        RangeSeries(samples.sets.final(row), samples.times_ms[first:last].tolist(), samples.values[first:last].tolist())
+        RangeSeries(
+            samples.sets.final(row),
+            samples.times_ms[first:last].tolist(),
+            samples.values[first:last].tolist(),
+            {} if found is None else _by_position(found[first:last]),
+        )
         for row, (first, last) in enumerate(zip(windows.first[:, 0].tolist(), windows.last[:, 0].tolist(), strict=True))
         if last > first
     )

@@ -6,6 +6,7 @@ own and know neither reader nor tree walk.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from obskit.errors import QueryError
 from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.aggregations import aggregate
 from obskit.promql.binary import binary, with_scalar
-from obskit.promql.blocks import Block, Floats, Value, broadcast, nameless
-from obskit.promql.context import Context
+from obskit.promql.blocks import Block, Value, broadcast, empty, nameless
+from obskit.promql.context import Context, Reading
 from obskit.promql.edges import FROM_EDGES, EdgesOf
 from obskit.promql.extended import ExtendedWindows, extend, smooth
 from obskit.promql.functions import UNLABELLED, apply, finished
 from obskit.promql.functions_time import CALENDAR
+from obskit.promql.histogram_extended import HistogramExtendedWindows, smooth_histograms
+from obskit.promql.histogram_operators import negated
+from obskit.promql.histogram_values import unrelated
 from obskit.promql.info import InfoRequest, enrich
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import (
@@ -93,7 +97,7 @@ class Evaluator:
         if isinstance(expr, Spread):
             return spread(block, expr)
         numbers = own_numbers(block.sets, expr.numbers)
-        sides = (block.values, numbers) if expr.binary.lhs.type is ValueType.VECTOR else (numbers, block.values)
+        sides = (block, numbers) if expr.binary.lhs.type is ValueType.VECTOR else (numbers, block)
         return with_scalar(context, expr.binary, block, sides)
 
     def _once(self, expr: Expr, context: Context) -> Value:
@@ -108,7 +112,7 @@ class Evaluator:
         if expr.op == "+" or isinstance(value, str):
             return value
         if isinstance(value, Block):
-            return nameless(value.with_values(-value.values), delayed=context.delayed)
+            return nameless(negated(value), delayed=context.delayed)
         return -value
 
     def _aggregate(self, expr: Aggregate, context: Context) -> Block:
@@ -118,7 +122,7 @@ class Evaluator:
         return aggregate(context, expr, block, param)
 
     def _call(self, call: Call, context: Context) -> Value:
-        if call.name == "timestamp":
+        if call.name in ("timestamp", "start_timestamp"):
             return self._timestamp(call, context)
         if call.name == "info":
             return self._info(call, context)
@@ -129,7 +133,8 @@ class Evaluator:
             block = self._from_edges(call, context)
             if block is not None:
                 return finished(context, call, block)
-        return apply(context, call, [self._argument(arg, context) for arg in call.args])
+        below = context.below(call.name)
+        return apply(context, call, [self._argument(arg, below) for arg in call.args])
 
     def _from_edges(self, call: Call, context: Context) -> Block | None:
         """A function of a range that only looks at the edges of its window; None when the samples are needed."""
@@ -156,10 +161,16 @@ class Evaluator:
         return enrich(request, base, infos, self._newest(request.selector, context, times=True).values)
 
     def _timestamp(self, call: Call, context: Context) -> Block:
-        """The samples' own times for a bare selector, else the evaluation time."""
+        """The samples' own times for a bare selector, else the evaluation time (and no start)."""
         arg = bare(call.args[0])
         if isinstance(arg, VectorSelector):
-            block = self._newest(arg, context, times=True)
+            if call.name == "start_timestamp":
+                block = self._newest_starts(arg, context)
+            else:
+                block = self._newest(arg, context, times=True)
+        elif call.name == "start_timestamp":
+            self.value(arg, context)
+            return empty(context.steps)
         else:
             block = self.value(arg, context)  # type: ignore[assignment]  # the parser saw to it that this is a vector
             block = block.with_values(np.broadcast_to(context.seconds(), block.values.shape))
@@ -198,24 +209,41 @@ class Evaluator:
             newest = np.maximum(newest, 0)
             values = samples.values[newest]
             present &= (samples.times_ms[newest] > ends - self.lookback_ms) & (values.view(np.int64) != STALE_NAN_BITS)
+        histograms = None if samples.histograms is None or times else samples.histograms[newest]
         if times:
             values = samples.times_ms[newest] / 1000
-        block = Block(samples.sets, values, present)
+        block = Block(samples.sets, values, present, histograms)
         return block if len(ends) == context.steps else broadcast(block, context.steps)
+
+    def _newest_starts(self, selector: VectorSelector, context: Context) -> Block:
+        """Start timestamps of the newest samples in seconds, 0 where unknown."""
+        ends = self._ends(selector.shift, context)
+        block = self._newest_of_samples(selector, context, ends, times=True)
+        samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
+        if samples.start_ms is None or not len(samples.values):
+            return block.with_values(np.zeros(block.values.shape))
+        last = np.maximum(search(samples, ends) - 1, 0)
+        return block.with_values(np.broadcast_to(samples.start_ms[last] / 1000, block.values.shape))
 
     def _smoothed(self, selector: VectorSelector, context: Context) -> Block:
         ends, lookback_ms = self._ends(selector.shift, context), self.lookback_ms
         samples = self.selection.fetch(selector, int(ends[0]) - lookback_ms, int(ends[-1]) + lookback_ms)
-        block = smooth(samples.without_stale(), ends, lookback_ms)
+        samples = samples.without_stale()
+        block = smooth(samples.floats(), ends, lookback_ms)
+        if samples.histograms is not None:
+            block = smooth_histograms(context, selector, samples, ends, block, lookback_ms=lookback_ms)
         return block if len(ends) == context.steps else broadcast(block, context.steps)
 
-    def _extended(self, expr: MatrixSelector, context: Context) -> ExtendedWindows:
+    def _extended(self, expr: MatrixSelector, context: Context) -> ExtendedWindows | HistogramExtendedWindows:
         """The windows of a range with `anchored` or `smoothed`."""
         ends, span_ms = self._ends(expr.vector.shift, context), self._span(expr, context)
         smoothed = expr.vector.modifier is Modifier.SMOOTHED
         until_ms = int(ends[-1]) + (self.lookback_ms if smoothed else 0)
         samples = self.selection.fetch(expr.vector, int(ends[0]) - span_ms - self.lookback_ms, until_ms).without_stale()
-        return extend(samples, ends, context.steps, span_ms, lookback_ms=self.lookback_ms, smoothed=smoothed)
+        floats = extend(samples.floats(), ends, context.steps, span_ms, lookback_ms=self.lookback_ms, smoothed=smoothed)
+        if samples.histograms is None:
+            return floats
+        return HistogramExtendedWindows.of(floats, samples, ends, span_ms, self.lookback_ms)
 
     def _ends(self, shift: Shift, context: Context) -> Ints:
         """Where the windows of a shifted selector end: one per step, or a single one with `@`."""
@@ -255,7 +283,7 @@ class Evaluator:
         count = max(0, (int(ends[-1]) - first) // step_ms + 1)
         self.selection.spend(count)
         grid = first + np.arange(count, dtype=np.int64) * step_ms
-        samples = self._samples(expr.expr, context.at(grid))
+        samples = self._samples(expr.expr, replace(context.at(grid), reading=Reading.BUCKETS))
         self.selection.spend(len(samples.sets) * len(ends))
         return cut(samples, ends, context.at_ms, span_ms, between=self.selection.check_time)
 
@@ -268,9 +296,5 @@ class Evaluator:
         starts = np.concatenate(([0], np.cumsum(counts)))
         self.selection.spend(int(starts[-1]))
         columns = np.nonzero(block.present)[1]
-        return SampleColumns(block.sets, starts, context.at_ms[columns], _dense(block))
-
-
-def _dense(block: Block) -> Floats:
-    """The present values, row by row."""
-    return block.values[block.present]
+        histograms = None if block.histograms is None else unrelated(block.histograms[block.present])
+        return SampleColumns(block.sets, starts, context.at_ms[columns], block.values[block.present], histograms)

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from obskit.promql import starts
 from obskit.promql.blocks import Block, Bools, Floats
 from obskit.promql.labelsets import Ints
 from obskit.promql.rates import changes, resets
@@ -131,12 +132,16 @@ def _anchored(fold: Callable[[Windows], Block]) -> Callable[[ExtendedWindows], B
     return folded
 
 
+def _resets(windows: Windows) -> Block:
+    return resets(windows) if windows.samples.start_ms is None else starts.resets(windows)
+
+
 EXTENDED: Final[dict[str, Callable[[ExtendedWindows], Block]]] = {
     "rate": _rate,
     "increase": _increase,
     "delta": _delta,
     "changes": _anchored(changes),
-    "resets": _anchored(resets),
+    "resets": _anchored(_resets),
 }
 
 

@@ -109,6 +109,8 @@ class Family:
     def answers(self, block: Block) -> dict[int, Answer]:
         """What each member answers, given the value of `expr` at one moment; members without elements are left out."""
         block = joined(block)
+        if block.has_histogram().any():
+            raise QueryError("histograms are asked for one by one")
         rows, owners = block.sets.memo(("members", self), lambda: self._pairs(block.sets))
         holds = block.present[rows, 0]
         if self.op:

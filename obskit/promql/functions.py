@@ -7,23 +7,35 @@ a value. It leaves metric names alone: `apply` drops them, except for the functi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
 
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.matchers import Matcher, MatchOp
-from obskit.promql import functions_labels, functions_sort, histograms, over_time, rates
+from obskit.promql import (
+    functions_labels,
+    functions_sort,
+    histogram_functions,
+    histogram_notes,
+    histograms,
+    over_time,
+    rates,
+    starts,
+)
 from obskit.promql.blocks import Block, Bools, Floats, Value, empty, nameless, refuse_equal_series, single
 from obskit.promql.context import Context
 from obskit.promql.extended import EXTENDED, ExtendedWindows
 from obskit.promql.functions_time import CALENDAR
+from obskit.promql.histogram_extended import HistogramExtendedWindows
 from obskit.promql.labelsets import METADATA, LabelSets
 from obskit.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, bare
 from obskit.promql.windows import Windows
 
 Function = Callable[[Context, Call, list[Any]], Value]
+RANGES: Final = (Windows, ExtendedWindows, HistogramExtendedWindows)
+"""The forms of a range vector."""
 
 KEEPS_NAME: Final = frozenset(
     {
@@ -74,27 +86,30 @@ MATH: Final[dict[str, Callable[[Floats], Floats]]] = {
 
 COUNTERS: Final = ("rate", "increase", "irate")
 _COUNTER_SUFFIXES: Final = ("_total", "_sum", "_count", "_bucket")
-ONLY_HISTOGRAMS: Final = ("histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar")
 
 
 def apply(context: Context, call: Call, args: list[Any]) -> Value:
     """The value of a call."""
-    value = FUNCTIONS[call.name](context, call, args)
+    function = FUNCTIONS[call.name]
+    mixed = any(map(histogram_functions.has_histograms, args))
+    value = histogram_functions.apply(function, context, call, args) if mixed else function(context, call, args)
     if not isinstance(value, Block):
         return value
-    if not context.delayed and call.name not in KEEPS_NAME and any(map(_is_range, args)):
+    if not context.delayed and call.name not in KEEPS_NAME and any(isinstance(arg, RANGES) for arg in args):
         refuse_equal_series(value)
-    return finished(context, call, value)
+    if call.name not in COUNTERS:
+        return finished(context, call, value)
+    _check_starts(context, call, args[0])
+    return finished(context, call, value, histogram_functions.names_of_floats(args[0]) if mixed else None)
 
 
-def _is_range(arg: Any) -> bool:
-    return isinstance(arg, Windows | ExtendedWindows)
+def finished(context: Context, call: Call, block: Block, names: Iterable[str] | None = None) -> Block:
+    """What a call gives, once its rows have their values: without metric names, mostly.
 
-
-def finished(context: Context, call: Call, block: Block) -> Block:
-    """What a call gives, once its rows have their values: without metric names, mostly."""
+    `names` are the metrics of which it had floats, if not of all.
+    """
     if call.name in COUNTERS:
-        _check_counters(context, call, block)
+        _check_counters(context, call, block.sets.metric_names() if names is None else names)
     return block if call.name in KEEPS_NAME else nameless(block, delayed=context.delayed)
 
 
@@ -111,14 +126,24 @@ def _fold(fold: Callable[[Windows], Block]) -> Function:
 
 
 def _folded(fold: Callable[[Windows], Block], call: Call, windows: Windows | ExtendedWindows) -> Block:
-    return EXTENDED[call.name](windows) if isinstance(windows, ExtendedWindows) else fold(windows)
+    if isinstance(windows, ExtendedWindows):
+        return EXTENDED[call.name](windows)
+    if windows.samples.start_ms is not None:
+        fold = starts.FOLDS.get(call.name, fold)
+    return fold(windows)
 
 
-def _check_counters(context: Context, call: Call, block: Block) -> None:
-    for name in block.sets.metric_names():
+def _check_counters(context: Context, call: Call, names: Iterable[str]) -> None:
+    for name in names:
         if not name.endswith(_COUNTER_SUFFIXES):
             message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket"
             context.inform(f'{message}: "{name}"', call.args[0])
+
+
+def _check_starts(context: Context, call: Call, windows: object) -> None:
+    if isinstance(windows, Windows) and windows.samples.start_ms is not None and call.name != "irate":
+        for row in starts.rows_with_overlap(windows).tolist():
+            histogram_notes.overlap(context, call.args[0], windows.sets[row].name)
 
 
 def _round(context: Context, _call: Call, args: list[Any]) -> Block:
@@ -221,7 +246,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     **{name: _math(change) for name, change in MATH.items()},
     **{name: _fold(fold) for name, fold in over_time.FOLDS.items()},
     **{name: _math(change) for name, change in CALENDAR.items()},
-    **dict.fromkeys(ONLY_HISTOGRAMS, _no_floats),
+    **dict.fromkeys(histogram_functions.ONLY_HISTOGRAMS, _no_floats),
     "rate": _fold(rates.rate),
     "increase": _fold(rates.increase),
     "irate": _fold(rates.irate),

@@ -87,4 +87,4 @@ def _relabelled(block: Block, key: tuple[str, ...], change: Any, destination: st
             sets.dropped = sets.dropped & ~np.array(changed, bool)
         return sets
 
-    return joined(Block(block.sets.memo(key, build), block.values, block.present))
+    return joined(block.relabelled(block.sets.memo(key, build)))

@@ -14,7 +14,7 @@ from obskit.model.labels import Labels
 from obskit.promql.blocks import Block, Bools, Floats, empty, joined
 from obskit.promql.context import Context
 from obskit.promql.functions_labels import check_label_name
-from obskit.promql.labelsets import METADATA, Ints, LabelSets
+from obskit.promql.labelsets import Ints, LabelSets
 from obskit.promql.literals import format_number
 from obskit.promql.nodes import Call, Expr
 
@@ -62,7 +62,6 @@ def _layout(sets: LabelSets) -> BucketLayout:
     keys: list[tuple[tuple[str, str], ...]] = []
     bounds: list[float] = []
     malformed: dict[tuple[str, str], None] = {}
-    drop = METADATA | {"le"}
     for row, labels in enumerate(sets.rows()):
         bound = _bound(labels.get("le"))
         if bound is None:
@@ -70,11 +69,11 @@ def _layout(sets: LabelSets) -> BucketLayout:
             continue
         rows.append(row)
         bounds.append(bound)
-        keys.append(tuple(pair for pair in labels.pairs if pair[0] not in drop))
+        keys.append(tuple(pair for pair in labels.pairs if pair[0] != "le"))
     groups = list(dict.fromkeys(keys))
     number = {key: position for position, key in enumerate(groups)}
     table, cells = _table([number[key] for key in keys], bounds, len(groups))
-    made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True)
+    made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True).nameless()
     distinct = len(np.unique(cells)) == len(cells)
     return BucketLayout(made, np.array(rows, np.int64), cells, table, tuple(malformed), distinct)
 
@@ -202,7 +201,7 @@ def _quantile_block(context: Context, block: Block, q: Floats, exprs: tuple[Expr
     if mended.any():
         for name in block.sets.metric_names() or [""]:
             context.inform(FIXED + _for_metric(name), exprs[1])
-    return Block(buckets.layout.sets, _quantiles(buckets, counts, q), _any(buckets))
+    return _distinct(context, Block(buckets.layout.sets, _quantiles(buckets, counts, q), _any(buckets)))
 
 
 def histogram_quantile(context: Context, call: Call, args: list[Any]) -> Block:
@@ -217,7 +216,7 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     parts = []
     for position, q in enumerate(quantiles):
         part = _quantile_block(context, block, q, (call.args[2 + position], call.args[0]))
-        shown = _open_metrics(float(q[0])) if len(q) else ""
+        shown = open_metrics(float(q[0])) if len(q) else ""
         parts.append(Block(part.sets.mapped(partial(_named, label, shown)), part.values, part.present))
     if not parts:
         raise QueryError("histogram_quantiles needs a quantile")
@@ -227,7 +226,7 @@ def histogram_quantiles(context: Context, call: Call, args: list[Any]) -> Block:
     )
 
 
-def _open_metrics(value: float) -> str:
+def open_metrics(value: float) -> str:
     """A number as OpenMetrics writes it in labels: `1.0`, not `1`."""
     text = format_number(value)
     return f"{text}.0" if text.lstrip("-").isdigit() else text
@@ -248,7 +247,12 @@ def histogram_fraction(context: Context, call: Call, args: list[Any]) -> Block:
     usable = buckets.present[:, -1] & (total != 0)
     result = np.where(lower >= upper, 0.0, result)
     result = np.where(usable & ~np.isnan(lower) & ~np.isnan(upper), result, np.nan)
-    return Block(buckets.layout.sets, result, _any(buckets))
+    return _distinct(context, Block(buckets.layout.sets, result, _any(buckets)))
+
+
+def _distinct(context: Context, block: Block) -> Block:
+    """Histograms of two names may have the same other labels, which is refused here or at the end of the query."""
+    return block if context.delayed else joined(block)
 
 
 def _any(buckets: Buckets) -> Bools:

@@ -87,9 +87,8 @@ def enrich(request: InfoRequest, base: Block, infos: Block, times: Floats) -> Bl
     sets = LabelSets.of([labels for labels, _, _ in parts])
     if base.sets.dropped is not None:
         sets.dropped = base.sets.dropped[[row for _, row, _ in parts]]
-    values = base.values[[row for _, row, _ in parts]]
-    present = np.array([there for _, _, there in parts]) & base.present[[row for _, row, _ in parts]]
-    return joined(Block(sets, values, present))
+    present = np.array([there for _, _, there in parts])
+    return joined(base.take(np.array([row for _, row, _ in parts], np.int64)).relabelled(sets).only(present))
 
 
 def _key(labels: Labels) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class ValueType(StrEnum):
 
 COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
 SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
+TRIMS: Final = frozenset({"</", ">/"})
 
 PRECEDENCE: Final = {
     "or": 1,

@@ -1,4 +1,7 @@
-"""Prometheus' notation of test series: `name{a="b"} 0+1x10 _x2 stale 5` (promtool tests, acceptance suite)."""
+"""Prometheus' notation of test series: `name{a="b"} 0+1x10 _x2 stale 5` (promtool tests, acceptance suite).
+
+Histograms stand among the values as `{{schema:0 sum:3 count:2 buckets:[1 1]}}`; see histogram_notation.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Final
 from obskit.model.labels import Labels
 from obskit.model.matchers import MatchOp
 from obskit.model.samples import STALE_NAN
+from obskit.promql.histogram_notation import Sample, expand_histograms, split_items
 from obskit.promql.literals import parse_number
 from obskit.promql.parse_selectors import SelectorParser
 
@@ -17,7 +21,7 @@ _ITEM: Final = re.compile(rf"({_NUMBER})(?:([-+])({_NUMBER}))?(?:x(\d+))?")
 _GAP: Final = re.compile(r"_(?:x(\d+))?")
 
 
-def parse_series(text: str) -> tuple[Labels, list[float | None]]:
+def parse_series(text: str) -> tuple[Labels, list[Sample | None]]:
     """A series and its values, None for a gap; ValueError or QuerySyntaxError says what is wrong.
 
     `a`, `axn` (n+1 values), `a+bxn` and `a-bxn` (n+1 values, b added each time), `_`, `_xn` (n gaps), `stale`.
@@ -50,16 +54,18 @@ def _closing_brace(text: str) -> int:
             quote = char
         elif char == "}":
             return position + 1
-        elif char.isspace() and "{" not in text[:position] and not text[position:].lstrip().startswith("{"):
-            return 0
+        elif char.isspace() and "{" not in text[:position]:
+            following = text[position:].lstrip()
+            if not following.startswith("{") or following.startswith("{{"):
+                return 0
     return 0
 
 
-def parse_values(text: str) -> list[float | None]:
+def parse_values(text: str) -> list[Sample | None]:
     """The values of a series; ValueError names the item that cannot be read."""
-    values: list[float | None] = []
-    for item in text.split():
-        values.extend(_item(item))
+    values: list[Sample | None] = []
+    for item in split_items(text):
+        values.extend(expand_histograms(item) if item.startswith("{{") else _item(item))
     return values
 
 

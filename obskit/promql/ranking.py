@@ -80,7 +80,7 @@ def topk(context: Context, expr: Aggregate, grouped: Grouped, param: Floats) -> 
 def _only(block: Block, rows: Ints, steps: Ints) -> Block:
     present: Bools = np.zeros(block.present.shape, bool)
     present[rows, steps] = True
-    return Block(block.sets, block.values, present)
+    return block.only(present)
 
 
 def quantile(context: Context, expr: Aggregate, grouped: Grouped, param: Floats) -> Block:
@@ -117,7 +117,7 @@ def limit_ratio(context: Context, expr: Aggregate, grouped: Grouped, param: Floa
     ratios = np.clip(param, -1.0, 1.0)[None, :]
     places = block.sets.memo("ratio", lambda: _places(block))[:, None]
     chosen = np.where(ratios >= 0, places < ratios, places >= 1 + ratios)
-    return Block(block.sets, block.values, block.present & chosen)
+    return block.only(chosen)
 
 
 def _places(block: Block) -> Floats:

@@ -108,7 +108,9 @@ class Selection:
             window = self._reader.select(selector.matchers, start_ms, end_ms)
             self.spend(len(window.values))
             sets = self._sets(window.labels)
-            samples = SampleColumns(sets, window.starts, window.times_ms, window.values)
+            samples = SampleColumns(
+                sets, window.starts, window.times_ms, window.values, window.histograms, window.start_ms
+            )
             self._fetched[key] = samples
         return samples
 

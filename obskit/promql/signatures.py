@@ -85,6 +85,7 @@ SIGNATURES: Final[dict[str, Signature]] = {
     "sort_by_label": Signature((_V, _T), optional=-1, experimental=True),
     "sort_by_label_desc": Signature((_V, _T), optional=-1, experimental=True),
     "start": Signature((), _S, experimental=True),
+    "start_timestamp": Signature((_V,), experimental=True),
     "step": Signature((), _S, experimental=True),
     "time": Signature((), _S),
     "vector": Signature((_S,)),

@@ -60,7 +60,7 @@ class Against(Expr):
 def spread(block: Block, node: Spread) -> Block:
     """The rows of a block handed out to the variants, variant after variant."""
     rows, sets = block.sets.memo(("spread", node), lambda: _handed_out(block.sets, node))
-    return Block(sets, block.values[rows], block.present[rows])
+    return block.take(rows).relabelled(sets)
 
 
 def _handed_out(sets: LabelSets, node: Spread) -> tuple[Ints, LabelSets]:

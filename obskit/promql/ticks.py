@@ -7,7 +7,7 @@ from itertools import count
 from typing import Final
 
 from obskit.promql.blocks import Value
-from obskit.promql.context import Context
+from obskit.promql.context import Context, Reading
 from obskit.promql.nodes import Aggregate, Call, Expr, ValueType, VectorSelector
 from obskit.promql.plans import Plan
 
@@ -42,14 +42,14 @@ class Tick:
     """
 
     def __init__(self) -> None:
-        self._values: dict[tuple[int, int, int], Value] = {}
+        self._values: dict[tuple[int, int, int, Reading], Value] = {}
 
     def value(self, plan: Plan, expr: Expr, context: Context, compute: Callable[[Expr, Context], Value]) -> Value:
         """The value of an expression at the context's only step: the shared one when it is repeated somewhere."""
         places = plan.repeated.get(id(expr))
         if places is None or places[1] < 2:
             return compute(expr, context)
-        key = places[0], int(context.at_ms[0]), context.start_ms
+        key = places[0], int(context.at_ms[0]), context.start_ms, context.reading
         value = self._values.get(key)
         if value is None:
             value = self._values[key] = compute(expr, context)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.blocks import Block, Bools, Floats, Kind
+from obskit.promql.histogram_values import Histograms, held
 from obskit.promql.labelsets import Ints, LabelSets
 
 CHUNK: Final = 1 << 20
@@ -27,21 +28,41 @@ FEW_BORDERS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class SampleColumns:
-    """Samples of some series, flat: row `i` owns `starts[i]:starts[i + 1]`. No stale markers."""
+    """Samples of some series, flat: row `i` owns `starts[i]:starts[i + 1]`.
+
+    Where `histograms` (None: there are none) holds one it is the sample. `start_ms` are the samples' start timestamps,
+    0 where unknown; None when all are.
+    """
 
     sets: LabelSets
     starts: Ints
     times_ms: Ints
     values: Floats
+    histograms: Histograms | None = None
+    start_ms: Ints | None = None
 
     def without_stale(self) -> SampleColumns:
         """The samples that are no stale markers; series that keep none stay as empty rows."""
         stale = self.values.view(np.int64) == STALE_NAN_BITS
-        if not stale.any():
-            return self
-        keep = ~stale
+        return self.only(~stale) if stale.any() else self
+
+    def only(self, keep: Bools) -> SampleColumns:
+        """Some of the samples; series that keep none stay as empty rows."""
         kept = np.concatenate(([0], np.cumsum(keep)))
-        return SampleColumns(self.sets, kept[self.starts], self.times_ms[keep], self.values[keep])
+        return SampleColumns(
+            self.sets,
+            kept[self.starts],
+            self.times_ms[keep],
+            self.values[keep],
+            None if self.histograms is None else self.histograms[keep],
+            None if self.start_ms is None else self.start_ms[keep],
+        )
+
+    def floats(self) -> SampleColumns:
+        """The samples that are floats."""
+        if self.histograms is None:
+            return self
+        return replace(self.only(~held(self.histograms)), histograms=None)
 
 
 def _nothing() -> None:

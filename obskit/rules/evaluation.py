@@ -5,12 +5,14 @@ It reads the store and changes nothing: when to evaluate and what to commit is l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from obskit.errors import QueryError
 from obskit.model.alerts import ActiveAlert, AlertState, Transition
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import EMPTY, NAME, Labels
 from obskit.model.matchers import Matcher, exact_name
 from obskit.model.results import Element, Result, Scalar, Vector
@@ -20,7 +22,7 @@ from obskit.promql.nodes import Expr, VectorSelector
 from obskit.promql.parser import parse
 from obskit.rules.batches import Batches, Sharing
 from obskit.rules.evidence import Evidence
-from obskit.rules.expansion import Elements, Surroundings
+from obskit.rules.expansion import Elements, Sampled, Surroundings
 from obskit.rules.groups import AlertRule, Group, OnMissing, RecordingRule, Rule
 from obskit.rules.state import NO_EVIDENCE, Active, Occasion, Step, arrive, step
 from obskit.store.interface import Samples
@@ -148,7 +150,7 @@ class Evaluator:
     def _asking(self, at_ms: int) -> Callable[[str], Sequence[Element]]:
         def query(expr: str) -> list[Element]:
             result = self._promql.instant(parse(expr), at_ms)
-            return [Element(labels, value, at_ms) for labels, value in _elements(result)]
+            return [_element(labels, value, at_ms) for labels, value in _elements(result)]
 
         return query
 
@@ -161,10 +163,20 @@ def _is_quiet(rule: Rule, standing: Standing) -> bool:
 def _elements(result: Result) -> Elements:
     """The elements of a vector; a scalar is one element without labels (Prometheus rules/manager.go)."""
     if isinstance(result.value, Vector):
-        return [(element.labels, element.value) for element in result.value.elements]
+        return [
+            (element.labels, element.value if element.histogram is None else element.histogram)
+            for element in result.value.elements
+        ]
     if isinstance(result.value, Scalar):
         return [(EMPTY, result.value.value)]
     raise QueryError("rule result is not a vector or scalar")
+
+
+def _element(labels: Labels, value: Sampled, t_ms: int) -> Element:
+    """An element as templates see it."""
+    if isinstance(value, NativeHistogram):
+        return Element(labels, math.nan, t_ms, value)
+    return Element(labels, value, t_ms)
 
 
 def _record(group: Group, rule: RecordingRule, standing: Standing, vector: Elements, slot_ms: int) -> Outcome:
@@ -175,7 +187,10 @@ def _record(group: Group, rule: RecordingRule, standing: Standing, vector: Eleme
         built = element.updated({**rule.labels, NAME: rule.name})
         labels = standing.series.get(built, built)
         series[labels] = labels
-        samples.add(labels, at_ms, value)
+        if isinstance(value, NativeHistogram):
+            samples.add_histogram(labels, at_ms, value)
+        else:
+            samples.add(labels, at_ms, value)
     if len(series) < len(vector):
         error = "vector contains metrics with the same labelset after applying rule labels"
         return Outcome(rule, standing, error=error)

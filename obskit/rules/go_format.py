@@ -67,7 +67,8 @@ def format_value(value: Any) -> str:
         case str():
             return value
         case Element():
-            return f"{{{format_value(value.labels)} {format_float(value.value)}}}"
+            shown = format_float(value.value) if value.histogram is None else str(value.histogram)
+            return f"{{{format_value(value.labels)} {shown}}}"
         case Struct():
             return "{" + " ".join(format_value(field) for field in value.values()) + "}"
         case Labels() | Mapping():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.results import Element
 
@@ -190,7 +191,9 @@ def member(value: Any, name: str, arguments: list[Any]) -> Any:
     if isinstance(value, Mapping):
         return value.get(name)
     if isinstance(value, Element) and name in ("Labels", "Value"):
-        return value.labels if name == "Labels" else value.value
+        if name == "Labels":
+            return value.labels
+        return value.value if value.histogram is None else value.histogram
     if value is None:
         raise ValueProblem(f"there is no {name} in nothing (nil)")
     raise ValueProblem(f"there is no {name} in a {type_name(value)}")
@@ -210,6 +213,7 @@ def type_name(value: Any) -> str:
         (Element, "*template.sample"),
         (Instant, "*time.Time"),
         (Span, "*time.Duration"),
+        (NativeHistogram, "*histogram.FloatHistogram"),
     )
     return next((name for kind, name in names if isinstance(value, kind)), "nil")
 

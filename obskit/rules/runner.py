@@ -271,9 +271,7 @@ class Runner:
     async def _commit_turn(self, turn: _Turn) -> None:
         samples = Samples()
         for outcome in turn.found:
-            samples.labels += outcome.samples.labels
-            samples.times_ms += outcome.samples.times_ms
-            samples.values += outcome.samples.values
+            samples.extend(outcome.samples)
         if not turn.to_come:
             self._end_leaving(samples, turn.slot_ms - turn.live.group.query_offset_ms)
         await self._commits.commit(turn.live, turn.found, samples, slot_ms=turn.slot_ms)

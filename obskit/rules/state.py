@@ -51,8 +51,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from obskit.model.alerts import ActiveAlert, Alert, AlertState, ResolveReason, Transition, TransitionKind
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
-from obskit.rules.expansion import NO_DATA, REASON, Elements, Expansion, Surroundings, generator_url
+from obskit.rules.expansion import NO_DATA, REASON, Elements, Expansion, Sampled, Surroundings, generator_url
 from obskit.rules.groups import AlertRule, OnMissing
 
 RESOLVED_RETENTION_MS: Final = 15 * 60_000
@@ -213,7 +214,12 @@ class _Found:
     """An element of the result, with the labels its alert has."""
 
     labels: Labels
-    element: tuple[Labels, float]
+    element: tuple[Labels, Sampled]
+
+    @property
+    def number(self) -> float:
+        """The value of its alert: 0 for a histogram, as in Prometheus; templates see the histogram."""
+        return 0.0 if isinstance(self.element[1], NativeHistogram) else self.element[1]
 
     def alert(self, rule: AlertRule, state: AlertState, occasion: Occasion) -> ActiveAlert:
         """The alert that begins with this element."""
@@ -221,7 +227,7 @@ class _Found:
             labels=self.labels,
             annotations=_expansion(rule, occasion).annotations(self.element),
             state=state,
-            value=self.element[1],
+            value=self.number,
             active_ms=occasion.t_ms,
             fired_ms=occasion.t_ms if state is AlertState.FIRING else None,
         )
@@ -236,7 +242,7 @@ def _seen(rule: AlertRule, known: ActiveAlert | None, found: _Found, occasion: O
         alert = replace(
             slots_have,
             annotations=_expansion(rule, occasion).annotations(found.element),
-            value=found.element[1],
+            value=found.number,
             # A clock that was set back must not hold an alert in the future.
             active_ms=min(slots_have.active_ms, t_ms),
             keep_firing_since_ms=None,
@@ -288,7 +294,7 @@ def _fired_early(rule: AlertRule, known: ActiveAlert | None, found: _Found, occa
         slots_have,
         annotations=_expansion(rule, occasion).annotations(found.element),
         state=AlertState.FIRING,
-        value=found.element[1],
+        value=found.number,
         fired_ms=occasion.t_ms,
     )
     if known.state is AlertState.INACTIVE:

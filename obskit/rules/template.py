@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from obskit.errors import TemplateError
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.rules.go_format import check_printable, format_value
 from obskit.rules.go_values import Struct, ValueProblem, is_true, member, type_name
@@ -95,7 +96,7 @@ class _Expansion:
             Labels=_as_labels(data.labels),
             ExternalLabels=_as_labels(data.external_labels),
             ExternalURL=data.external_url,
-            Value=float(data.value),
+            Value=data.value if isinstance(data.value, NativeHistogram) else float(data.value),
         )
         self._variables: list[tuple[str, Any]] = [
             ("", self._root),

@@ -16,6 +16,7 @@ from urllib.parse import quote_plus, urlsplit
 
 from obskit.errors import ObskitError
 from obskit.model.durations import parse_duration
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import EMPTY
 from obskit.model.patterns import compile_pattern
 from obskit.model.results import Element
@@ -45,7 +46,7 @@ class TemplateData:
     """What a template sees. `query` runs an instant query at the time of the evaluation, `now_ms`."""
 
     labels: Mapping[str, str] = EMPTY
-    value: float = float("nan")
+    value: float | NativeHistogram = float("nan")
     external_labels: Mapping[str, str] = EMPTY
     external_url: str = ""
     query: Callable[[str], Sequence[Element]] = no_query

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, exact_name, match_all
 from obskit.model.records import Record
 from obskit.model.samples import MetricMeta
+from obskit.promql.histogram_values import column
 from obskit.store.interface import Samples, SeriesWindow
 
-Column = tuple[list[int], list[float]]
+Sampled = float | NativeHistogram
+Column = tuple[list[int], list[Sampled]]
 
 
 class GivenMetrics:
@@ -25,7 +29,7 @@ class GivenMetrics:
         self._found: dict[tuple[Matcher, ...], tuple[list[Labels], list[Column]]] = {}
         self._some: dict[tuple[int, bytes], tuple[list[Labels], list[Labels]]] = {}
 
-    def add(self, labels: Labels, t_ms: int, value: float) -> None:
+    def add(self, labels: Labels, t_ms: int, value: Sampled) -> None:
         """Add a sample, also between others: a rule may write a series that was given. The later of two at a time counts."""
         of_name = self._by_name.setdefault(labels.name, {})
         if labels not in of_name:
@@ -42,13 +46,13 @@ class GivenMetrics:
     def append(self, samples: Samples) -> None:
         """Add what a rule has written."""
         for sample in samples:
-            self.add(sample.labels, sample.t_ms, sample.value)
+            self.add(sample.labels, sample.t_ms, sample.value if sample.histogram is None else sample.histogram)
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
         """Samples with `start_ms < t <= end_ms` of every series that satisfies all matchers."""
         series, columns = self._matching(tuple(matchers))
         times: list[int] = []
-        values: list[float] = []
+        values: list[Sampled] = []
         starts = [0]
         for all_times, all_values in columns:
             first, last = bisect_right(all_times, start_ms), bisect_right(all_times, end_ms)
@@ -59,8 +63,13 @@ class GivenMetrics:
         borders = np.array(starts, np.int64)
         if not there.all():
             borders = np.append(borders[:-1][there], borders[-1])
+        numbers = [math.nan if isinstance(value, NativeHistogram) else value for value in values]
         return SeriesWindow(
-            self._labels(series, there), borders, np.array(times, np.int64), np.array(values, np.float64)
+            self._labels(series, there),
+            borders,
+            np.array(times, np.int64),
+            np.array(numbers, np.float64),
+            _histograms(values),
         )
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
@@ -95,6 +104,11 @@ class GivenMetrics:
         gone = [matchers for matchers in self._found if exact_name(matchers) in (None, name)]
         for matchers in gone:
             del self._found[matchers]
+
+
+def _histograms(values: Sequence[Sampled]) -> NDArray[np.object_] | None:
+    found = [value if isinstance(value, NativeHistogram) else None for value in values]
+    return column(found) if any(found) else None
 
 
 class GivenLogs:

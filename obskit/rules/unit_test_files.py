@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from obskit.errors import ConfigError, PatternError, QuerySyntaxError
 from obskit.model.documents import Document, parse_document
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.problems import Problem, Severity, did_you_mean
 from obskit.model.settings import Duration, Settings
@@ -90,17 +91,33 @@ def _none_as_empty(value: Any) -> Any:
     return value or []
 
 
-def _values(text: str) -> list[float | None]:
-    if "{{" in text:
-        raise ValueError("native histograms are not supported")
+def _values(text: str) -> list[float | NativeHistogram | None]:
     if sum(int(count) for count in _COUNTS.findall(text)) > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES:,} values")
     return parse_values(text)
 
 
+def _line_counts(text: str) -> list[float | None]:
+    counts = [value for value in _values(text) if not isinstance(value, NativeHistogram)]
+    if "{{" in text:
+        raise ValueError("lines are counted: a histogram is no number of lines")
+    return counts
+
+
+def _histogram(text: str) -> NativeHistogram | None:
+    if not text.strip():
+        return None
+    (found,) = parse_values(text)
+    if not isinstance(found, NativeHistogram):
+        raise ValueError("must be a histogram, like {{schema:0 count:2 sum:3 buckets:[1 1]}}")
+    return found
+
+
 SeriesName = Annotated[Labels, BeforeValidator(_syntax_as_value_error(_series))]
 LabelSet = Annotated[Labels, BeforeValidator(_syntax_as_value_error(_labels))]
-Values = Annotated[list[float | None], BeforeValidator(_syntax_as_value_error(_values))]
+Values = Annotated[list[Any], BeforeValidator(_syntax_as_value_error(_values))]
+LineCounts = Annotated[list[float | None], BeforeValidator(_syntax_as_value_error(_line_counts))]
+Histogram = Annotated[Any, BeforeValidator(_syntax_as_value_error(_histogram))]
 Expression = Annotated[str, BeforeValidator(_syntax_as_value_error(_expression))]
 Float = Annotated[float, BeforeValidator(_number)]
 StartTime = Annotated[int, BeforeValidator(_start)]
@@ -119,7 +136,7 @@ class InputLogs(Settings):
     stream: dict[str, str]
     line: str = "a line"
     metadata: dict[str, str] = {}
-    values: Values = []
+    values: LineCounts = []
 
 
 class ExpectedAlert(Settings):
@@ -142,6 +159,7 @@ class ExpectedSample(Settings):
 
     labels: LabelSet = Labels()
     value: Float = 0.0
+    histogram: Histogram = None
 
 
 class ExprTest(Settings):

@@ -16,6 +16,7 @@ from obskit.errors import QueryError
 from obskit.logql.engine import Engine as LogQLEngine
 from obskit.model.alerts import AlertState
 from obskit.model.durations import format_duration
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.problems import Problem
@@ -183,8 +184,8 @@ class _Run:
         else:
             yield f"{title}\n  only numbers and instant vectors can be tested"
             return
-        got = sorted((element.labels.pairs, element.value) for element in elements)
-        expected = sorted((sample.labels.pairs, sample.value) for sample in test.exp_samples)
+        got = sorted((_sampled(one.labels, one.value, one.histogram) for one in elements), key=_by_labels)
+        expected = sorted((_sampled(one.labels, one.value, one.histogram) for one in test.exp_samples), key=_by_labels)
         if not _same_samples(expected, got, fuzzy=self._tests.fuzzy_compare):
             yield "\n".join([title, *_sample_differences(expected, got, fuzzy=self._tests.fuzzy_compare)])
 
@@ -194,7 +195,7 @@ def _is_alert(rule: Rule, name: str) -> bool:
 
 
 Alerts = Iterable[tuple[Labels, Mapping[str, str]]]
-Sampled = tuple[tuple[tuple[str, str], ...], float]
+Sampled = tuple[tuple[tuple[str, str], ...], float | NativeHistogram]
 
 
 def _alert_differences(expected: Alerts, got: Alerts) -> Iterator[str]:
@@ -215,6 +216,15 @@ def _alert_differences(expected: Alerts, got: Alerts) -> Iterator[str]:
             yield from (f"  {sign}   {name}: {text}" for name, text in sorted(alerts[labels].items()))
 
 
+def _sampled(labels: Labels, value: float, histogram: NativeHistogram | None) -> Sampled:
+    return labels.pairs, value if histogram is None else histogram
+
+
+def _by_labels(sample: Sampled) -> tuple[tuple[tuple[str, str], ...], float]:
+    labels, value = sample
+    return labels, value.count if isinstance(value, NativeHistogram) else value
+
+
 def _same_samples(expected: Sequence[Sampled], got: Sequence[Sampled], *, fuzzy: bool) -> bool:
     return len(expected) == len(got) and all(
         before[0] == after[0] and _same_value(before[1], after[1], fuzzy=fuzzy)
@@ -222,8 +232,10 @@ def _same_samples(expected: Sequence[Sampled], got: Sequence[Sampled], *, fuzzy:
     )
 
 
-def _same_value(expected: float, got: float, *, fuzzy: bool) -> bool:
-    """Exactly equal (NaN never is); fuzzy: or the next float in either direction."""
+def _same_value(expected: float | NativeHistogram, got: float | NativeHistogram, *, fuzzy: bool) -> bool:
+    """Exactly equal (NaN never is); fuzzy: or the next float in either direction. Histograms: the same buckets."""
+    if isinstance(expected, NativeHistogram) or isinstance(got, NativeHistogram):
+        return expected == got
     near = (math.nextafter(expected, math.inf), math.nextafter(expected, -math.inf)) if fuzzy else ()
     return expected == got or got in near
 
@@ -241,4 +253,6 @@ def _sample_differences(expected: Sequence[Sampled], got: Sequence[Sampled], *, 
 
 
 def _sample_text(sample: Sampled) -> str:
-    return f"{Labels(sample[0])} {format_float(sample[1])}"
+    value = sample[1]
+    shown = str(value) if isinstance(value, NativeHistogram) else format_float(value)
+    return f"{Labels(sample[0])} {shown}"

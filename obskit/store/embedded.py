@@ -134,7 +134,7 @@ class EmbeddedStore:
 
     def _store(self, tx: Transaction, batch: Batch, also: Also | None) -> _Stored:
         now_ms = self._now(tx)
-        admitted = self._metrics.head.admit(batch.samples, now_ms)
+        admitted = self._metrics.admit(batch.samples, now_ms)
         self._metrics.insert(tx, admitted, now_ms)
         metadata = self._metrics.insert_metadata(tx, batch.metadata)
         written = self._logs.insert(tx, batch.records, now_ms)

@@ -30,6 +30,7 @@ from obskit.store.rings import Rings, Slots
 from obskit.store.rounds import NEVER, Round, bits_of, joined, split, without_repeats
 from obskit.store.series import SeriesIndex
 from obskit.store.settings import StoreSettings
+from obskit.store.starts import Start
 from obskit.store.windows import Windows
 
 FUTURE_MS: Final = 600_000
@@ -51,6 +52,8 @@ class Admitted:
     """The metrics touched."""
     ids: dict[int, int] = field(default_factory=dict)
     """Ids on disk of slots that had none, once they have."""
+    starts: list[Start] = field(default_factory=list)
+    """What the batch says of when counters began."""
 
 
 class _Known(NamedTuple):
@@ -205,6 +208,11 @@ class MetricHead:
     def labels_of(self, slot: int) -> Labels:
         """The labels of a slot in use."""
         return self._index.labels_of(slot)
+
+    def knows(self, labels: Labels) -> bool:
+        """Whether the series has samples in memory."""
+        with self._lock:
+            return self._index.knows(labels)
 
     def live_ids(self) -> set[int]:
         """Ids on disk of every series in memory."""

@@ -5,13 +5,15 @@ The embedded store implements all three; a remote back end the readers. The engi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import Record
@@ -34,12 +36,16 @@ class Samples:
 
     Reuse Labels objects between batches: the store finds a series it knows by identity first. Better still, reuse a
     `layout`: it promises that `labels` is the list of that layout, so that they need not be looked at again.
+    `histograms` and `starts_ms` (start timestamps) hold what few samples have, by position; the value beside a
+    histogram is NaN.
     """
 
     labels: list[Labels] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     layout: Layout | None = None
+    histograms: dict[int, NativeHistogram] = field(default_factory=dict)
+    starts_ms: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def laid_out(cls, layout: Layout, times_ms: list[int], values: list[float]) -> Self:
@@ -48,7 +54,7 @@ class Samples:
 
     def open(self) -> Self:
         """The same samples without their layout, to which others may be added."""
-        return type(self)(self.labels.copy(), self.times_ms, self.values)
+        return replace(self, labels=self.labels.copy(), layout=None)
 
     def add(self, labels: Labels, t_ms: int, value: float) -> None:
         """Append one sample; not to a batch that has a layout."""
@@ -56,19 +62,42 @@ class Samples:
         self.times_ms.append(t_ms)
         self.values.append(value)
 
+    def add_sample(self, sample: Sample) -> None:
+        """Append one sample with whatever else it has."""
+        if sample.histogram is not None:
+            self.histograms[len(self)] = sample.histogram
+        if sample.start_ms:
+            self.starts_ms[len(self)] = sample.start_ms
+        self.add(sample.labels, sample.t_ms, sample.value)
+
+    def add_histogram(self, labels: Labels, t_ms: int, histogram: NativeHistogram) -> None:
+        """Append a histogram."""
+        self.histograms[len(self)] = histogram
+        self.add(labels, t_ms, math.nan)
+
+    def extend(self, more: Samples) -> None:
+        """Append all of the others."""
+        begin = len(self)
+        self.histograms.update((begin + at, histogram) for at, histogram in more.histograms.items())
+        self.starts_ms.update((begin + at, start_ms) for at, start_ms in more.starts_ms.items())
+        self.labels += more.labels
+        self.times_ms += more.times_ms
+        self.values += more.values
+
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> Self:
         """The columns of some samples."""
         columns = cls()
         for sample in samples:
-            columns.add(sample.labels, sample.t_ms, sample.value)
+            columns.add_sample(sample)
         return columns
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[Sample]:
-        return (Sample(*row) for row in zip(self.labels, self.times_ms, self.values, strict=True))
+        rows = enumerate(zip(self.labels, self.times_ms, self.values, strict=True))
+        return (Sample(*row, self.histograms.get(at), self.starts_ms.get(at, 0)) for at, row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +148,17 @@ class SeriesWindow:
 
     `times_ms` ascends within a series. Stale markers are among the values (by their bits). A series without a sample
     in the range is left out. The order of series is stable: the order in which the store first saw them.
+
+    `histograms` is a column of NativeHistogram, None where the sample is a float; the value beside a histogram is NaN.
+    `start_ms` are start timestamps, 0 where unknown. Both columns are None when there is nothing in them.
     """
 
     labels: Sequence[Labels]
     starts: NDArray[np.int64]
     times_ms: NDArray[np.int64]
     values: NDArray[np.float64]
+    histograms: NDArray[np.object_] | None = None
+    start_ms: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -173,7 +207,8 @@ class EdgeReader(Protocol):
     def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
         """The edges of `start_ms < t <= end_ms` for the series that have a sample there.
 
-        None when the window reaches behind memory: use `select`.
+        None when the window reaches behind memory, or when there is more to these series than floats (histograms,
+        start timestamps): use `select`.
         """
         ...
 

@@ -17,17 +17,21 @@ from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp, exact_name
 from obskit.model.samples import MetricMeta, MetricType
 from obskit.store import disk, telemetry
+from obskit.store.boxes import Boxes, holders
 from obskit.store.database import Database, Transaction
 from obskit.store.head import Admitted, MetricHead
 from obskit.store.interface import Edges, Samples, SeriesWindow
 from obskit.store.packing import Packed, Times, Values
 from obskit.store.parts import Part, merged, window_of
+from obskit.store.rounds import split
 from obskit.store.settings import StoreSettings
+from obskit.store.starts import Starts
 from obskit.store.windows import Windows
 
 _SKEW_MS: Final = 10_000
 """Replayed samples may be this far ahead of the clock; more means that it went back, and they would block the series."""
 _ID_OF: Final = "SELECT id FROM series WHERE labels = ?"
+_FORGET_EVERY_MS: Final = 60_000
 _ALL_ON_DISK: Final = int(np.iinfo(np.int64).max)
 
 
@@ -41,6 +45,11 @@ class MetricStore:
         self._database = database
         self._clock = clock
         self._known_metadata: dict[str, MetricMeta] = {}
+        self._forgot_ms = 0
+        self._boxes = Boxes(database)
+        self._starts = Starts(database)
+        if database.readonly:
+            self._starts.load()
         self.head = MetricHead(limits, Windows(limits.memory_window, complete_after_ms=_ALL_ON_DISK))
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> SeriesWindow:
@@ -50,17 +59,22 @@ class MetricStore:
         part, floor = head.select(matchers, start_ms, end_ms)
         if start_ms < floor:
             part = merged(self._read(matchers, start_ms, min(end_ms, floor)), part)
-        return window_of(part)
+        return self._starts.told(self._boxes.opened(window_of(part)))
 
     def edges(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Edges | None:
         """What is at the edges of `start_ms < t <= end_ms`; None when that reaches behind memory (see EdgeReader)."""
-        return self.head.edges(matchers, start_ms, end_ms)
+        return None if self._has_more(exact_name(matchers)) else self.head.edges(matchers, start_ms, end_ms)
 
     def newest(
         self, matchers: Sequence[Matcher], start_ms: int, end_ms: int
     ) -> tuple[Sequence[Labels], Times, Values] | None:
         """The newest samples in `start_ms < t <= end_ms`; None when that reaches behind memory (see EdgeReader)."""
-        return self.head.newest(matchers, start_ms, end_ms)
+        name = exact_name(matchers)
+        return None if self._boxes.holds(name) else self.head.newest(matchers, start_ms, end_ms)
+
+    def _has_more(self, name: str | None) -> bool:
+        """Whether there is more to a metric (None: any) than floats: histograms, or start timestamps."""
+        return self._boxes.holds(name) or self._starts.holds(name)
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """The series that `select` would return, without their samples."""
@@ -80,6 +94,17 @@ class MetricStore:
         for a named metric, at once (its past is read from disk at its next `select`)."""
         self.head.reserve_window(name, window_ms)
 
+    def admit(self, samples: Samples, now_ms: int) -> Admitted:
+        """What of these samples may be stored at `now_ms`."""
+        admitted = self.head.admit(self._boxes.put(samples), now_ms)
+        if samples.starts_ms:
+            admitted.starts = self._starts.news(samples)
+        whole = admitted.whole
+        if (values := self._boxes.checked(whole.values)) is not whole.values:
+            admitted.whole = whole._replace(values=values)
+            admitted.rounds = split(admitted.whole.ordered())
+        return admitted
+
     def insert(self, tx: Transaction, admitted: Admitted, now_ms: int) -> None:
         """Write admitted samples in the append's transaction; new series get their ids."""
         whole = admitted.whole
@@ -92,6 +117,8 @@ class MetricStore:
             given = (admitted.ids.get(slot, 0) for slot in whole.slots.tolist())
             ids = np.where(ids == 0, np.fromiter(given, np.int32, len(ids)), ids)
         disk.insert(tx, Packed(ids, whole.times_ms, whole.values))
+        self._boxes.insert(tx, whole.times_ms, whole.values)
+        self._starts.insert(tx, admitted.starts)
 
     def insert_metadata(self, tx: Transaction, metadata: Mapping[str, MetricMeta]) -> dict[str, MetricMeta]:
         """Write what is new or changed, and return it for `remember_metadata` after the commit."""
@@ -110,14 +137,25 @@ class MetricStore:
     def apply(self, admitted: Admitted, now_ms: int) -> None:
         """Admitted samples are committed (or cannot be): readers see them."""
         self.head.apply(admitted, now_ms)
+        self._starts.remember(admitted.starts)
+        self._forget(now_ms)
         telemetry.SAMPLES.inc(len(admitted.whole.slots))
         for reason, count in admitted.dropped.items():
             if count:
                 telemetry.DROPPED.labels(reason).inc(count)
 
+    def _forget(self, now_ms: int) -> None:
+        """Now and then let go of what only the disk needs to know."""
+        if 0 <= now_ms - self._forgot_ms < _FORGET_EVERY_MS:
+            return
+        self._forgot_ms = now_ms
+        before_ms = now_ms - self.head.longest_window_ms
+        self._boxes.forget(before_ms)
+        self._starts.forget(before_ms, self.head.knows)
+
     def admit_unsaved(self, samples: Samples, now_ms: int) -> Admitted:
         """Admit samples that cannot be written; series that the disk knows keep their id."""
-        admitted = self.head.admit(samples, now_ms)
+        admitted = self.admit(samples, now_ms)
         slots = admitted.whole.slots
         for slot in sorted(set(slots[self.head.ids_of(slots) == 0].tolist())):
             text = disk.to_text(self.head.labels_of(slot))
@@ -136,7 +174,10 @@ class MetricStore:
             known |= labels.keys()
             missing |= fresh - labels.keys()
             head.restore(labels, samples.take(~np.isin(samples.slots, list(missing))) if missing else samples)
+            if owners := holders(samples.slots, samples.values):
+                self._boxes.note(one.name for one in disk.labels_of(connection, owners, shared).values())
         self.head = head
+        self._starts.load()
 
     def live_ids(self) -> set[int]:
         """Ids on disk of every series in memory."""
@@ -147,7 +188,10 @@ class MetricStore:
         if name is None or gap is None or start_ms >= gap[1]:
             return
         since_ms, floor_ms = gap
-        head.fill(name, since_ms, self._read([Matcher(NAME, MatchOp.EQUAL, name)], since_ms, floor_ms))
+        older = self._read([Matcher(NAME, MatchOp.EQUAL, name)], since_ms, floor_ms)
+        if holders(older.ids.repeat(older.counts), older.values):
+            self._boxes.note([name])
+        head.fill(name, since_ms, older)
 
     def _read(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Part:
         with self._database.snapshot() as connection:

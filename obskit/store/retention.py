@@ -59,8 +59,9 @@ class Retention:
         chunks = _Kept(metrics_ms, "metric_chunk", "(series_id, t0_ms)", "t1_ms", 1)
         rows = _Kept(metrics_ms, "metric_head", "id", "t1_ms", 1)
         records = _Kept(logs_ms, "log_head", "id", "t1_ns", NS_PER_MS)
-        self._by_age = (chunks, records)  # rows become chunks long before they are old
-        self._by_size = (chunks, rows, records)
+        histograms = _Kept(metrics_ms, "histogram", "id", "t_ms", 1)
+        self._by_age = (chunks, histograms, records)  # rows become chunks long before they are old
+        self._by_size = (chunks, rows, histograms, records)
 
     async def run(self, clock: Clock) -> None:
         """The loop: a round now and then, for ever. A round that fails is counted and tried again."""
@@ -135,6 +136,9 @@ class Retention:
         for start in range(0, len(gone), _SLICE_ROWS):
             part = gone[start : start + _SLICE_ROWS]
             await self._database.write(partial(_forget_series, ids=part, unused_ms=unused_ms), essential=True)
+        await self._database.write(
+            partial(_forget_starts, before_ms=now_ms - self._limits.retention.metrics), essential=True
+        )
         unused_ms = now_ms - self._limits.retention.logs - _UNUSED_MS
         await self._database.write(partial(_forget_streams, unused_ms=unused_ms), essential=True)
 
@@ -172,6 +176,16 @@ def _forget_series(tx: Transaction, ids: list[int], unused_ms: int) -> None:
     # Asked again: one of them may have come back meanwhile.
     statement = f"DELETE FROM series WHERE id = ? AND {_UNUSED_SERIES}"  # noqa: S608 - ours
     tx.executemany(statement, [(number, unused_ms) for number in ids])
+
+
+def _forget_starts(tx: Transaction, before_ms: int) -> None:
+    """Of series that are gone, and those that a later one replaces for all samples that are kept."""
+    tx.execute(
+        "DELETE FROM series_start WHERE series_id NOT IN (SELECT id FROM series) OR since_ms <"
+        " (SELECT max(since_ms) FROM series_start AS later"
+        " WHERE later.series_id = series_start.series_id AND later.since_ms <= ?)",
+        (before_ms,),
+    )
 
 
 def _forget_streams(tx: Transaction, unused_ms: int) -> None:

@@ -94,4 +94,12 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE alert ADD COLUMN resolved_value REAL;
     ALTER TABLE alert ADD COLUMN resolved_summary TEXT NOT NULL DEFAULT '';
     """,
+    # 6: native histograms lie beside the samples, which name them by id (never given again); when counters began
+    """
+    CREATE TABLE histogram (id INTEGER PRIMARY KEY AUTOINCREMENT, t_ms INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX histogram_time ON histogram (t_ms);
+    CREATE TABLE series_start (
+        series_id INTEGER NOT NULL, since_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL,
+        PRIMARY KEY (series_id, since_ms)) WITHOUT ROWID;
+    """,
 )

@@ -8,10 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from obskit.model.histograms import NativeHistogram, ResetHint, filled
 from obskit.model.labels import Labels
 from obskit.model.samples import STALE_NAN
 
-Points = list[tuple[int, float]]
+Value = float | NativeHistogram
+Points = list[tuple[int, Value]]
+Starts = dict[int, int]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A loaded series; `starts` are start timestamps by sample time."""
+
+    labels: Labels
+    points: Points
+    starts: Starts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class Case:
     query: str
     times: tuple[int, ...]
     expect: Expectation
-    series: tuple[tuple[Labels, Points], ...]
+    series: tuple[Series, ...]
     needs: tuple[str, ...] = ()
     range_check: bool = False
 
@@ -46,12 +58,12 @@ def number(value: Any) -> float:
 
 
 def read_json(path: Path) -> Iterator[Case]:
-    """The cases of a JSON-lines file. Native histograms in loads are left out."""
-    loads: dict[str, list[tuple[Labels, Points]]] = {}
+    """The cases of a JSON-lines file."""
+    loads: dict[str, list[Series]] = {}
     for line in path.read_text().splitlines():
         record = json.loads(line)
         if record["kind"] == "load":
-            loads[record["id"]] = [_series(one) for one in record["series"] if not one.get("from_nhcb")]
+            loads[record["id"]] = [_series(one) for one in record["series"]]
             continue
         at = record["eval"]
         times = (at["time_ms"],) if at["type"] == "instant" else (at["start_ms"], at["end_ms"], at["step_ms"])
@@ -66,15 +78,41 @@ def read_json(path: Path) -> Iterator[Case]:
         )
 
 
-def _series(record: dict[str, Any]) -> tuple[Labels, Points]:
-    return Labels(record["labels"]), [(t, number(value)) for t, value in record.get("samples", [])]
+def _series(record: dict[str, Any]) -> Series:
+    return Series(Labels(record["labels"]), _points(record), dict(record.get("start_timestamps", [])))
+
+
+def _points(record: dict[str, Any], floats: str = "samples") -> Points:
+    points: Points = [(t, number(value)) for t, value in record.get(floats, [])]
+    points += [(t, histogram(value)) for t, value in record.get("histograms", [])]
+    return sorted(points, key=lambda point: point[0])
+
+
+def histogram(record: Any) -> Value:
+    """A native histogram of the JSON form, or a stale marker in its place."""
+    if record == "stale" or record["sum"] == "stale":
+        return STALE_NAN
+    return NativeHistogram(
+        record["schema"],
+        number(record["count"]),
+        number(record["sum"]),
+        record.get("zero_threshold", 0.0),
+        number(record.get("zero_count", 0.0)),
+        filled({index: number(count) for index, count in record.get("positive", [])}),
+        filled({index: number(count) for index, count in record.get("negative", [])}),
+        tuple(record.get("custom_values", ())),
+        ResetHint(record.get("counter_reset_hint", "unknown")),
+    )
 
 
 def _expectation(record: dict[str, Any]) -> Expectation:
     series: dict[Labels, Points] = {}
     for one in record.get("series", []):
-        points = one["values"] if "values" in one else [(0, one.get("value", "NaN"))]
-        series[Labels(one["labels"])] = [(t, number(value)) for t, value in points]
+        if "values" in one or "histograms" in one:
+            points = _points(one, "values")
+        else:
+            points = [(0, histogram(one["histogram"]) if "histogram" in one else number(one.get("value", "NaN")))]
+        series[Labels(one["labels"])] = points
     return Expectation(
         kind=record["type"],
         series=series,

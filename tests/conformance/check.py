@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from obskit.errors import QueryError, QuerySyntaxError
+from obskit.model.histograms import NativeHistogram, ResetHint
 from obskit.model.labels import Labels
 from obskit.model.results import Matrix, Result, Scalar, String, Vector
 from obskit.model.samples import is_stale
 from obskit.promql.engine import Engine
 from obskit.testing.store import MemoryMetrics
-from tests.conformance.cases import Case, Points
+from tests.conformance.cases import Case, Points, Value
 from tests.conformance.pinned import pinned
 
 TOLERANCE = 1e-6
@@ -20,8 +22,11 @@ TOLERANCE = 1e-6
 def engine_for(case: Case) -> Engine:
     """The engine with the settings of the suite, over the case's series."""
     metrics = MemoryMetrics()
-    for labels, points in case.series:
-        metrics.add(labels, [t for t, _ in points], [value for _, value in points])
+    for one in case.series:
+        times = [t for t, _ in one.points]
+        metrics.add(
+            one.labels, times, [value for _, value in one.points], start_ms=[one.starts.get(t, 0) for t in times]
+        )
     return Engine(metrics, delayed_name_removal=True)
 
 
@@ -56,8 +61,10 @@ def _wrong_error(case: Case, error: QueryError) -> str | None:
     return None
 
 
-def same(got: float, want: float) -> bool:
+def same(got: Value, want: Value) -> bool:
     """Whether two values are equal as the suite sees it: NaN equals NaN, stale only stale."""
+    if isinstance(got, NativeHistogram) or isinstance(want, NativeHistogram):
+        return isinstance(got, NativeHistogram) and isinstance(want, NativeHistogram) and _same_histogram(got, want)
     if math.isnan(got) or math.isnan(want):
         return math.isnan(got) and math.isnan(want) and is_stale(got) == is_stale(want)
     if math.isinf(got) or math.isinf(want):
@@ -65,13 +72,33 @@ def same(got: float, want: float) -> bool:
     return abs(got - want) <= TOLERANCE * max(abs(got), abs(want))
 
 
+def _same_histogram(got: NativeHistogram, want: NativeHistogram) -> bool:
+    """Every bucket alike; the hint counts only where it is written."""
+    numbers = [(one.count, one.sum, one.zero_threshold, one.zero_count) for one in (got, want)]
+    return (
+        (got.schema, got.bounds) == (want.schema, want.bounds)
+        and (want.hint is ResetHint.UNKNOWN or got.hint is want.hint)
+        and all(map(same, *numbers))
+        and _same_buckets(got.positive, want.positive)
+        and _same_buckets(got.negative, want.negative)
+    )
+
+
+def _same_buckets(got: Mapping[int, float], want: Mapping[int, float]) -> bool:
+    # What rounding left in an empty bucket is nothing.
+    return all(
+        abs(got.get(i, 0.0) - want.get(i, 0.0)) < 1e-12 or same(got.get(i, 0.0), want.get(i, 0.0))
+        for i in {*got, *want}
+    )
+
+
 def rows(result: Result) -> list[tuple[Labels, Points]]:
     """The rows of a vector or matrix."""
     if isinstance(result.value, Vector):
-        return [(element.labels, [(element.t_ms, element.value)]) for element in result.value.elements]
+        return [(one.labels, [(one.t_ms, one.histogram or one.value)]) for one in result.value.elements]
     assert isinstance(result.value, Matrix)
     return [
-        (one.labels, [(int(t), float(value)) for t, value in zip(one.times_ms, one.values, strict=True)])
+        (one.labels, [(int(t), one.histograms.get(at, one.values[at])) for at, t in enumerate(one.times_ms)])
         for one in result.value.series
     ]
 
@@ -151,8 +178,8 @@ def _wrong_pinned(case: Case, engine: Engine) -> str | None:
     return None
 
 
-def _unlike(case: Case, got: dict[Labels, float], where: str) -> str | None:
-    want = {labels: points[0][1] for labels, points in case.expect.series.items()}
+def _unlike(case: Case, got: dict[Labels, Value], where: str) -> str | None:
+    want: dict[Labels, Value] = {labels: points[0][1] for labels, points in case.expect.series.items()}
     if case.expect.kind == "scalar":
         want = {Labels(): case.expect.scalar}
     if got.keys() != want.keys() or not all(same(got[labels], want[labels]) for labels in got):

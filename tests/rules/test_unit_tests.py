@@ -240,7 +240,7 @@ def test_an_alert_that_no_rule_has_is_a_warning_with_the_nearest_name(folder: Pa
         ("tests: [{input_series: [{series: 'm{a=~\"b\"}', values: '1'}]}]", "2:34", "bad-value", 'a series is described with = only: m{a=~"b"}'),
         ("tests: [{input_series: [{series: 'm 1', values: '1'}]}]", "2:34", "bad-value", "unexpected text after the labels: 1"),
         ("tests: [{input_series: [{series: m, values: '1 two'}]}]", "2:45", "bad-value", "not a value of a series: 'two'"),
-        ("tests: [{input_series: [{series: m, values: '{{sum:1}}'}]}]", "2:45", "bad-value", "native histograms are not supported"),
+        ("tests: [{input_series: [{series: m, values: '{{size:1}}'}]}]", "2:45", "bad-value", "a histogram has no size"),
         ("tests: [{promql_expr_test: [{expr: 'sum('}]}]", "2:36", "bad-value", ""),
         ("tests: [{promql_expr_test: [{expr: m, exp_samples: [{value: x}]}]}]", "2:61", "bad-value", ""),
         ("tests: [{start_timestamp: inf}]", "2:27", "bad-value", "must be Unix seconds or a time like 2026-11-20T14:00:00Z"),
