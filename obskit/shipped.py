@@ -21,6 +21,11 @@ OPT_IN: Final = frozenset({"watchdog"})
 """Packs that are of use only together with something else in the config."""
 
 
+def pack_files() -> dict[Path, str]:
+    """The file of each shipped rule pack, and how it is named everywhere, wherever it is installed."""
+    return {path: f"obskit/{path.name}" for path in rule_packs().values()}
+
+
 def rule_packs() -> dict[str, Path]:
     """Name of each shipped rule pack (`queues`, `host`, …) and its file."""
     folder = shipped_path("alert_rules")

@@ -31,6 +31,9 @@ BATCH_BYTES: Final = 4 * CHUNK_BYTES
 MAX_FILES: Final = 500
 PAUSE_S: Final = 1.0
 """A record of many lines, or a last line without newline, is taken as it is when its file is quiet for so long."""
+RESTS: Final = 3
+LONGEST_REST_S: Final = 0.2
+"""A look is followed by a rest of so many times its length. The first line after a pause never waits for one."""
 ROTATED_S: Final = 10.0
 """A rotated file is let go when it is quiet for so long: until then its writer may still hold it."""
 
@@ -83,12 +86,22 @@ class FileCollector:
         watch = FolderWatch()
         try:
             await self._resume(feed)
+            looked_s = float("-inf")
             while True:
-                with suppress(CollectorError), feed.book(self._target).call():
-                    self._discover()  # the book has told; files that are open are read on
-                watch.watch(tail.path.parent for tail in self._tails.values())
+                now_s = feed.clock.monotonic()
+                # Not at each new line: matching the globs costs more than reading it.
+                if watch.other_files or now_s - looked_s >= self._settings.every / 1000:
+                    watch.other_files, looked_s = False, now_s
+                    with suppress(CollectorError), feed.book(self._target).call():
+                        self._discover()  # the book has told; files that are open are read on
+                    self._let_go_of_rotated(now_s)
+                    watch.watch(tail.path.parent for tail in self._tails.values())
+                began_s = feed.clock.monotonic()
                 while await self._round(feed):
                     pass
+                # Each round looks at every file: many files, and lines that come one by one, must not take a whole core.
+                worked_s = feed.clock.monotonic() - began_s
+                await feed.clock.sleep(min(RESTS * worked_s, LONGEST_REST_S))
                 await watch.wait(feed.clock, self._settings.every / 1000)
         finally:
             watch.close()
@@ -164,11 +177,10 @@ class FileCollector:
             room -= len(data)
             quiet_s = self._quiet_s(tail, feed.clock.monotonic())
             spans, end, skipping = self._spans(tail, data, quiet_s)
-            records += self._records(tail, spans, feed.clock.now_ns() + len(records))
+            if spans:
+                records += self._records(tail, spans, feed.clock.now_ns() + len(records))
             if end != tail.mark.offset:
                 moves.append((tail, end, skipping))
-            elif quiet_s > ROTATED_S and tail.replaced():
-                self._let_go(tail)
         if not moves and not self._unsaved:
             return False
         cursor = self._cursor({tail.key: (end, skipping) for tail, end, skipping in moves})
@@ -181,6 +193,8 @@ class FileCollector:
     def _spans(self, tail: Tail, data: bytes, quiet_s: float) -> tuple[list[Span], int, bool]:
         """The records in `data`, the offset behind them, and whether that is inside a line that was cut."""
         start = tail.mark.offset
+        if not data:
+            return [], start, tail.mark.skipping
         if tail.mark.skipping:
             newline = data.find(b"\n")
             return [], start + (newline + 1 if newline >= 0 else len(data)), newline < 0
@@ -199,10 +213,13 @@ class FileCollector:
             self._quiet_since[tail.key] = now
         return now - self._quiet_since[tail.key]
 
-    def _let_go(self, tail: Tail) -> None:
-        tail.close()
-        del self._tails[tail.key], self._quiet_since[tail.key]
-        self._unsaved = True
+    def _let_go_of_rotated(self, now_s: float) -> None:
+        for tail in list(self._tails.values()):
+            quiet_s = now_s - self._quiet_since.get(tail.key, now_s)
+            if quiet_s > ROTATED_S and tail.finished() and tail.replaced():
+                tail.close()
+                del self._tails[tail.key], self._quiet_since[tail.key]
+                self._unsaved = True
 
     def _records(self, tail: Tail, spans: Iterable[Span], now_ns: int) -> Iterator[Record]:
         stream = Labels({"source": "file", "filename": whole_text(str(tail.path)), **self._settings.labels})
@@ -217,8 +234,11 @@ class FileCollector:
         """The positions of all files, as they will be once this batch is stored."""
         files: list[Any] = []
         for tail in self._tails.values():
-            end, skipping = moved.get(tail.key, (tail.mark.offset, tail.mark.skipping))
-            files.append([str(tail.path), tail.mark_at(end, skipping=skipping).as_list()])
+            mark = tail.mark
+            if tail.key in moved:
+                end, skipping = moved[tail.key]
+                mark = tail.mark_at(end, skipping=skipping)
+            files.append([str(tail.path), mark.as_list()])
         return Cursor(self._owner, json.dumps(files, separators=(",", ":")))
 
     def _close(self) -> None:

@@ -49,6 +49,7 @@ class Tail:
         stat = os.fstat(self._file.fileno())
         self.mark = mark or Mark(stat.st_dev, stat.st_ino, self._last_line_end(stat.st_size) if at_end else 0, "", 0)
         self._size = stat.st_size
+        self._read_ns = -1
         if mark is None:
             self._remember_head(min(HEAD_BYTES, self.mark.offset))
         elif self._restarted(stat.st_size):
@@ -61,15 +62,22 @@ class Tail:
 
     def read(self, limit: int) -> bytes:
         """Up to `limit` bytes behind the mark. The mark does not move: `advance` moves it."""
-        size = os.fstat(self._file.fileno()).st_size
-        if self._restarted(size):
+        stat = os.fstat(self._file.fileno())
+        if (stat.st_size, stat.st_mtime_ns) == (self.mark.offset, self._read_ns):
+            return b""
+        self._read_ns = stat.st_mtime_ns
+        if self._restarted(stat.st_size):
             self._start_over()
-        return os.pread(self._file.fileno(), limit, self.mark.offset) if size > self.mark.offset else b""
+        return os.pread(self._file.fileno(), limit, self.mark.offset) if stat.st_size > self.mark.offset else b""
 
     def changed(self) -> bool:
         """Whether its size is another than at the last call."""
         before, self._size = self._size, os.fstat(self._file.fileno()).st_size
         return self._size != before
+
+    def finished(self) -> bool:
+        """Whether there is nothing behind the mark."""
+        return os.fstat(self._file.fileno()).st_size <= self.mark.offset
 
     def mark_at(self, offset: int, *, skipping: bool = False) -> Mark:
         """The mark as it will be when everything before `offset` is done with."""

@@ -10,8 +10,9 @@ import ctypes
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from struct import Struct
 from typing import Final
 
 from obskit.clock import Clock
@@ -24,12 +25,16 @@ _MOVED: Final = 0x00C0
 _CREATE: Final = 0x0100
 _DELETE: Final = 0x0200
 _EVENTS: Final = _MODIFY | _MOVED | _CREATE | _DELETE
+_EVENT: Final = Struct("iIII")
+"""struct inotify_event: watch, mask, cookie, length of the name behind it."""
 
 
 class FolderWatch:
     """Watches folders. Missing the kernel's help costs latency, never a line."""
 
     def __init__(self) -> None:
+        self.other_files = False
+        """Whether files came, went or were renamed; the reader of this resets it."""
         self._descriptor = -1
         self._folders: set[Path] = set()
         self._woken = asyncio.Event()
@@ -70,9 +75,18 @@ class FolderWatch:
             self._descriptor = -1
 
     def _drain(self) -> None:
-        """What exactly happened does not matter: every file is looked at anyway."""
+        """Which file it was does not matter: every one is looked at anyway."""
         try:
-            while os.read(self._descriptor, 65536):
+            while news := os.read(self._descriptor, 65536):
                 self._woken.set()
+                self.other_files |= any(mask != _MODIFY for mask in _masks(news))
         except BlockingIOError:
             return
+
+
+def _masks(news: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(news):
+        _, mask, _, name_bytes = _EVENT.unpack_from(news, at)
+        yield mask
+        at += _EVENT.size + name_bytes

@@ -13,7 +13,7 @@ from obskit.clock import Clock
 from obskit.collect import Check, Collector, Feed, Kind, failed, ok, within
 from obskit.collect.polling import Schedule
 from obskit.errors import CollectorError
-from obskit.model.exposition import Exposition, ExpositionError, ExpositionParser
+from obskit.model.exposition import Exposition, ExpositionError
 from obskit.store.interface import Batch
 from obskit_collectors.prometheus_discovery import (
     Discovery,
@@ -44,7 +44,6 @@ class Scrape:
         self.target = target
         self._settings = settings
         self._client = client
-        self._parser = ExpositionParser()
         self._series = TargetSeries(target.labels, settings.page_rules())
         self._schedule = Schedule(target.interval_ms, f"{target.url} {target.labels}")
 
@@ -108,8 +107,8 @@ class Scrape:
         content_type = self._content_type(page)
         try:
             if len(page.body) > _THREAD_BYTES:
-                return await asyncio.to_thread(self._parser.parse, page.body, content_type, now_ms=now_ms)
-            return self._parser.parse(page.body, content_type, now_ms=now_ms)
+                return await asyncio.to_thread(self._series.parser.parse, page.body, content_type, now_ms=now_ms)
+            return self._series.parser.parse(page.body, content_type, now_ms=now_ms)
         except ExpositionError as error:
             raise CollectorError(str(error), reason="bad_data") from None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from obskit.errors import CollectorError
-from obskit.model.exposition import Exposition
+from obskit.model.exposition import Exposition, ExpositionParser
 from obskit.model.labels import NAME, Labels
 from obskit.model.samples import STALE_NAN
 from obskit.store.interface import Batch, Layout, Samples
@@ -47,8 +47,6 @@ class _Layout:
 
     page_labels: list[Labels]
     explicit: list[bool]
-    series: Sequence[Labels | None]
-    """What each of the page's rows stands for; None when the job drops it."""
     rows: list[int] | None
     size: int
     lasting: frozenset[Labels]
@@ -64,7 +62,7 @@ class _Layout:
         return page.labels == self.page_labels and page.explicit == self.explicit
 
 
-_NO_LAYOUT: Final = _Layout([], [], (), None, 0, frozenset(), 0, Layout([]))
+_NO_LAYOUT: Final = _Layout([], [], None, 0, frozenset(), 0, Layout([]))
 
 
 class TargetSeries:
@@ -75,6 +73,8 @@ class TargetSeries:
         self._rules = rules
         self._report = [target_labels.updated({NAME: name}) for name in _REPORT]
         self._layout = _NO_LAYOUT
+        self.parser = ExpositionParser(self._series_of)
+        """Reads the pages that `read` takes: its samples have their final labels, or none when the job drops them."""
         self._alive: frozenset[Labels] = frozenset()
         self._reported = False
 
@@ -134,15 +134,13 @@ class TargetSeries:
             samples.add(labels, now_ms, float(value))
 
     def _lay_out(self, page: Exposition) -> _Layout:
-        known = dict(zip(self._layout.page_labels, self._layout.series, strict=False))
-        every = [known[parsed] if parsed in known else self._series_of(parsed) for parsed in page.labels]
         rows: list[int] = []
         labels: list[Labels] = []
         timeless: set[Labels] = set()
         duplicates = 0
         own_time = self._rules.honor_timestamps and not self._rules.track_timestamps_staleness
-        for row, (series, explicit) in enumerate(zip(every, page.explicit, strict=True)):
-            if series is None:
+        for row, (series, explicit) in enumerate(zip(page.labels, page.explicit, strict=True)):
+            if not series:
                 continue
             if not (explicit and self._rules.honor_timestamps) and series in timeless:
                 duplicates += 1  # as Prometheus: the first of two samples for one moment stays
@@ -154,20 +152,22 @@ class TargetSeries:
         return _Layout(
             page.labels,
             page.explicit,
-            every,
-            None if len(rows) == len(every) else rows,
+            None if len(rows) == len(page.labels) else rows,
             len(rows),
             frozenset(timeless),
             duplicates,
             Layout([*labels, *self._report]),
         )
 
-    def _series_of(self, parsed: Labels) -> Labels | None:
-        """The series that a page's labels stand for, or None when the job drops it."""
+    def _series_of(self, parsed: Labels) -> Labels:
+        """The series that a page's labels stand for, or no labels when the job drops it.
+
+        CollectorError when it breaks a limit: nothing of its page counts.
+        """
         merged = merge_labels(parsed, self._target_labels, honor_labels=self._rules.honor_labels)
         final = relabel(merged, self._rules.metric_relabel) if self._rules.metric_relabel else merged
         if final is None:
-            return None
+            return Labels()
         if not final.get(NAME):
             raise CollectorError(f"metric_relabel_configs left {parsed} without a name", reason="config")
         self._check_limits(final)

@@ -38,6 +38,8 @@ def check(paths: tuple[Path, ...], style: str, lint_fatal: bool) -> None:
     warnings = [problem for problem in checked.problems if problem.severity is Severity.WARNING]
     _print(checked.problems, style)
     if style == "text":
+        for file, keys in checked.own_keys.items():
+            click.echo(f"{file} uses obskit's own keys, a Prometheus refuses them: {', '.join(keys)}")
         seen = f"{count(len(checked.files), 'file')}, {count(checked.rules, 'rule')}"
         click.echo(f"{seen}, {count(len(errors), 'error')}, {count(len(warnings), 'warning')}")
     if errors:

@@ -102,6 +102,7 @@ def _status(store: EmbeddedStore, now_ms: int) -> dict[str, Any]:
         "last_seen_ms": seen_ms,
         "targets": _targets(store, at_ms),
         "alerts": {"firing": states.count("firing"), "pending": states.count("pending")},
+        "blind_rules": sorted(labels.get("rule") for labels, _ in _instant(store, "obskit_rule_blind == 1", at_ms)),
         "outbox": {"waiting": sum(stats.waiting.values()), "dead": stats.dead},
     }
 
@@ -199,6 +200,8 @@ def _print_status(found: dict[str, Any], now_ms: int) -> None:
         print_rows(rows)
     else:
         click.echo("nothing was collected yet")
+    if found["blind_rules"]:
+        click.echo(f"\nblind rules (they look for series that do not exist): {', '.join(found['blind_rules'])}")
     alerts, outbox = found["alerts"], found["outbox"]
     waiting = count(outbox["waiting"], "message")
     click.echo(

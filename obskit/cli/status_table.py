@@ -135,10 +135,13 @@ def alert_lines(overview: Overview) -> list[Text]:
 def footer(overview: Overview) -> Text:
     """One line of numbers, what matters first."""
     outbox = overview.outbox
+    blind = f", {len(overview.blind_rules)} blind" if overview.blind_rules else ""
     words = [
         f"{len(overview.firing)} firing",
         f"{overview.waiting} to deliver" + (f", {outbox.dead} given up" if outbox.dead else ""),
-        count(overview.rules, "rule") + (f", {overview.failing_rules} failing" if overview.failing_rules else ""),
+        count(overview.rules, "rule")
+        + (f", {overview.failing_rules} failing" if overview.failing_rules else "")
+        + blind,
         f"up {age_text(overview.now_ms - overview.started_ms)}",
         "Ctrl-C stops",
     ]

@@ -20,9 +20,9 @@ from obskit.model.documents import Path as KeyPath
 from obskit.model.problems import Place, Problem, Severity, did_you_mean
 from obskit.notify import ReceiverSettings
 from obskit.routing.tree import RouteSettings, check_tree
-from obskit.rules.files import load_rules
+from obskit.rules.files import RuleFile, load_rules
 from obskit.rules.groups import Group
-from obskit.shipped import OPT_IN, rule_packs
+from obskit.shipped import OPT_IN, pack_files, rule_packs
 from obskit.store.settings import StoreSettings
 
 UNSET: Final = "unset-variable"
@@ -47,6 +47,12 @@ class Config:
     warnings: tuple[Problem, ...] = ()
 
     @property
+    def own_groups(self) -> tuple[Group, ...]:
+        """The groups that a person wrote: those of no shipped pack."""
+        packs = set(pack_files().values())
+        return tuple(group for group in self.groups if group.file not in packs)
+
+    @property
     def rule_count(self) -> int:
         """How many rules there are in all groups."""
         return sum(len(group.rules) for group in self.groups)
@@ -62,11 +68,12 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
 
 @dataclass(slots=True)
 class Checked:
-    """What `obskit check` saw: how many files and rules, and everything it found."""
+    """What `obskit check` saw: how many files and rules, everything it found, and which files use keys of our own."""
 
     files: list[Path] = field(default_factory=list)
     rules: int = 0
     problems: list[Problem] = field(default_factory=list)
+    own_keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def check_files(paths: Sequence[Path], environment: Mapping[str, str] | None = None) -> Checked:
@@ -75,14 +82,16 @@ def check_files(paths: Sequence[Path], environment: Mapping[str, str] | None = N
     for path in paths:
         document = read_document(path)
         if isinstance(document.data, dict) and "groups" in document.data:
-            found = _read_rules([path], GlobalSettings(), checked.problems)
-            checked.rules += sum(len(group.rules) for group in found)
+            (read,) = _read_rules([path], GlobalSettings(), checked.problems)
+            checked.rules += sum(len(group.rules) for group in read.groups)
             checked.files.append(path)
+            checked.own_keys |= _own_keys([read])
             continue
         loaded = _load(path, os.environ if environment is None else environment)
         checked.problems += loaded.problems
         checked.files += loaded.files
         checked.rules += loaded.rules
+        checked.own_keys |= loaded.own_keys
     return checked
 
 
@@ -94,6 +103,7 @@ class _Loaded:
     problems: list[Problem]
     files: tuple[Path, ...]
     rules: int
+    own_keys: Mapping[str, tuple[str, ...]]
 
 
 def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
@@ -105,13 +115,14 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     sources = list(_named_once(tree, [*_collectors(tree), *_scrapes(tree, general)]))
     receivers, route = _receivers(tree), _route(tree)
     rule_files = _rule_files(tree)
-    groups = _read_rules(rule_files, general, tree.problems)
+    read = _read_rules(rule_files, general, tree.problems)
+    groups = [group for file in read for group in file.groups]
     shipped = set(rule_packs().values())
     files = (*tree.files, *(file for file in rule_files if file not in shipped))
     problems = _presentable(tree, files)
     rules = sum(len(group.rules) for group in groups)
     if route is None or store is None or any(problem.severity is Severity.ERROR for problem in problems):
-        return _Loaded(None, problems, files, rules)
+        return _Loaded(None, problems, files, rules, _own_keys(read))
     config = Config(
         path=path,
         general=general,
@@ -124,7 +135,7 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
         files=files,
         warnings=tuple(problems),
     )
-    return _Loaded(config, problems, files, rules)
+    return _Loaded(config, problems, files, rules, _own_keys(read))
 
 
 def _presentable(tree: ConfigTree, files: Sequence[Path]) -> list[Problem]:
@@ -272,15 +283,16 @@ def _rule_files(tree: ConfigTree) -> list[Path]:
     return found
 
 
-def _read_rules(paths: Iterable[Path], general: GlobalSettings, problems: list[Problem]) -> list[Group]:
-    groups: list[Group] = []
-    packs = {path: f"obskit/{path.name}" for path in rule_packs().values()}
+def _read_rules(paths: Iterable[Path], general: GlobalSettings, problems: list[Problem]) -> list[RuleFile]:
+    files: list[RuleFile] = []
+    packs = pack_files()
     for path in paths:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             problems.append(Problem(Place(str(path)), "file-missing", f"cannot read it: {reason}"))
+            files.append(RuleFile(str(path), (), ()))
             continue
         # A shipped pack is named alike wherever it is installed: its alerts keep their state over an upgrade.
         read = load_rules(
@@ -290,5 +302,11 @@ def _read_rules(paths: Iterable[Path], general: GlobalSettings, problems: list[P
             default_query_offset_ms=general.rule_query_offset,
         )
         problems.extend(read.problems)
-        groups.extend(read.groups)
-    return groups
+        files.append(read)
+    return files
+
+
+def _own_keys(files: Iterable[RuleFile]) -> dict[str, tuple[str, ...]]:
+    """The keys of ours in each file that a person wrote."""
+    packs = set(pack_files().values())
+    return {file.file: file.own_keys for file in files if file.own_keys and file.file not in packs}

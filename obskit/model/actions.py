@@ -119,10 +119,13 @@ def _alert_to_dict(alert: Alert) -> dict[str, Any]:
         "generator_url": alert.generator_url,
         "source": alert.source,
         "resolve_reason": alert.resolve_reason.value if alert.resolve_reason else None,
+        "resolved_value": None if alert.resolved_value is None else repr(alert.resolved_value),
+        "resolved_summary": alert.resolved_summary,
     }
 
 
 def _alert_from_dict(data: Mapping[str, Any]) -> Alert:
+    resolved_value = data.get("resolved_value")  # the outbox may hold notices of the version before
     return Alert(
         labels=Labels(data["labels"]),
         annotations=data["annotations"],
@@ -132,6 +135,8 @@ def _alert_from_dict(data: Mapping[str, Any]) -> Alert:
         generator_url=data["generator_url"],
         source=data["source"],
         resolve_reason=ResolveReason(data["resolve_reason"]) if data["resolve_reason"] else None,
+        resolved_value=None if resolved_value is None else float(resolved_value),
+        resolved_summary=data.get("resolved_summary", ""),
     )
 
 

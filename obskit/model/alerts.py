@@ -31,7 +31,9 @@ class ActiveAlert:
     """One alert of one rule: its labels, where it stands, and since when (all times Unix milliseconds).
 
     `labels` are final (rule labels and `alertname` included). An inactive one is kept for a while after
-    `resolved_ms` so that its end is told even across a restart.
+    `resolved_ms` so that its end is told even across a restart. `resolved_value` is what the rule measured when the
+    alert recovered, if that is known, and `resolved_summary` its summary with that value in it. `missing_since_ms`
+    is since when there is nothing to judge a firing alert by, while the rule's `on_missing` counts that time.
     """
 
     labels: Labels
@@ -43,6 +45,9 @@ class ActiveAlert:
     resolved_ms: int | None = None
     keep_firing_since_ms: int | None = None
     resolve_reason: ResolveReason | None = None
+    resolved_value: float | None = None
+    resolved_summary: str = ""
+    missing_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class Alert:
     """An alert as routing and receivers know it, whoever decided it (a rule, or a POST to the Alertmanager API).
 
     `ends_ms` is None while it fires. Times are Unix milliseconds. `source` is the rule as a person finds it
-    (`queues.yaml:QueueBacklog`), `generator_url` a link to its expression.
+    (`queues.yaml:QueueBacklog`), `generator_url` a link to its expression. `resolved_value` is what the rule measured
+    when the alert recovered, `resolved_summary` the summary with that value in it; both may be unknown.
     """
 
     labels: Labels
@@ -61,6 +67,8 @@ class Alert:
     generator_url: str = ""
     source: str = ""
     resolve_reason: ResolveReason | None = None
+    resolved_value: float | None = None
+    resolved_summary: str = ""
     fingerprint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import not_
@@ -78,9 +78,13 @@ class _Series(NamedTuple):
 
 
 class ExpositionParser:
-    """Reads the pages of one target. Keep one per target: series that two pages in a row did not have are forgotten."""
+    """Reads the pages of one target. Keep one per target: series that two pages in a row did not have are forgotten.
 
-    def __init__(self) -> None:
+    `finish` makes of the labels on the page those that the samples get, once per series, an object of its own each.
+    """
+
+    def __init__(self, finish: Callable[[Labels], Labels] = lambda labels: labels) -> None:
+        self._finish = finish
         self._known: dict[str, Labels] = {}
         self._last_page: Sequence[Labels] = ()
         self._comments: list[str] = []
@@ -106,7 +110,7 @@ class ExpositionParser:
             self._form = None
         every = _lines(body)
         lines = every[: _eof(every)] if openmetrics else every
-        page = _Page(self._known, openmetrics=openmetrics)
+        page = _Page(self._known, self._finish, openmetrics=openmetrics)
         page.read(lines)
         values = _floats(page.values, lines)
         times = [now_ms] * len(values)
@@ -204,8 +208,9 @@ def _pieces(body: bytes) -> Iterator[str]:
 class _Page:
     """One reading of one page: fills columns, adds new series to `known`."""
 
-    def __init__(self, known: dict[str, Labels], *, openmetrics: bool) -> None:
+    def __init__(self, known: dict[str, Labels], finish: Callable[[Labels], Labels], *, openmetrics: bool) -> None:
         self.known = known
+        self.finish = finish
         self.openmetrics = openmetrics
         self.labels: list[Labels] = []
         self.values: list[str] = []
@@ -243,7 +248,10 @@ class _Page:
         labels = self.known.get(text)
         if labels is not None and value and time:  # else there are more spaces than one
             return _Series(text, labels, value, time)
-        return _parse_sample(line, self._current_type())
+        parsed = _parse_sample(line, self._current_type())
+        if parsed.text in self.known:
+            return parsed
+        return parsed._replace(labels=self.finish(parsed.labels))
 
     def _add(self, series: _Series) -> None:
         if series.time:

@@ -160,6 +160,8 @@ def _counts(notice: Notice) -> dict[str, str]:
 
 def _listing(alert: Alert) -> str:
     rows = [f"Labels: {alert.labels}", *(f"{name}: {said}" for name, said in sorted(alert.annotations.items()))]
+    if alert.resolved_value is not None:
+        rows.append(f"value now: {alert.resolved_value:.6g}")
     return "\n - ".join(rows)
 
 

@@ -31,6 +31,11 @@ _PLACES: Final = (
     "machine", "host", "instance",
 )  # fmt: skip
 _LINKS: Final = (("Runbook", "runbook_url"), ("Logs", "logs_url"), ("Dashboard", "dashboard_url"))
+# A summary's value may be several words (`1h 4m 2s`); more than these, and it is not the value alone that differs.
+_VALUE_WORDS: Final = 4
+_UNIT_WORDS: Final = frozenset(
+    ("%", "ms", "s", "min", "h", "d", "seconds", "minutes", "hours", "days", "B", "KB", "MB", "GB", "KiB", "MiB", "GiB")
+)
 _UNITS_S: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -80,13 +85,13 @@ class Card:
 
 def card(notice: Notice) -> Card:
     """The facts of `notice`, worst alert first."""
-    alerts = sorted(notice.firing or notice.resolved, key=lambda alert: (-rank(alert), alert.starts_ms, alert.labels))
+    alerts = _worst_first(notice.firing or notice.resolved)
     severity = alerts[0].labels.get("severity")
     ended = "" if notice.firing else _ended(alerts)
     since_ms, until_ms = _span(notice, alerts)
     members = _members(notice, alerts)
     # Over: what was true last must not read as if it were now, and there is nothing left to do first.
-    summary = _summary(alerts) if notice.firing else _was(_summary(alerts))
+    summary = _summary(alerts) if notice.firing else _was(alerts[0], _summary(alerts))
     return Card(
         tone=_tone(notice, alerts[0], ended),
         word=_word(notice, ended),
@@ -151,7 +156,9 @@ def news(notice: Notice) -> str:
     if notice.reason is NoticeReason.REPEAT:
         return f"Still firing after {lasted(shown.lasted_ms)}: {shown.summary or shown.title}"
     if not notice.firing:
-        return f"{shown.word.capitalize()} after {lasted(shown.lasted_ms)}"
+        worst = _worst_first(notice.resolved)[0]
+        now = _now(worst, _summary([worst]))
+        return f"{shown.word.capitalize()} after {lasted(shown.lasted_ms)}{f', now {now}' if now else ''}"
     parts = []
     if fresh:
         parts.append(f"+{len(fresh)} new: {_listed(_who(notice, fresh))}")
@@ -197,6 +204,10 @@ def clip(text: str, limit: int) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 
 
+def _worst_first(alerts: Iterable[Alert]) -> list[Alert]:
+    return sorted(alerts, key=lambda alert: (-rank(alert), alert.starts_ms, alert.labels))
+
+
 def _how_long(shown: Card) -> str:
     if shown.until_ms is None and shown.lasted_ms < _NOW_MS:
         return "just now"
@@ -236,8 +247,32 @@ def _summary(alerts: Sequence[Alert]) -> str:
     return f"value {worst.value:.6g}" if math.isfinite(worst.value) else ""
 
 
-def _was(summary: str) -> str:
-    return f"was: {summary}" if summary else ""
+def _was(worst: Alert, summary: str) -> str:
+    """What it said while it fired, and what the rule measures now, if that is known."""
+    now = _now(worst, summary)
+    return ", ".join(part for part in (f"was: {summary}" if summary else "", f"now: {now}" if now else "") if part)
+
+
+def _now(alert: Alert, summary: str) -> str:
+    """The value an alert recovered with, as its summary writes it: with the unit that stands behind it."""
+    if alert.resolved_value is None:
+        return ""
+    written = _difference(summary.split(), alert.resolved_summary.split())
+    return written or f"{alert.resolved_value:.6g}"
+
+
+def _difference(was: Sequence[str], now: Sequence[str]) -> str:
+    """The words of `now` that are others than in `was`; empty when there are none, or more than a value."""
+    start = next((at for at, (one, other) in enumerate(zip(was, now, strict=False)) if one != other), None)
+    if start is None:
+        return ""
+    rest = zip(reversed(was[start:]), reversed(now[start:]), strict=False)
+    same = next((count for count, (one, other) in enumerate(rest) if one != other), 0)
+    end = len(now) - same
+    if end - start > _VALUE_WORDS:
+        return ""
+    unit = now[end : end + 1]
+    return " ".join([*now[start:end], *(word for word in unit if word.strip(".,;:") in _UNIT_WORDS)]).rstrip(".,;:")
 
 
 def _detail(alerts: Sequence[Alert], summary: str) -> str:

@@ -1,4 +1,7 @@
-"""Webhooks with Alertmanager's version 4 body, byte for byte what its receivers know, with an optional signature."""
+"""Webhooks with Alertmanager's version 4 body, byte for byte what its receivers know, with an optional signature.
+
+Ours alone are `resolvedValue` and `resolvedSummary` of an alert whose value at its recovery is known.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
@@ -141,7 +145,18 @@ def _alert(alert: Alert) -> dict[str, Any]:
         "endsAt": _NEVER if alert.ends_ms is None else rfc3339(alert.ends_ms),
         "generatorURL": alert.generator_url,
         "fingerprint": alert.fingerprint,
+        **_how_it_ended(alert),
     }
+
+
+def _how_it_ended(alert: Alert) -> dict[str, Any]:
+    """What Alertmanager does not know; the keys are there only when there is something to tell."""
+    told: dict[str, Any] = {}
+    if alert.resolved_value is not None and math.isfinite(alert.resolved_value):
+        told["resolvedValue"] = alert.resolved_value
+    if alert.resolved_summary:
+        told["resolvedSummary"] = alert.resolved_summary
+    return told
 
 
 def _login(settings: HttpSettings | None) -> dict[str, str]:

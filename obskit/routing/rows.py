@@ -17,7 +17,10 @@ from obskit.routing.flush import Told
 from obskit.store.database import Transaction
 
 _PAGE: Final = 500
-_COLUMNS: Final = "labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason"
+_COLUMNS: Final = (
+    "labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, resolved_value,"
+    " resolved_summary"
+)
 ALERTS: Final = f"SELECT {_COLUMNS} FROM alert"  # noqa: S608 - a constant
 
 
@@ -36,10 +39,11 @@ def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
     """The alert as it is now, in place of what it was."""
     tx.execute(
         "INSERT INTO alert (fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source,"
-        " resolve_reason, updated_ms) VALUES (?,?,?,?,?,?,?,?,?,?)"
+        " resolve_reason, resolved_value, resolved_summary, updated_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations, starts_ms = excluded.starts_ms,"
         " ends_ms = excluded.ends_ms, value = excluded.value, generator_url = excluded.generator_url,"
-        " source = excluded.source, resolve_reason = excluded.resolve_reason, updated_ms = excluded.updated_ms",
+        " source = excluded.source, resolve_reason = excluded.resolve_reason,"
+        " resolved_value = excluded.resolved_value, resolved_summary = excluded.resolved_summary, updated_ms = excluded.updated_ms",
         (
             alert.fingerprint,
             _json(alert.labels),
@@ -50,6 +54,8 @@ def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
             alert.generator_url,
             alert.source,
             alert.resolve_reason.value if alert.resolve_reason else None,
+            alert.resolved_value,
+            alert.resolved_summary,
             now_ms,
         ),
     )
@@ -57,7 +63,8 @@ def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
 
 def read_alert(row: Iterable[Any]) -> Alert:
     """A row of ALERTS."""
-    labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason = row
+    labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, *resolved = row
+    resolved_value, resolved_summary = resolved
     return Alert(
         labels=Labels(json.loads(labels)),
         annotations=json.loads(annotations),
@@ -67,6 +74,8 @@ def read_alert(row: Iterable[Any]) -> Alert:
         generator_url=generator_url,
         source=source,
         resolve_reason=ResolveReason(resolve_reason) if resolve_reason else None,
+        resolved_value=resolved_value,
+        resolved_summary=resolved_summary,
     )
 
 

@@ -123,9 +123,9 @@ class Arrivals:
     def _listen(self, group: Group, rule: AlertRule) -> None:
         self._rules[rule.key] = (group.key, rule)
         if group.type.reads_logs:
-            self._by_stream += [(matchers, rule.key) for matchers in stream_selectors(rule.query)]
+            self._by_stream += [(matchers, rule.key) for query in rule.queries for matchers in stream_selectors(query)]
             return
-        for matchers in metric_selectors(rule.query):
+        for matchers in (matchers for query in rule.queries for matchers in metric_selectors(query)):
             name = exact_name(matchers)
             if name is not None:
                 self._by_name.setdefault(name, set()).add(rule.key)

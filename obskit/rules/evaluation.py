@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from obskit.errors import QueryError
-from obskit.model.alerts import ActiveAlert, AlertState, ResolveReason, Transition
+from obskit.model.alerts import ActiveAlert, AlertState, Transition
 from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import EMPTY, NAME, Labels
 from obskit.model.matchers import Matcher, exact_name
@@ -19,8 +19,10 @@ from obskit.model.results import Element, Result, Scalar, Vector
 from obskit.model.samples import STALE_NAN
 from obskit.promql.nodes import Expr, VectorSelector
 from obskit.promql.parser import parse
-from obskit.rules.groups import AlertRule, Group, RecordingRule, Rule
-from obskit.rules.state import Active, Elements, Occasion, Sampled, Step, Surroundings, arrive, step
+from obskit.rules.evidence import Evidence
+from obskit.rules.expansion import Elements, Sampled, Surroundings
+from obskit.rules.groups import AlertRule, Group, OnMissing, RecordingRule, Rule
+from obskit.rules.state import NO_EVIDENCE, Active, Occasion, Step, arrive, step
 from obskit.store.interface import Samples
 
 ALERTS: Final = "ALERTS"
@@ -74,49 +76,44 @@ class Evaluator:
         """One evaluation in the group's turn. A query that fails is an outcome with an error, not an exception."""
         asked_ms = slot_ms - group.query_offset_ms
         try:
-            vector = self._vector(group, rule, asked_ms)
+            vector = self._vector(group, rule.query, asked_ms)
+            if isinstance(rule, RecordingRule):
+                return _record(group, rule, standing, vector, slot_ms)
+            stepped = step(rule, standing.active, vector, self._occasion(group, rule, standing, slot_ms))
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
-        if isinstance(rule, RecordingRule):
-            return _record(group, rule, standing, vector, slot_ms)
-        occasion = self._occasion(group, rule, standing, vector, slot_ms)
-        return _alert_outcome(rule, standing, step(rule, standing.active, vector, occasion), slot_ms, asked_ms)
+        return _alert_outcome(rule, standing, stepped, slot_ms, asked_ms)
 
     def on_arrival(self, group: Group, rule: AlertRule, standing: Standing, t_ms: int) -> Outcome:
         """One evaluation of an alerting rule because data has come: it changes alerts, and writes no series."""
         try:
             # A time in milliseconds stands for all of it: the record that woke the rule may lie within.
-            vector = self._vector(group, rule, t_ms - group.query_offset_ms, extra_ns=NS_PER_MS - 1)
+            vector = self._vector(group, rule.query, t_ms - group.query_offset_ms, extra_ns=NS_PER_MS - 1)
+            occasion = self._occasion(group, rule, standing, t_ms, extra_ns=NS_PER_MS - 1)
+            stepped = arrive(rule, standing.active, vector, occasion)
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
-        stepped = arrive(rule, standing.active, vector, self._occasion(group, rule, standing, vector, t_ms))
         return Outcome(rule, replace(standing, active=stepped.active), transitions=stepped.transitions)
 
-    def _vector(self, group: Group, rule: Rule, at_ms: int, *, extra_ns: int = 0) -> Elements:
+    def _vector(self, group: Group, query: Any, at_ms: int, *, extra_ns: int = 0) -> Elements:
         if group.type.reads_logs:
-            result = self._logql.instant(rule.query, at_ms * NS_PER_MS + extra_ns)
+            result = self._logql.instant(query, at_ms * NS_PER_MS + extra_ns)
         else:
-            result = self._promql.instant(rule.query, at_ms)
+            result = self._promql.instant(query, at_ms)
         return _elements(result)
 
-    def _occasion(self, group: Group, rule: AlertRule, standing: Standing, vector: Elements, t_ms: int) -> Occasion:
+    def _occasion(self, group: Group, rule: AlertRule, standing: Standing, t_ms: int, *, extra_ns: int = 0) -> Occasion:
         asked_ms = t_ms - group.query_offset_ms
-        reason = ResolveReason.RECOVERED
-        if not vector and not group.type.reads_logs and _any_firing(standing.active):
-            reason = self._reason_for_nothing(rule, asked_ms)
+        doubtful = bool(standing.active) or rule.on_missing is OnMissing.ALERT
         return Occasion(
             t_ms=t_ms,
             last_slot_ms=standing.last_slot_ms,
             limit=group.limit,
-            resolve_reason=reason,
             around=Surroundings(self._external_labels, self._external_url, self._asking(asked_ms)),
+            evidence=Evidence(rule, lambda query: self._vector(group, query, asked_ms, extra_ns=extra_ns))
+            if doubtful
+            else NO_EVIDENCE,
         )
-
-    def _reason_for_nothing(self, rule: AlertRule, at_ms: int) -> ResolveReason:
-        """An empty answer is a recovery, unless none of the rule's selectors finds anything any more."""
-        selectors = [node for node in rule.query.walk() if isinstance(node, VectorSelector)]
-        without_data = selectors and not any(_elements(self._promql.instant(node, at_ms)) for node in selectors)
-        return ResolveReason.NO_DATA if without_data else ResolveReason.RECOVERED
 
     def _asking(self, at_ms: int) -> Callable[[str], Sequence[Element]]:
         def query(expr: str) -> list[Element]:
@@ -143,10 +140,6 @@ def _element(labels: Labels, value: Sampled, t_ms: int) -> Element:
     if isinstance(value, NativeHistogram):
         return Element(labels, math.nan, t_ms, value)
     return Element(labels, value, t_ms)
-
-
-def _any_firing(active: Active) -> bool:
-    return any(alert.state is AlertState.FIRING for alert in active.values())
 
 
 def _record(group: Group, rule: RecordingRule, standing: Standing, vector: Elements, slot_ms: int) -> Outcome:
@@ -205,7 +198,7 @@ def reads(group: Group, rule: Rule) -> frozenset[str] | None:
         return None
     if group.type.reads_logs:
         return frozenset()
-    names = [exact_name(matchers) for matchers in metric_selectors(rule.query)]
+    names = [exact_name(matchers) for query in rule.queries for matchers in metric_selectors(query)]
     return None if None in names else frozenset(name for name in names if name)
 
 

@@ -1,6 +1,6 @@
 """Prometheus rule files to Groups, with every problem of the file at once and the place of each.
 
-The format is Prometheus' own (model/rulefmt/rulefmt.go), plus a group's `type`. Expressions are left to the parsers
+The format is Prometheus' own (model/rulefmt/rulefmt.go), plus the keys of OWN_KEYS. Expressions are left to the parsers
 of obskit.promql and obskit.logql, templates to template.py; what is right but unwise is left to lints.py.
 """
 
@@ -20,24 +20,32 @@ from obskit.model.labels import NAME
 from obskit.model.problems import Problem, Severity, did_you_mean
 from obskit.promql.nodes import ValueType
 from obskit.promql.parser import parse as parse_promql
-from obskit.rules.groups import AlertRule, Group, GroupType, RecordingRule, Rule, rule_key
+from obskit.rules.groups import AlertRule, Group, GroupType, OnMissing, RecordingRule, Rule, rule_key
 from obskit.rules.lints import lint_rule
 from obskit.rules.template import Template, TemplateError, compile_template
 
 Path = tuple[str | int, ...]
 
 GROUP_KEYS: Final = ("name", "interval", "query_offset", "limit", "labels", "rules", "type")
-RULE_KEYS: Final = ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
-ALERT_ONLY: Final = ("for", "keep_firing_for", "annotations")
+RULE_KEYS: Final = (
+    "record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations", "resolve_expr", "on_missing",
+)  # fmt: skip
+ALERT_ONLY: Final = ("for", "keep_firing_for", "annotations", "resolve_expr", "on_missing")
+OWN_KEYS: Final = ("type", "resolve_expr", "on_missing")
+"""The keys of groups and rules that a Prometheus does not know, and refuses."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleFile:
-    """What was read. With an error among the problems no group of the file may be used, as in Prometheus."""
+    """What was read. With an error among the problems no group of the file may be used, as in Prometheus.
+
+    `own_keys` are those of OWN_KEYS that are written in it.
+    """
 
     file: str
     groups: tuple[Group, ...]
     problems: tuple[Problem, ...]
+    own_keys: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -46,8 +54,8 @@ class RuleFile:
 
     @property
     def portable(self) -> bool:
-        """Whether a Prometheus would load the file too: no group has a type of ours."""
-        return all(group.type is GroupType.PROMETHEUS for group in self.groups)
+        """Whether a Prometheus would load the file too: it has none of our own keys."""
+        return not self.own_keys
 
 
 def load_rules(
@@ -69,7 +77,7 @@ def load_rules(
         names.add(group.name)
         groups.append(group)
     problems = sorted(document.problems, key=lambda problem: (problem.place.line, problem.place.column))
-    return RuleFile(file, tuple(groups), tuple(problems))
+    return RuleFile(file, tuple(groups), tuple(problems), tuple(key for key in OWN_KEYS if key in fields.own_keys))
 
 
 @dataclass(slots=True)
@@ -77,6 +85,7 @@ class _Fields:
     """Reads one value after the other out of a document; what is wrong is added to the document's problems."""
 
     document: Document
+    own_keys: set[str] = field(default_factory=set)
 
     def error(self, path: Path, id: str, message: str, *, at_key: bool = False) -> None:
         self.document.problems.append(self.document.problem(path, id, message, at_key=at_key))
@@ -93,6 +102,8 @@ class _Fields:
                 self.error(path, "wrong-type", "a mapping (key: value) belongs here")
             return None
         for key in value:
+            if key in OWN_KEYS:
+                self.own_keys.add(key)
             if key not in known:
                 self.error((*path, key), "unknown-key", f'unknown key "{key}"{did_you_mean(key, known)}', at_key=True)
         return value
@@ -242,7 +253,23 @@ class _GroupReader:
             keep_firing_for_ms=fields.duration((*path, "keep_firing_for"), data.get("keep_firing_for"), 0),
             annotations=annotations,
             templates=templates,
+            on_missing=self._on_missing((*path, "on_missing"), data.get("on_missing")),
+            resolve_query=self._query((*path, "resolve_expr"), data["resolve_expr"])
+            if "resolve_expr" in data
+            else None,
         )
+
+    def _on_missing(self, path: Path, value: Any) -> OnMissing:
+        text = self.fields.text(path, value) or OnMissing.RESOLVE.value
+        known = [choice.value for choice in OnMissing]
+        if text not in known:
+            message = f'unknown on_missing "{text}"{did_you_mean(text, known)}: one of {", ".join(known)}'
+            self.fields.error(path, "unknown-on-missing", message)
+            return OnMissing.RESOLVE
+        if self.type.reads_logs and text != OnMissing.RESOLVE:
+            message = "`on_missing` needs metrics: where no lines come, nobody knows whether some are missing"
+            self.fields.error(path, "metrics-only", message)
+        return OnMissing(text)
 
     def _check_record(self, path: Path, data: Mapping[str, Any], name: str) -> None:
         for key in ALERT_ONLY:
@@ -257,7 +284,8 @@ class _GroupReader:
         text = self.fields.text(path, value)
         if not text.strip():
             if value is None or isinstance(value, str):
-                self.fields.error(path, "missing-key", "a rule needs an `expr`")
+                needed = "a rule needs an `expr`" if path[-1] == "expr" else f"`{path[-1]}` is empty"
+                self.fields.error(path, "missing-key", needed)
             return None
         language = "logql" if self.type.reads_logs else "promql"
         try:

@@ -30,6 +30,14 @@ class GroupType(StrEnum):
         return self is not GroupType.PROMETHEUS
 
 
+class OnMissing(StrEnum):
+    """What becomes of a firing alert when there is nothing left to judge it by."""
+
+    RESOLVE = "resolve"
+    KEEP = "keep"
+    ALERT = "alert"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRule:
     """One alerting rule. `labels` include the group's; an empty value removes the element's label of that name.
@@ -37,6 +45,7 @@ class AlertRule:
     `query` is the parsed `expr`: a tree of obskit.promql or obskit.logql, by the group's type. `templates` holds the
     compiled form of those texts of labels and annotations that have an action in them, by text. `key` names the rule
     across reloads and restarts: its alerts are carried over for as long as file, group, name and labels stay.
+    `resolve_query` is the parsed `resolve_expr`, if there is one: what must find a firing alert before it may resolve.
     """
 
     key: str
@@ -48,7 +57,14 @@ class AlertRule:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     templates: Mapping[str, Template] = field(default_factory=dict)
+    on_missing: OnMissing = OnMissing.RESOLVE
+    resolve_query: Any = None
     place: Place = field(default=Place(""))
+
+    @property
+    def queries(self) -> tuple[Any, ...]:
+        """What its evaluation may ask, parsed."""
+        return (self.query,) if self.resolve_query is None else (self.query, self.resolve_query)
 
     @property
     def source(self) -> str:
@@ -66,6 +82,11 @@ class RecordingRule:
     query: Any
     labels: Mapping[str, str] = field(default_factory=dict)
     place: Place = field(default=Place(""))
+
+    @property
+    def queries(self) -> tuple[Any, ...]:
+        """What its evaluation asks, parsed."""
+        return (self.query,)
 
 
 Rule = AlertRule | RecordingRule

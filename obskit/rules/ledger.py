@@ -17,7 +17,8 @@ from obskit.rules.state import Active
 from obskit.store.database import Transaction
 
 _ALERT_COLUMNS: Final = (
-    "labels, annotations, state, value, active_ms, fired_ms, resolved_ms, keep_firing_since_ms, resolve_reason"
+    "labels, annotations, state, value, active_ms, fired_ms, resolved_ms, keep_firing_since_ms, resolve_reason,"
+    " resolved_value, resolved_summary, missing_since_ms"
 )
 Series = Mapping[str, Iterable[Labels]]
 """The series that each rule of a group wrote at its last evaluation, by rule key."""
@@ -61,7 +62,7 @@ def save_alerts(tx: Transaction, rule: str, before: Active, after: Active) -> No
     if changed:
         tx.executemany(
             f"INSERT OR REPLACE INTO alert_state (rule, fingerprint, {_ALERT_COLUMNS})"  # noqa: S608 - a constant
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             changed,
         )
 
@@ -100,11 +101,15 @@ def _row_of(rule: str, alert: ActiveAlert) -> tuple[Any, ...]:
         alert.resolved_ms,
         alert.keep_firing_since_ms,
         alert.resolve_reason.value if alert.resolve_reason else None,
+        alert.resolved_value,
+        alert.resolved_summary,
+        alert.missing_since_ms,
     )
 
 
 def _alert_of(row: list[Any]) -> ActiveAlert:
-    labels, annotations, state, value, active_ms, fired_ms, resolved_ms, keep_firing_since_ms, reason = row
+    labels, annotations, state, value, active_ms, fired_ms, resolved_ms, keep_firing_since_ms, reason, *more = row
+    resolved_value, resolved_summary, missing_since_ms = more
     return ActiveAlert(
         labels=Labels(json.loads(labels)),
         annotations=json.loads(annotations),
@@ -115,6 +120,9 @@ def _alert_of(row: list[Any]) -> ActiveAlert:
         resolved_ms=resolved_ms,
         keep_firing_since_ms=keep_firing_since_ms,
         resolve_reason=ResolveReason(reason) if reason else None,
+        resolved_value=resolved_value,
+        resolved_summary=resolved_summary,
+        missing_since_ms=missing_since_ms,
     )
 
 

@@ -41,6 +41,9 @@ ARRIVAL_SECONDS: Final = Histogram(
 UNSAVED: Final = Counter(
     "obskit_rule_commit_failures_total", "Evaluations whose result could not be committed.", registry=REGISTRY
 )
+BLIND: Final = Gauge(
+    "obskit_rule_blind", "1 while a rule of yours looks for series that do not exist.", ["rule"], registry=REGISTRY
+)
 
 _OF_GROUPS: Final = (EVALUATIONS, FAILURES, ITERATIONS, MISSED, LAST_EVALUATION, LAST_DURATION, INTERVAL, RULES)
 

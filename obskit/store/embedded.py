@@ -86,6 +86,10 @@ class EmbeddedStore:
         with self._database.snapshot() as connection:
             self._metrics.replay(connection, self._clock.now_ms())
 
+    def metric_names(self) -> list[str]:
+        """The names of all metrics on disk."""
+        return self._metrics.names()
+
     def reserve_window(self, metric: str | None, window_ms: int) -> None:
         """Rules look back this far, into one metric or (None) into any: keep as much in memory."""
         self._metrics.reserve_window(metric, window_ms)

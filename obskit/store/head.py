@@ -138,7 +138,10 @@ class MetricHead:
             match = self._index.match(tuple(matchers))
             if not len(match.slots):
                 return EMPTY, floor
-            counts, times, values = self._rings.gather(match.slots, max(start_ms, floor), end_ms)
+            span = end_ms - start_ms
+            since_ms = max(start_ms, floor)
+            counts, times, values = self._rings.gather(match.slots, since_ms, end_ms, match.guess(span))
+            match.learn(span, counts.astype(np.int32))
             having = counts > 0
             ids = self._index.order_of(match.slots)
             labels = match.labels_having(having)

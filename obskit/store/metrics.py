@@ -80,6 +80,10 @@ class MetricStore:
         """The series that `select` would return, without their samples."""
         return list(self.select(matchers, start_ms, end_ms).labels)
 
+    def names(self) -> list[str]:
+        """The metric names of all series on disk."""
+        return [name for (name,) in self._database.read("SELECT DISTINCT name FROM series WHERE name <> ''")]
+
     def metadata(self) -> Mapping[str, MetricMeta]:
         """What is known of each metric family, by name."""
         rows = self._database.read("SELECT name, type, help, unit FROM metric_meta ORDER BY name")

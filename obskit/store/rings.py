@@ -128,14 +128,14 @@ class Rings:
         """For reading these slots' samples by age."""
         return Ages(self, which)
 
-    def gather(self, slots: Slots, start_ms: int, end_ms: int) -> Gathered:
-        """Samples with `start_ms < t <= end_ms`, copied."""
+    def gather(self, slots: Slots, start_ms: int, end_ms: int, guess: Counts | None = None) -> Gathered:
+        """Samples with `start_ms < t <= end_ms`, copied; `guess` is how many of each slot there may be."""
         ages = self.ages(slots)
-        after = ages.count_after(start_ms)
+        after = ages.count_after(start_ms, guess)
         counts = after.astype(np.int64)
         if (self.newest_ms.take(slots) > end_ms).any():
             counts -= np.minimum(ages.count_after(end_ms, np.zeros(len(slots), np.int32)), after)
-        return self._read(slots, after, counts)
+        return self._read(ages, slots, after, counts)
 
     def places(self, rows: NDArray[np.int32], lane_places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where samples lie in the lanes, by row of the table and place in the lane."""
@@ -151,14 +151,15 @@ class Rings:
         """A time as an offset, for comparisons."""
         return min(max(t_ms - self.origin_ms, -_REACH_MS - 1), _REACH_MS)
 
-    def _read(self, slots: Slots, after: Counts, counts: NDArray[np.int64]) -> Gathered:
+    def _read(self, ages: Ages, slots: Slots, after: Counts, counts: NDArray[np.int64]) -> Gathered:
         """`counts` samples of each slot in order of time, from the one of age `after - 1` on."""
         # Of one piece of memory, as in edges.py: fresh pages are expensive.
         times, bits = np.empty((2, int(counts.sum())), np.int64)
         values: Values = bits.view(np.float64)
         done = 0
         for low, high in _slices(counts):
-            places = self.ages(slots[low:high]).run(after[low:high], counts[low:high])
+            part = ages if high - low == len(slots) else self.ages(slots[low:high])
+            places = part.run(after[low:high], counts[low:high])
             filled = slice(done, done := done + len(places))
             times[filled] = self.lanes.times.take(places)
             values[filled] = self.lanes.values.take(places)
@@ -299,10 +300,12 @@ class Ages:
         too_few = (times.take(self.places(np.minimum(count, held - 1))) > limit) & (count < held)
         wrong = (too_many | too_few).nonzero()[0]
         if len(wrong):
-            low = np.where(too_few[wrong], count[wrong] + 1, 0).astype(np.int32)
-            high = np.where(too_few[wrong], held[wrong], count[wrong] - 1).astype(np.int32)
+            more = too_few[wrong]
+            low = np.where(more, count[wrong] + 1, 0).astype(np.int32)
+            high = np.where(more, held[wrong], count[wrong] - 1).astype(np.int32)
             ages = self.part(wrong)
-            count[wrong] = better = ages.search(limit, low, high)
+            # Mostly it is one more, or one less: that is tried first.
+            count[wrong] = better = ages.search(limit, low, high, np.where(more, low, high - 1))
             first[wrong] = ages.places(np.maximum(better - 1, 0))
         return count, first
 
@@ -313,12 +316,14 @@ class Ages:
         guess: Counts = np.clip(np.ceil((newest_ms - np.float64(t_ms)) / step), 0, self.held).astype(np.int32)
         return guess
 
-    def search(self, limit: int, low: Counts, high: Counts) -> Counts:
+    def search(self, limit: int, low: Counts, high: Counts, middle: Counts) -> Counts:
+        """How many samples are newer than an offset: at least `low`, at most `high`; look at `middle` first."""
         times = self._rings.lanes.times
-        while (low < high).any():
+        while (searched := low < high).any():
+            newer = times.take(self.places(np.maximum(middle, 0))) > limit
+            low = np.where(searched & newer, middle + 1, low)
+            high = np.where(searched & ~newer, middle, high)
             middle = (low + high) >> 1
-            newer = (times.take(self.places(middle)) > limit) & (low < high)
-            low, high = np.where(newer, middle + 1, low), np.where(newer, high, middle)
         return low
 
 
@@ -340,7 +345,9 @@ def blocks_of(slots: Slots) -> list[Block]:
 
 def _slices(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Ranges of slots of about `_AT_ONCE` cells in a table as wide as the largest count among them."""
-    low = 0
+    low = len(counts) if len(counts) * int(counts.max(initial=0)) <= _AT_ONCE else 0
+    if low:
+        yield 0, low
     while low < len(counts):
         some = counts[low : low + _BLOCK]
         cells = np.maximum.accumulate(some) * np.arange(1, len(some) + 1)

@@ -86,7 +86,15 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     ALTER TABLE stream ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
     """,
-    # 5: native histograms lie beside the samples, which name them by id (never given again); when counters began
+    # 5: what a rule measured when an alert recovered, and since when there is nothing to judge one by
+    """
+    ALTER TABLE alert_state ADD COLUMN resolved_value REAL;
+    ALTER TABLE alert_state ADD COLUMN resolved_summary TEXT NOT NULL DEFAULT '';
+    ALTER TABLE alert_state ADD COLUMN missing_since_ms INTEGER;
+    ALTER TABLE alert ADD COLUMN resolved_value REAL;
+    ALTER TABLE alert ADD COLUMN resolved_summary TEXT NOT NULL DEFAULT '';
+    """,
+    # 6: native histograms lie beside the samples, which name them by id (never given again); when counters began
     """
     CREATE TABLE histogram (id INTEGER PRIMARY KEY AUTOINCREMENT, t_ms INTEGER NOT NULL, data BLOB NOT NULL);
     CREATE INDEX histogram_time ON histogram (t_ms);

@@ -29,6 +29,7 @@ from obskit.outbox import Outbox
 from obskit.promql.engine import Engine as PromQL
 from obskit.routing.dispatch import Dispatcher
 from obskit.routing.tree import Route, build_tree
+from obskit.rules.blind import BlindRules
 from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
 from obskit.rules.runner import Runner
@@ -102,6 +103,7 @@ class Daemon:
         self._begin("outbox", self._outbox.run())
         self._begin("dispatch", self._dispatcher.run())
         self._begin("rules", self._runner.run())
+        self._begin("blind rules", self._blind.run())
         self._begin("retention", self._store.retention.run(self._clock))
         self._begin("web", serve(self._app(), self._listener))
         self._begin("reload", self._follow_files())
@@ -146,7 +148,7 @@ class Daemon:
         self.health.waiting.add(STOPPING)
         async with self._reloading:  # one that is under way ends first: it would start collectors that nobody stops
             await self._supervisor.stop()
-        await self._end("rules", "retention", "reload", "watchdog", "dispatch")
+        await self._end("rules", "blind rules", "retention", "reload", "watchdog", "dispatch")
         if "outbox" in self._tasks:
             await self._outbox.drain(DRAIN_S)
         await self._end("outbox", "web")
@@ -172,6 +174,7 @@ class Daemon:
         return look(
             supervisor=self._supervisor,
             runner=self._runner,
+            blind=self._blind,
             outbox=self._outbox,
             started_ms=self._started_ms,
             now_ms=self._clock.now_ms(),
@@ -206,6 +209,8 @@ class Daemon:
             decided=self._outbox.wake,
         )
         self._runner = self._build_runner()
+        self._blind = BlindRules(self._store.metrics, self._store.metric_names, self._clock)
+        self._blind.watch(self.config.own_groups)
         self._supervisor = Supervisor(self._store, self._clock)
 
     def _build_destinations(self, config: Config) -> Destinations:
@@ -339,6 +344,7 @@ class Daemon:
         self._outbox.reload({ACTION_KIND: self._deliver}, destinations.intervals)
         self._dispatcher.reload(build_tree(config.route), destinations.by_receiver)
         await self._runner.reload(config.groups)
+        self._blind.watch(config.own_groups)
         self.config = config
 
     def _note_reload(self, *, successful: bool) -> None:

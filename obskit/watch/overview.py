@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from obskit.collect import Supervisor, TargetStatus
 from obskit.model.alerts import ActiveAlert, AlertState
 from obskit.outbox import Outbox, OutboxStats
+from obskit.rules.blind import BlindRule, BlindRules
 from obskit.rules.live import RuleHealth
 from obskit.rules.runner import Runner
 
@@ -22,6 +23,7 @@ class Overview:
     rules: int
     failing_rules: int
     outbox: OutboxStats
+    blind_rules: tuple[BlindRule, ...] = ()
 
     @property
     def firing(self) -> tuple[ActiveAlert, ...]:
@@ -45,7 +47,7 @@ class Overview:
             "obskit watch",
             "",
             f"targets   {up} of {len(self.targets)} up",
-            f"rules     {self.rules}, {self.failing_rules} failing",
+            f"rules     {self.rules}, {self.failing_rules} failing, {len(self.blind_rules)} blind",
             f"alerts    {len(self.firing)} firing, {len(self.pending)} pending",
             f"outbox    {self.waiting} waiting, {self.outbox.dead} given up",
             "",
@@ -56,11 +58,14 @@ class Overview:
         lines += [
             f"firing    {alert.labels.get('alertname')} {alert.labels.without('alertname')}" for alert in self.firing
         ]
+        lines += [f"blind     {rule.source}: {rule.reason}" for rule in self.blind_rules]
         lines += ["", "/metrics  /healthz  /readyz  POST /-/reload", ""]
         return "\n".join(lines)
 
 
-def look(*, supervisor: Supervisor, runner: Runner, outbox: Outbox, started_ms: int, now_ms: int) -> Overview:
+def look(
+    *, supervisor: Supervisor, runner: Runner, blind: BlindRules, outbox: Outbox, started_ms: int, now_ms: int
+) -> Overview:
     """The overview of now."""
     rules = [rule for group in runner.snapshot() for rule in group.rules]
     alerts = [alert for rule in rules for alert in rule.alerts if alert.state is not AlertState.INACTIVE]
@@ -72,4 +77,5 @@ def look(*, supervisor: Supervisor, runner: Runner, outbox: Outbox, started_ms: 
         rules=len(rules),
         failing_rules=sum(rule.health is RuleHealth.ERR for rule in rules),
         outbox=outbox.stats,
+        blind_rules=blind.found,
     )

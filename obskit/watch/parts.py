@@ -76,6 +76,7 @@ def keep_windows(store: EmbeddedStore, groups: Iterable[Group]) -> None:
         if group.type.reads_logs:
             continue
         for rule in group.rules:
-            window_ms = longest_range_ms(rule.query) + group.query_offset_ms
-            for name in metric_names(rule.query) or ():
-                store.reserve_window(name, window_ms)
+            for query in rule.queries:
+                window_ms = longest_range_ms(query) + group.query_offset_ms
+                for name in metric_names(query) or ():
+                    store.reserve_window(name, window_ms)

@@ -94,6 +94,19 @@ def test_github_is_a_workflow_command_for_each_with_what_would_end_it_escaped(ob
     assert ",title=promql-syntax::" in lines[1]
 
 
+def test_keys_that_a_prometheus_refuses_are_named(obskit: Obskit, tmp_path: Path) -> None:
+    lay(
+        tmp_path,
+        rules=RIGHT.replace("expr: up == 0", "expr: up == 0, on_missing: keep"),
+        obskit="rule_files: [rules.yaml]",
+    )
+    told = "rules.yaml uses obskit's own keys, a Prometheus refuses them: on_missing"
+    for arguments in (["rules.yaml"], []):
+        result = obskit("check", *arguments)
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[-2] == told
+
+
 def test_a_folder_is_all_the_yaml_in_it(obskit: Obskit, tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules/a.yaml").write_text(RIGHT)

@@ -55,6 +55,7 @@ def test_status_as_json(obskit: Obskit, watched: Path) -> None:
     assert status["running"] is True
     assert status["alerts"] == {"firing": 1, "pending": 1}
     assert status["outbox"] == {"waiting": 0, "dead": 0}
+    assert status["blind_rules"] == []
     target = status["targets"][0]
     assert (target["collector"], target["up"]) == ("file", True)
     assert target["last_success_ms"] == pytest.approx(status["last_seen_ms"], abs=60_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from obskit.collect import TargetStatus
 from obskit.model.alerts import ActiveAlert, AlertState
 from obskit.model.labels import Labels
 from obskit.outbox import OutboxStats
+from obskit.rules.blind import BlindRule
 from obskit.watch.overview import Overview
 
 NOW_MS = 1_700_000_000_000
@@ -79,6 +81,12 @@ def test_it_is_readable_at_eighty_columns() -> None:
         "",
         "1 firing · 3 to deliver, 1 given up · 48 rules, 1 failing · up 1d1h · Ctrl-C st…",
     ]
+
+
+def test_blind_rules_are_counted() -> None:
+    blind = replace(BUSY, blind_rules=(BlindRule("shop.yaml:QueueDeep", 'there is no metric "queue_dept"'),))
+    assert "48 rules, 1 failing, 1 blind" in drawn(blind, width=120)[-1]
+    assert 'blind     shop.yaml:QueueDeep: there is no metric "queue_dept"' in blind.as_text().splitlines()
 
 
 def test_what_is_too_much_is_counted() -> None:

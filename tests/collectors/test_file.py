@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -132,6 +133,22 @@ def test_a_truncated_file_is_read_from_its_beginning(tmp_path: Path) -> None:
 
     run(scenario(), clock)
     assert kept.lines[2:] == ["x", "this is longer than all that was read before it was truncated again"]
+
+
+def test_a_file_written_anew_with_as_many_bytes_is_read_again(tmp_path: Path) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, "one")
+
+    async def scenario() -> None:
+        tailed = asyncio.ensure_future(tailing(kept, clock, paths=[str(log)], start="beginning")(6))
+        await clock.sleep(3)
+        before = log.stat().st_mtime_ns
+        log.write_text("two\n")
+        os.utime(log, ns=(before + 1, before + 1))  # a file system may count time in large steps
+        await tailed
+
+    run(scenario(), clock)
+    assert kept.lines == ["one", "two"]
 
 
 def test_a_file_that_appears_later_is_read_from_its_beginning(tmp_path: Path) -> None:

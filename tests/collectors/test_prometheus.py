@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, make_wsgi_a
 from obskit.clock import SystemClock
 from obskit.collect import Captured, Feed, Source, Supervisor, run_once
 from obskit.errors import CollectorError, StoreFull
+from obskit.model.exposition import ExpositionParser
 from obskit.model.samples import Sample, is_stale
 from obskit.model.telemetry import REGISTRY
 from obskit.store.interface import Batch
 from obskit.testing.clock import FakeClock, run
-from obskit_collectors import prometheus
 from obskit_collectors.prometheus import KIND, ScrapeSettings
 from tests.collectors.pages import TEXT, Pages
 
@@ -130,13 +130,13 @@ def test_a_page_that_does_not_say_what_it_is_needs_a_fallback(pages: Pages, cont
 
 def test_a_page_of_megabytes_is_parsed_aside(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
-    parse = prometheus.ExpositionParser.parse
+    parse = ExpositionParser.parse
 
     def watched(self: Any, body: bytes, content_type: str, *, now_ms: int) -> Any:
         threads.append(threading.current_thread().name)
         return parse(self, body, content_type, now_ms=now_ms)
 
-    monkeypatch.setattr(prometheus.ExpositionParser, "parse", watched)
+    monkeypatch.setattr(ExpositionParser, "parse", watched)
     pages.serve("# HELP a " + "x" * 1_000_000 + "\na 1\n")
     assert values(scrape(job(pages.address)), "a") == [1]
     assert threads != ["MainThread"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from obskit.errors import CollectorError
-from obskit.model.exposition import Exposition, ExpositionParser
+from obskit.model.exposition import Exposition
 from obskit.model.labels import Labels
 from obskit.model.samples import is_stale
 from obskit.store.interface import Batch
@@ -18,8 +18,8 @@ class Scraping:
     """A target whose pages are text."""
 
     def __init__(self, **rules: object) -> None:
-        self.parser = ExpositionParser()
         self.series = TargetSeries(TARGET, PageRules(**rules))  # type: ignore[arg-type]
+        self.parser = self.series.parser
 
     def page(self, text: str, now_ms: int) -> Exposition:
         return self.parser.parse(text.encode(), "text/plain", now_ms=now_ms)

@@ -23,6 +23,8 @@ ALERTS = st.builds(
     generator_url=TEXTS,
     source=TEXTS,
     resolve_reason=st.none() | st.sampled_from(ResolveReason),
+    resolved_value=st.none() | st.floats(allow_nan=False),
+    resolved_summary=TEXTS,
 )
 NOTICES = st.builds(
     Notice,

@@ -96,6 +96,26 @@ def test_an_end_without_recovery_is_not_called_resolved() -> None:
     assert (shown.tone, shown.word) == (Tone.ENDED, "ENDED (no data)")
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "value", "said"),
+    [
+        ("api: 7.4 % fail (limit 2 %)", "api: 0.4 % fail (limit 2 %)", 0.4, "now: 0.4 %"),
+        ("Queue a: 120 messages wait", "Queue a: 3 messages wait", 3, "now: 3"),
+        ("waits 3m 20s (limit 3 minutes)", "waits 5s (limit 3 minutes)", 5, "now: 5s"),
+        ("up is 0, must be 1", "up is 1, must be 1", 1, "now: 1"),
+        ("7 minutes of work", "0.5 minutes of work", 0.5, "now: 0.5 minutes"),
+        ("7 of 7", "7 of 7", 7, "now: 7"),
+        ("it burns", "", 0.123456789, "now: 0.123457"),
+        ("it burns", "all of it reads as something else entirely", 0.5, "now: 0.5"),
+    ],
+)
+def test_what_recovered_says_what_it_was_and_what_it_is_now(was: str, now: str, value: float, said: str) -> None:
+    over = replace(alert(ended=True, summary=was), resolved_value=value, resolved_summary=now)
+    ended = notice(over, reason=NoticeReason.ALL_RESOLVED)
+    assert card(ended).summary == f"was: {was}, {said}"
+    assert news(ended) == f"Resolved after 6 min, {said.replace(':', '')}"
+
+
 def test_alerts_of_several_names_are_all_named() -> None:
     alerts = [replace(bare(), labels=Labels({"alertname": name})) for name in "ABCDE"]
     assert card(notice(*alerts)).title == "A, B, C +2"

@@ -62,6 +62,13 @@ def test_a_resolved_body_is_as_it_was() -> None:
     check_golden("webhook_resolved", payload(resolved("a", "b")))
 
 
+def test_an_alert_says_with_which_value_it_recovered_when_that_is_known() -> None:
+    over = replace(alert(ended=True), resolved_value=0.4, resolved_summary="0.4 % of requests to api failed")
+    known, unknown = payload(notice(over, alert("b", ended=True), reason=NoticeReason.ALL_RESOLVED))["alerts"]
+    assert (known["resolvedValue"], known["resolvedSummary"]) == (0.4, "0.4 % of requests to api failed")
+    assert not {"resolvedValue", "resolvedSummary"} & unknown.keys()
+
+
 def test_the_request_names_us_and_ends_in_a_newline() -> None:
     request = render(notice())
     assert request.headers["User-Agent"] == f"obskit/{__version__}"

@@ -21,7 +21,7 @@ B = Labels({"__name__": "depth", "queue": "b"})
 
 
 class Answers:
-    """An engine that answers what it was given, and remembers when it was asked."""
+    """An engine that answers what it was given, then nothing, and remembers when it was asked."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
@@ -29,7 +29,7 @@ class Answers:
 
     def instant(self, expr: Any, at: int, /) -> Result:
         self.asked.append(at)
-        answer = self.answers.pop(0)
+        answer = self.answers.pop(0) if self.answers else {}
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, dict):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from obskit.model.problems import Severity
 from obskit.rules.files import RuleFile, load_rules
-from obskit.rules.groups import AlertRule, GroupType, RecordingRule, group_of_rule, source_of_rule
+from obskit.rules.groups import AlertRule, GroupType, OnMissing, RecordingRule, group_of_rule, source_of_rule
 from obskit.rules.template import TemplateData
 
 GOOD = """\
@@ -43,6 +43,10 @@ def load(text: str) -> RuleFile:
 def in_rule(*lines: str, type: str = "prometheus") -> str:
     body = "\n".join(f"    {line}" for line in lines)
     return f"groups:\n- name: g\n  type: {type}\n  rules:\n  -{body[3:]}\n"
+
+
+def in_alert(*lines: str) -> str:
+    return in_rule("alert: A", "expr: up", "labels: {severity: x}", *lines)
 
 
 def test_a_file_of_prometheus_is_read_as_it_stands() -> None:
@@ -122,6 +126,12 @@ def test_a_group_may_ask_for_logs_and_events(type: str, kind: GroupType) -> None
         (in_rule("record: a", "expr: up[5m]"), "6:11 wrong-result"),
         (in_rule("record: a", "expr: '{app=\"x\"}'", type="loki"), "6:11 wrong-result"),
         (in_rule("record: a", "expr: 'rate({app=\"x\"} [5m] > 3'", type="loki"), "6:32 logql-syntax"),
+        (in_alert("resolve_expr: up >> 5"), "8:23 promql-syntax"),
+        (in_alert("resolve_expr: up[5m]"), "8:19 wrong-result"),
+        (in_alert("resolve_expr: ''"), "8:19 missing-key"),
+        (in_alert("on_missing: ignore"), "8:17 unknown-on-missing"),
+        (in_rule("record: a", "expr: up", "on_missing: keep"), "7:5 alert-only"),
+        (in_rule("record: a", "expr: up", "resolve_expr: up"), "7:5 alert-only"),
     ],
 )
 def test_a_mistake_is_named_at_its_place(text: str, expected: str) -> None:
@@ -129,6 +139,29 @@ def test_a_mistake_is_named_at_its_place(text: str, expected: str) -> None:
     found = [f"{problem.place.line}:{problem.place.column} {problem.id}" for problem in read.problems]
     assert found == [expected]
     assert not read.usable
+
+
+@pytest.mark.parametrize("text", ["keep", "alert"])
+def test_in_logs_nothing_is_missing(text: str) -> None:
+    expr = "expr: 'sum(count_over_time({source=\"event\"} [5m])) > 3'"
+    read = load(in_rule("alert: A", expr, "labels: {severity: x}", f"on_missing: {text}", type="loki"))
+    assert [problem.id for problem in read.problems] == ["metrics-only"]
+
+
+def test_keys_of_our_own_are_read_and_make_the_file_ours() -> None:
+    read = load(
+        in_rule("alert: A", "expr: up > 5", "resolve_expr: up < 3", "on_missing: keep").replace(
+            "  type: prometheus\n", ""
+        )
+    )
+    rule = read.groups[0].rules[0]
+    assert isinstance(rule, AlertRule)
+    assert (str(rule.resolve_query), rule.on_missing) == ("up < 3", OnMissing.KEEP)
+    assert (read.portable, read.own_keys) == (False, ("resolve_expr", "on_missing"))
+
+
+def test_a_prometheus_refuses_the_key_type_whatever_it_says() -> None:
+    assert load(in_rule("record: a", "expr: up")).own_keys == ("type",)
 
 
 def test_a_template_error_is_shown_at_its_character() -> None:

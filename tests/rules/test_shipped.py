@@ -72,7 +72,7 @@ def test_each_alert_fires_in_one_test_and_keeps_quiet_in_another(pack: str) -> N
 
 @pytest.mark.parametrize("rule", ALERTS)
 def test_an_alert_says_how_bad_it_is_what_happened_and_what_to_do(rule: AlertRule) -> None:
-    assert rule.labels["severity"] in {"critical", "warning", "none"}
+    assert rule.labels["severity"] in {"critical", "warning", "info", "none"}
     assert list(rule.annotations) == ["summary", "action", "runbook_url"]
     assert rule.annotations["runbook_url"] == f"{RUNBOOK_URL}{rule.name}.md"
     assert len(rule.annotations["action"]) <= 120

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,18 +19,9 @@ from obskit.model.alerts import AlertState, ResolveReason, Transition, Transitio
 from obskit.model.labels import Labels
 from obskit.model.results import Element
 from obskit.rules import ledger
+from obskit.rules.expansion import Surroundings, generator_url
 from obskit.rules.groups import AlertRule
-from obskit.rules.state import (
-    Active,
-    Occasion,
-    Step,
-    Surroundings,
-    abandon,
-    arrive,
-    generator_url,
-    resume,
-    step,
-)
+from obskit.rules.state import Active, Occasion, Step, abandon, arrive, resume, step
 from obskit.rules.template import compile_template
 from obskit.store.schema import MIGRATIONS
 
@@ -319,9 +312,16 @@ def play(
     return steps
 
 
+@cache
+def empty_database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript("".join(MIGRATIONS))
+        return database.serialize()
+
+
 def through_the_ledger(active: Active) -> Active:
     with sqlite3.connect(":memory:") as tx:
-        tx.executescript(MIGRATIONS[0])
+        tx.deserialize(empty_database())
         ledger.save_alerts(tx, "k", {}, active)
         loaded = ledger.load(tx).alerts.get("k", {})
     tx.close()

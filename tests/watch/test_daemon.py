@@ -151,6 +151,25 @@ def test_it_says_neither_when_there_are_both(tmp_path: Path, caplog: pytest.LogC
     assert "nothing is collected" not in caplog.text
 
 
+def test_it_tells_which_of_its_owners_rules_are_blind(tmp_path: Path) -> None:
+    text = (
+        "groups: [{name: x, rules: [{alert: A, expr: obskit_build_inf > 5}, {alert: B, expr: obskit_build_info > 5}]}]"
+    )
+    (tmp_path / "own.yaml").write_text(text)
+
+    async def scenario(clock: FakeClock) -> None:
+        async with running(configured(tmp_path, rule_files=["own.yaml"], rule_packs=["host"]), clock) as daemon:
+            await clock.sleep(200)
+            assert daemon.overview().blind_rules == ()
+            await clock.sleep(110)
+            (blind,) = daemon.overview().blind_rules
+            assert blind.source == "own.yaml:A"
+            assert blind.reason == 'there is no metric "obskit_build_inf" (did you mean "obskit_build_info"?)'
+
+    clock = FakeClock()
+    run(scenario(clock), clock)
+
+
 # The server
 
 
