@@ -121,7 +121,8 @@ def _iso_ns(text: str) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    # Without a zone it is the writer's local time, and a file's writer is on this machine (Python's logging, for one).
+    moment = moment.astimezone(UTC)
     whole = int(moment.replace(microsecond=0).timestamp())
     return whole * _NS + moment.microsecond * 1000
 

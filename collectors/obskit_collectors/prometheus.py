@@ -31,6 +31,8 @@ ACCEPT: Final = (
     "text/plain;version=1.0.0;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
 _KNOWN_TYPES: Final = ("text/plain", "application/openmetrics-text")
+PAGE_SAMPLES: Final = 200_000
+"""A page of short lines under the byte limit could still hold a million series, at some 800 bytes of memory each."""
 _THREAD_BYTES: Final = 1_000_000
 """Pages larger than this are parsed in a thread: a megabyte takes about 10 ms, and alerts must not wait for it."""
 _DISCOVERY_TIMEOUT_S: Final = 10.0
@@ -105,6 +107,10 @@ class Scrape:
     async def _parse(self, page: Page, now_ms: int) -> Exposition:
         """The samples. Outside the deadline, because a thread at work on the parser's memory cannot be cancelled."""
         content_type = self._content_type(page)
+        samples = page.body.count(b"\n") - page.body.count(b"\n#")
+        if samples > PAGE_SAMPLES:
+            message = f"the page has {samples} samples, more than {PAGE_SAMPLES}: split the target, or expose less"
+            raise CollectorError(message, reason="bad_data")
         try:
             if len(page.body) > _THREAD_BYTES:
                 return await asyncio.to_thread(self._series.parser.parse, page.body, content_type, now_ms=now_ms)

@@ -78,12 +78,15 @@ def _named_sources(config_path: Path) -> list[tuple[str, Source]]:
 
 
 def _read(name: str, source: Source, clock: Clock) -> bool:
-    from obskit.collect import run_once
+    from obskit.collect import Captured, run_once
     from obskit.errors import CollectorError
 
+    captured = Captured()
     try:
-        captured = asyncio.run(run_once(source, clock))
+        asyncio.run(run_once(source, clock, captured))
     except CollectorError as error:
+        if error.reason == "bad_data":
+            _show(name, captured)  # what could be read all the same
         click.echo(f"obskit: {name}: {error} ({error.reason}); see: obskit collectors run {name} --doctor", err=True)
         return False
     _show(name, captured)

@@ -38,9 +38,12 @@ class Captured:
         return [record for batch in self.batches for record in batch.records]
 
 
-async def run_once(source: Source, clock: Clock) -> Captured:
-    """What one read of this source finds; CollectorError when it cannot be read. Stores nothing, moves no cursor."""
-    captured = Captured()
+async def run_once(source: Source, clock: Clock, captured: Captured | None = None) -> Captured:
+    """What one read of this source finds; CollectorError when it cannot be read. Stores nothing, moves no cursor.
+
+    A `captured` of the caller's also holds what was found before an error.
+    """
+    captured = Captured() if captured is None else captured
     collector = find_kind(source.kind).build(source.settings)
     feed = Feed(collector.name, captured, clock)
     try:

@@ -315,3 +315,18 @@ def test_whatever_happens_every_line_is_read_once(tmp_path_factory: pytest.TempP
     assert len(kept.lines) == len(set(kept.lines))
     # A file that was born and rotated away while nobody looked is not known to the cursor: it cannot be found again.
     assert not lost_by_two_rotations or steps.count("rotate") > 1
+
+
+def test_a_time_without_a_zone_is_the_time_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import time
+
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock(1_700_000_100_000)
+    write(log, '{"time": "2023-11-14T17:13:20", "msg": "logged at UTC-5"}')
+    monkeypatch.setenv("TZ", "Etc/GMT+5")
+    time.tzset()
+    try:
+        run(tailing(kept, clock, paths=[str(log)], start="beginning")(1), clock)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert kept.records[0].t_ns == 1_700_000_000_000_000_000

@@ -146,6 +146,7 @@ def test_a_page_of_megabytes_is_parsed_aside(pages: Pages, monkeypatch: pytest.M
     ("serve", "reason", "says"),
     [
         (lambda pages: pages.serve("a{ 1\n"), "bad_data", "line 1"),
+        (lambda pages: pages.serve("a 1\n" * 200_001), "bad_data", "the page has 200001 samples, more than 200000"),
         (lambda pages: pages.serve(b"\x00\xff\x89PNG"), "bad_data", "line 1"),
         (lambda pages: pages.serve("oops", status=500), "server", "HTTP status 500"),
         (lambda pages: pages.serve("a 1\nb 1\nc 1\n"), "bad_data", "3 samples, more than sample_limit (2)"),
