@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from obskit.errors import QueryError
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.promql.nodes import Expr, VectorSelector
 from obskit.rules.comparison import Comparison, Side, comparison_of
@@ -82,6 +83,8 @@ class Evidence:
         if values is None:
             values = {}
             for element, value in self._ask(side.query):
+                if isinstance(value, NativeHistogram):
+                    continue  # it is not measured in one number
                 values.setdefault(_own(self._rule, side, element), []).append(value)
             self._sides[id(side.query)] = values
         return values.get(_own(self._rule, side, labels), ())

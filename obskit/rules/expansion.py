@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_plus
 
+from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import EMPTY, NAME, Labels
 from obskit.model.results import Element
 from obskit.rules.groups import AlertRule
@@ -20,7 +21,8 @@ ALERTNAME: Final = "alertname"
 REASON: Final = "reason"
 NO_DATA: Final = "no data"
 
-Elements = Sequence[tuple[Labels, float]]
+Sampled = float | NativeHistogram
+Elements = Sequence[tuple[Labels, Sampled]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,9 @@ class Expansion:
     around: Surroundings
     now_ms: int
 
-    def by_labels(self, vector: Elements) -> dict[Labels, tuple[Labels, float]] | None:
+    def by_labels(self, vector: Elements) -> dict[Labels, tuple[Labels, Sampled]] | None:
         """The elements by the labels of their alerts; None when two have the same."""
-        seen: dict[Labels, tuple[Labels, float]] = {}
+        seen: dict[Labels, tuple[Labels, Sampled]] = {}
         for element in vector:
             labels = {name: text for name, text in element[0].pairs if name != NAME}
             for name, text in self.rule.labels.items():
@@ -51,7 +53,7 @@ class Expansion:
             seen[Labels(labels)] = element
         return seen if len(seen) == len(vector) else None
 
-    def annotations(self, element: tuple[Labels, float]) -> dict[str, str]:
+    def annotations(self, element: tuple[Labels, Sampled]) -> dict[str, str]:
         """The annotations of an element's alert."""
         return {name: self.text(text, element) for name, text in self.rule.annotations.items()}
 
@@ -72,7 +74,7 @@ class Expansion:
         said = f"No data{' for ' + where if where else ''}: {self.rule.name} cannot tell how it stands"
         return {**kept, "summary": said, "description": f"Nothing is found by {self.rule.expr}"}
 
-    def text(self, text: str, element: tuple[Labels, float]) -> str:
+    def text(self, text: str, element: tuple[Labels, Sampled]) -> str:
         """One text; a template that fails tells its error in its place."""
         template = self.rule.templates.get(text)
         if template is None:
