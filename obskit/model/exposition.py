@@ -192,7 +192,7 @@ def _are_even(joined: str, count: int) -> bool:
     """Whether each of the values begins with the one space behind its series, and none is a number to Python alone."""
     if not count:
         return True
-    spaces = joined[0] == " " and joined.count("\n ") == count - 1 and joined.count(" ") == count
+    spaces = joined.startswith(" ") and joined.count("\n ") == count - 1 and joined.count(" ") == count
     return spaces and "_" not in joined and joined.isascii()
 
 

@@ -34,13 +34,6 @@ RULES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _books_of_this_test_alone() -> None:
-    """Own metrics are the process': what collectors of earlier tests left there is not this daemon's."""
-    for metric in (books.UP, books.LAST_SUCCESS, books.DATA_AGE):
-        metric.clear()
-
-
 @pytest.fixture
 def obskit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Obskit]:
     """Run a command as a shell would, without a terminal; what it does to logging is undone."""
@@ -79,7 +72,9 @@ async def _look_once(config: Path, clock: Clock) -> None:
 
 
 def watch_once(config: Path, *, ago_s: float = 0) -> None:
-    """What `obskit watch --once` does, now or some time ago."""
+    """What `obskit watch --once` does, now or some time ago, in a process that collected nothing before."""
+    for metric in (books.UP, books.LAST_SUCCESS, books.DATA_AGE):
+        metric.clear()
     if ago_s:
         clock = FakeClock(SystemClock().now_ms() - round(ago_s * 1000))
         run(_look_once(config, clock), clock)

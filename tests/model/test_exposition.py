@@ -5,7 +5,7 @@ import string
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obskit.model import exposition
@@ -221,6 +221,7 @@ LINES = st.lists(
     st.sampled_from(["text/plain", "application/openmetrics-text"]),
     st.booleans(),
 )
+@example([["foo 1"], [""]], "text/plain", False)
 def test_a_parser_that_knows_the_form_of_a_page_reads_what_a_new_one_reads(
     pages: list[list[str]], content_type: str, small: bool
 ) -> None:
