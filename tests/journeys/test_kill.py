@@ -198,7 +198,7 @@ def check_history(
                     name,
                     period,
                 )
-    assert seen >= len(NAMES)
+    assert seen, "no period was long enough to be judged: nothing was tested"
 
 
 def told_episodes(bodies: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
