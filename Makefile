@@ -56,7 +56,7 @@ golden: setup ## rewrite the golden files; read the diff
 
 conformance: setup ## run the cases in ../shared/conformance, when they are there
 	@if ls ../shared/conformance/promql/*.jsonl >/dev/null 2>&1; then \
-	  $(BIN)/python -m tests.conformance.promql --plain ../shared/conformance/promql/*.jsonl; \
+	  $(BIN)/python -m tests.conformance.promql --quiet ../shared/conformance/promql/*.jsonl; \
 	else echo "no cases in ../shared/conformance"; fi
 
 bench: setup ## measure latency and footprint

@@ -88,9 +88,11 @@ def config(tmp_path: Path) -> Path:
     return write_config(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config whose store holds a log, a firing and a pending alert, and a message that was sent: for reading."""
+    """A config whose store holds a log, a firing and a pending alert, and a message that was sent: for reading.
+
+    Made anew for each module: a store that nobody has written to for a minute is of a daemon that has stopped."""
     config = write_config(tmp_path_factory.mktemp("watched"))
     watch_once(config)
     return config
