@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from obskit.cli.main import main
 from obskit.clock import Clock, SystemClock
-from obskit.collect import books
 from obskit.config import load_config
+from obskit.model.telemetry import REGISTRY, Gauge
 from obskit.testing.clock import FakeClock, run
 from obskit.watch import Daemon
 
@@ -73,8 +73,9 @@ async def _look_once(config: Path, clock: Clock) -> None:
 
 def watch_once(config: Path, *, ago_s: float = 0) -> None:
     """What `obskit watch --once` does, now or some time ago, in a process that collected nothing before."""
-    for metric in (books.UP, books.LAST_SUCCESS, books.DATA_AGE):
-        metric.clear()
+    for metric in list(REGISTRY._collector_to_names):
+        if isinstance(metric, Gauge) and metric._labelnames:
+            metric.clear()
     if ago_s:
         clock = FakeClock(SystemClock().now_ms() - round(ago_s * 1000))
         run(_look_once(config, clock), clock)
@@ -92,7 +93,8 @@ def config(tmp_path: Path) -> Path:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A config whose store holds a log, a firing and a pending alert, and a message that was sent: for reading.
 
-    Made anew for each module: a store that nobody has written to for a minute is of a daemon that has stopped."""
+    Made anew for each module: a store that nobody has written to for a minute is of a daemon that has stopped.
+    """
     config = write_config(tmp_path_factory.mktemp("watched"))
     watch_once(config)
     return config
