@@ -72,7 +72,7 @@ class Retention:
                 failing = False
             except StoreFull:
                 pass  # the append that found out has said so
-            except Exception:
+            except Exception:  # the loop: housekeeping that failed once must be tried again, or the disk fills
                 telemetry.MAINTENANCE_FAILURES.inc()
                 if not failing:
                     log.exception("the store's housekeeping failed, it is tried again: every=%ds", EVERY_S)

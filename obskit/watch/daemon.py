@@ -256,7 +256,7 @@ class Daemon:
             await collector.once(feed)
         except CollectorError:
             return False  # its book has told why
-        except Exception:
+        except Exception:  # as under the supervisor: one bad collector must not take the others with it
             log.exception("collector crashed: collector=%s", collector.name)
             return False
         return True
