@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH ?= --small
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -54,13 +55,23 @@ wheel: setup ## build the wheel and test it away from the checkout
 golden: setup ## rewrite the golden files; read the diff
 	@OBSKIT_GOLDEN=1 $(BIN)/pytest -q tests
 
-conformance: setup ## run the cases in ../shared/conformance, when they are there
-	@if ls ../shared/conformance/promql/*.jsonl >/dev/null 2>&1; then \
-	  $(BIN)/python -m tests.conformance.promql --quiet ../shared/conformance/promql/*.jsonl; \
-	else echo "no cases in ../shared/conformance"; fi
+CASES ?= ../shared/conformance
+PROMQL_CASES = $(wildcard $(CASES)/promql/*.jsonl)
+LOGQL_CASES = $(wildcard $(CASES)/logql/*.jsonl tests/logql/*.logqltest tests/logql/cases/*)
 
-bench: setup ## measure latency and footprint
-	@$(BIN)/python bench/latency.py && $(BIN)/python bench/footprint.py
+conformance: setup ## run the cases of PromQL and LogQL that are there (in CASES=../shared/conformance)
+	@failed=0; \
+	$(if $(PROMQL_CASES),$(BIN)/python -m tests.conformance.promql --quiet $(PROMQL_CASES) || failed=1,echo "no PromQL cases in $(CASES)"); \
+	$(if $(LOGQL_CASES),$(BIN)/python -m tests.conformance.logql $(LOGQL_CASES) || failed=1,echo "no LogQL cases in $(CASES)"); \
+	exit $$failed
+
+bench: setup ## measure latency, footprint, PromQL and rules beside Prometheus (BENCH= for the whole of it), dispatch beside Alertmanager
+	@failed=0; \
+	$(BIN)/python bench/latency.py || failed=1; \
+	$(BIN)/python bench/footprint.py || failed=1; \
+	$(BIN)/python -m bench.promql $(BENCH) || failed=1; \
+	$(BIN)/python -m bench.dispatch --small || failed=1; \
+	exit $$failed
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import socket
-import struct
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 
 from bench.embedded import rss_mb
 from obskit.model.labels import Labels
+from obskit.testing.remote_write import ONE, bytes_field, labels_fields, packed, sample_fields
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 SERIES_PER_REQUEST = 2_000
-_LITERAL = 65_536
 
 
 def free_port() -> int:
@@ -40,38 +39,6 @@ def version(program: str = "prometheus") -> str:
     return (text.stdout + text.stderr).split(",")[1].strip().removeprefix("version ").split()[0].rstrip(",")
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _series(labels: Labels, times_ms: Iterable[int], values: Iterable[float]) -> bytes:
-    """One TimeSeries of a WriteRequest (prompb/types.proto)."""
-    pairs = b"".join(_field(1, _field(1, name.encode()) + _field(2, text.encode())) for name, text in labels.pairs)
-    samples = b"".join(
-        _field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(t_ms))
-        for t_ms, value in zip(times_ms, values, strict=True)
-    )
-    return _field(1, pairs + samples)
-
-
-def _snappy(payload: bytes) -> bytes:
-    """Snappy's block format, all literals."""
-    out = [_varint(len(payload))]
-    for start in range(0, len(payload), _LITERAL):
-        piece = payload[start : start + _LITERAL]
-        out += [b"\xf4", struct.pack("<H", len(piece) - 1), piece]
-    return b"".join(out)
-
-
 def write_requests(
     labels: list[Labels], times_ms: NDArray[np.int64], values: NDArray[np.float64], scraped: NDArray[np.bool_]
 ) -> Iterator[bytes]:
@@ -80,8 +47,17 @@ def write_requests(
         parts = []
         for place in range(start, min(start + SERIES_PER_REQUEST, len(labels))):
             there = scraped[:, place]
-            parts.append(_series(labels[place], times_ms[there, place].tolist(), values[there, place].tolist()))
-        yield _snappy(b"".join(parts))
+            samples = zip(times_ms[there, place].tolist(), values[there, place].tolist(), strict=True)
+            parts.append(
+                labels_fields(labels[place]) + b"".join(bytes_field(2, sample_fields(*one)) for one in samples)
+            )
+        yield packed(b"".join(bytes_field(1, part) for part in parts))
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 class Prometheus:
@@ -94,9 +70,8 @@ class Prometheus:
 
     def write(self, bodies: Iterable[bytes]) -> None:
         """Remote write."""
-        headers = {"Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
         for body in bodies:
-            self._client.post("/api/v1/write", content=body, headers=headers).raise_for_status()
+            self._client.post("/api/v1/write", content=body, headers=ONE).raise_for_status()
 
     def metric(self, name: str) -> dict[str, float]:
         """A metric of its own page: the value by the first label's value."""
@@ -112,10 +87,14 @@ class Prometheus:
         return float(answer.json()["data"]["stats"]["timings"]["execTotalTime"]) * 1000
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def cpu_s(self) -> float:
         """User and system time so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return cpu_s(self.pid)
 
     @property
     def rss_mb(self) -> float:
@@ -143,18 +122,19 @@ def prometheus(folder: Path, *, rules: str = "", scrape: str = "") -> Iterator[P
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(url, process)
+        wait_until(f"{url}/-/ready", process)
         yield Prometheus(url, process)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_until(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Return when a server answers 200 there; RuntimeError when it ends instead, or time runs out."""
     for _ in range(300):
         with suppress(httpx.TransportError):
-            if httpx.get(f"{url}/-/ready").status_code == httpx.codes.OK:
+            if httpx.get(url).status_code == httpx.codes.OK:
                 return
         with suppress(subprocess.TimeoutExpired):
-            raise RuntimeError(f"prometheus ended with {process.wait(0.1)}")
-    raise RuntimeError("prometheus is not ready")
+            raise RuntimeError(f"{process.args} ended with {process.wait(0.1)}")
+    raise RuntimeError(f"{url} is not ready")

@@ -26,12 +26,17 @@ from obskit.collect import BUILT_IN
 from obskit.collect import find_kind as find_collector
 from obskit.config.schema import WRITTEN
 from obskit.config.sections import GlobalSettings, WebSettings
+from obskit.grouping.settings import GroupingSettings
+from obskit.ingest.settings import IngestSettings
 from obskit.model.settings import LateModel, LocalPath, Secret
 from obskit.model.telemetry import REGISTRY
 from obskit.notify.receivers import KINDS, ReceiverSettings
 from obskit.notify.receivers import find_kind as find_receiver
 from obskit.notify.webhook import HttpSettings
-from obskit.routing.tree import MatcherLine, RouteSettings
+from obskit.routing.inhibit import InhibitRuleSettings
+from obskit.routing.intervals import TimeIntervalSettings
+from obskit.routing.match_settings import MatcherLine
+from obskit.routing.tree import RouteSettings
 from obskit.rules.files import load_rules
 from obskit.rules.groups import AlertRule
 from obskit.shipped import OPT_IN, rule_packs
@@ -43,7 +48,11 @@ SECTIONS: Final[dict[str, Any]] = {
     "global": GlobalSettings,
     "store": StoreSettings,
     "web": WebSettings,
+    "ingest": IngestSettings,
+    "errors": GroupingSettings,
     "route": RouteSettings,
+    "inhibit_rules": InhibitRuleSettings,
+    "time_intervals": TimeIntervalSettings,
     "receivers": ReceiverSettings,
 }
 _PLAIN: Final = {str: "text", int: "number", float: "number", bool: "true or false"}

@@ -8,7 +8,8 @@
     ├── TemplateError    a template of a label or annotation is wrong, or cannot be expanded
     ├── StoreError       the store cannot take or give data
     │   ├── StoreFull        no space left: what is in memory stays, nothing is acknowledged
-    │   └── StoreLocked      another process writes this store
+    │   ├── StoreLocked      another process writes this store
+    │   └── ColdError        a folder or bucket of cold log lines could not be written or read; says why (a closed list)
     └── CollectorError   a source could not be read; says why (a closed list) and when to come back
 
 Expected results (a receiver that answers 429, a rule that finds nothing) are values, not exceptions.
@@ -40,14 +41,19 @@ class QueryError(ObskitError):
 
 
 class QuerySyntaxError(QueryError):
-    """An expression is wrong at a known place: `start` and `end` are character offsets into `query`."""
+    """An expression is wrong at a known place: `start` and `end` are character offsets into `query`.
 
-    def __init__(self, message: str, query: str, start: int, end: int | None = None) -> None:
+    `said` is how the language's own server says it, where that is not the place and the message.
+    """
+
+    def __init__(
+        self, message: str, query: str, start: int, end: int | None = None, *, said: str | None = None
+    ) -> None:
         self.message = message
         self.query = query
         self.start = start
         self.end = end if end is not None else start + 1
-        super().__init__(f"{self.line}:{self.column}: parse error: {message}")
+        super().__init__(said or f"{self.line}:{self.column}: parse error: {message}")
 
     @property
     def line(self) -> int:
@@ -83,6 +89,20 @@ class StoreFull(StoreError):  # noqa: N818 - a state of the disk, named as one
 
 class StoreLocked(StoreError):  # noqa: N818 - a state of the file, named as one
     """Another process is the writer of this store."""
+
+
+class ColdError(StoreError):
+    """A folder or bucket of cold log lines could not be written or read.
+
+    `reason` is one of a closed list, because it is a metric label: network, auth, rate_limited, server, missing (what
+    should be there is not), corrupt (it is not what was written), full, config, stopped (we are stopping), crash.
+    """
+
+    REASONS = ("network", "auth", "rate_limited", "server", "missing", "corrupt", "full", "config", "stopped", "crash")
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CollectorError(ObskitError):

@@ -17,8 +17,8 @@ def shipped_path(name: str) -> Path:
     raise FileNotFoundError(f"obskit was installed without its {name}: reinstall obskit-toolkit")
 
 
-OPT_IN: Final = frozenset({"watchdog"})
-"""Packs that are of use only together with something else in the config."""
+OPT_IN: Final = frozenset({"orders", "watchdog"})
+"""Packs that are of use only together with something else in the config, or as an example."""
 
 
 def pack_files() -> dict[Path, str]:

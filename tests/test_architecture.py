@@ -19,8 +19,20 @@ POSITIONAL = 5
 VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "manager", "misc"}
 
 VENDORS = {
-    "slack": ("obskit/notify/slack", "obskit/notify/receivers.py", "obskit/testing/slack"),
+    "slack": (
+        "obskit/notify/slack",
+        "obskit/notify/receivers.py",
+        "obskit/testing/slack",
+        "obskit/cli/slack",
+        "obskit/cli/main.py",
+    ),
     "pagerduty": ("obskit/notify/pagerduty", "obskit/notify/receivers.py", "obskit/testing/pagerduty"),
+    "opsgenie": ("obskit/notify/opsgenie", "obskit/notify/receivers.py", "obskit/testing/opsgenie"),
+    "discord": ("obskit/notify/discord", "obskit/notify/receivers.py", "obskit/testing/discord"),
+    "telegram": ("obskit/notify/telegram", "obskit/notify/receivers.py", "obskit/testing/telegram"),
+    "pushover": ("obskit/notify/pushover", "obskit/notify/receivers.py", "obskit/testing/pushover"),
+    "ntfy": ("obskit/notify/ntfy", "obskit/notify/receivers.py", "obskit/testing/ntfy"),
+    "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
     "upstash": ("collectors/obskit_collectors/redis",),
     "fly.io": (),
     "cloudflare": (),
@@ -100,3 +112,7 @@ def test_help_imports_no_command_and_no_daemon() -> None:
 def test_the_daemon_loads_neither_a_terminal_library_nor_a_chat_library_until_it_needs_one() -> None:
     loaded = loaded_by("import obskit.watch")
     assert not loaded & {"rich", "pygments", "slack_sdk", "opentelemetry", "multiprocessing.pool"}
+    assert not loaded & {"smtplib", "email.policy", "apprise"}
+    assert {name for name in loaded if name.startswith("obskit.notify.")} <= {
+        f"obskit.notify.{name}" for name in ("base", "defaults", "http", "receivers", "settings")
+    }

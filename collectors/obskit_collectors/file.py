@@ -108,14 +108,17 @@ class FileCollector:
             self._close()
 
     async def once(self, feed: Feed) -> None:
-        """The last lines of every file, up to a chunk each."""
+        """What is new since the last time; the first time, the last lines of every file."""
         try:
+            await self._resume(feed)
+            first = self._first_start
             with feed.book(self._target).call():
                 self._discover()
-            for tail in self._tails.values():
+            for tail in self._tails.values() if first else ():
                 start = max(0, tail.path.stat().st_size - 4096)
                 tail.advance(start, skipping=start > 0)
-            await self._round(feed)
+            while await self._round(feed):
+                pass
         finally:
             self._close()
 

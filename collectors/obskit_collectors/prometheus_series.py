@@ -15,6 +15,7 @@ from obskit.model.labels import NAME, Labels
 from obskit.model.samples import STALE_NAN
 from obskit.store.interface import Batch, Layout, Samples
 from obskit_collectors.prometheus_relabel import RelabelRule, relabel
+from obskit_collectors.prometheus_starts import Births, CounterStarts
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ class PageRules:
     label_limit: int = 0
     label_name_length_limit: int = 0
     label_value_length_limit: int = 0
+    counter_starts: CounterStarts = CounterStarts.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class TargetSeries:
         """Reads the pages that `read` takes: its samples have their final labels, or none when the job drops them."""
         self._alive: frozenset[Labels] = frozenset()
         self._reported = False
+        self._births = Births(rules.counter_starts)
 
     @property
     def duplicates(self) -> int:
@@ -94,16 +97,19 @@ class TargetSeries:
             )
         self._layout = layout
         vanished: frozenset[Labels] = frozenset()
-        added = 0
+        added: frozenset[Labels] = frozenset()
         if layout.lasting is not self._alive:
-            added = len(layout.lasting - self._alive)
+            added = layout.lasting - self._alive
             vanished = self._alive - layout.lasting
             self._alive = layout.lasting
         self._reported = True
-        about = (1.0, duration_s, float(len(page.labels)), float(layout.size), float(added))
+        about = (1.0, duration_s, float(len(page.labels)), float(layout.size), float(len(added)))
         times_ms = [*self._times(page, now_ms), *[now_ms] * len(about)]
-        samples = Samples.laid_out(layout.batch, times_ms, [*_picked(page.values, layout.rows), *about])
+        values = [*_picked(page.values, layout.rows), *about]
+        samples = Samples.laid_out(layout.batch, times_ms, values)
+        samples.starts_ms = self._births.read(layout.batch.labels, values, page.metadata, now_ms=now_ms, new=added)
         if vanished:
+            self._births.vanished(vanished)
             samples = samples.open()
             _add_stale(samples, vanished, now_ms)
         return Batch(samples, metadata=page.metadata)
@@ -113,6 +119,7 @@ class TargetSeries:
         samples = Samples()
         _add_stale(samples, self._alive, now_ms)
         self._alive = frozenset()
+        self._births.fail()
         self._add_report(samples, now_ms, (0.0, duration_s, 0, 0, 0))
         return Batch(samples)
 

@@ -22,6 +22,7 @@ from obskit_collectors.prometheus_discovery import (
 from obskit_collectors.prometheus_http import Access, AuthorizationSettings, BasicAuthSettings, TlsSettings
 from obskit_collectors.prometheus_relabel import RelabelRule, relabel
 from obskit_collectors.prometheus_series import PageRules
+from obskit_collectors.prometheus_starts import CounterStarts
 
 MEDIA_TYPES: Final = {
     "PrometheusText0.0.4": "text/plain;version=0.0.4",
@@ -80,6 +81,11 @@ class ScrapeSettings(Settings):
         default=0, ge=0, description="a longer label value fails the scrape; 0: no limit"
     )
     target_limit: int = Field(default=0, ge=0, description="more targets fail the job; 0: no limit")
+    counter_starts: CounterStarts = Field(
+        CounterStarts.OFF,
+        description="whose word is taken for when a counter began, so that its first increment counts:"
+        " `created` (samples `…_created`) or `observed` (also: a counter that is new on the page)",
+    )
     static_configs: tuple[StaticSettings, ...] = Field((), description="targets by name")
     file_sd_configs: tuple[FileSettings, ...] = Field((), description="targets from JSON or YAML files")
     http_sd_configs: tuple[HttpSettings, ...] = Field((), description="targets from a URL")
@@ -130,6 +136,7 @@ class ScrapeSettings(Settings):
             label_limit=self.label_limit,
             label_name_length_limit=self.label_name_length_limit,
             label_value_length_limit=self.label_value_length_limit,
+            counter_starts=self.counter_starts,
         )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from obskit.cli.options import DEFAULT_CONFIGS, show_problems
 from obskit.cli.tables import count
 from obskit.model.problems import Problem, Severity
+
+_LEVELS: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HINT: "notice"}
+"""GitHub's words."""
 
 
 @click.command()
@@ -21,8 +24,10 @@ from obskit.model.problems import Problem, Severity
 def check(paths: tuple[Path, ...], style: str, lint_fatal: bool) -> None:
     """Check config and rule files; report everything wrong in one run.
 
-    PATHS are config files (checked with everything they name), rule files or folders of rule files; without any,
-    ./obskit.yaml.
+    PATHS are config files (checked with everything they name), rule files, their unit tests, or folders of these
+    with all the folders in them; without any, ./obskit.yaml.
+
+    Hints suggest what would make routing better; they are not counted.
 
     Exit codes: 0 nothing wrong, 1 errors, 2 wrong usage, 3 warnings with --lint-fatal.
 
@@ -72,7 +77,10 @@ def _expand(paths: tuple[Path, ...]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+            found = sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
+            if not found:
+                raise click.UsageError(f"no .yaml or .yml file in {path}")
+            files += found
         elif path.exists():
             files.append(path)
         else:
@@ -85,7 +93,7 @@ def _print(problems: list[Problem], style: str) -> None:
         click.echo(json.dumps([_as_dict(problem) for problem in problems], indent=2))
     elif style == "github":
         for problem in problems:
-            level = "error" if problem.severity is Severity.ERROR else "warning"
+            level = _LEVELS[problem.severity]
             place = f"file={_escape_property(problem.place.file)},line={problem.place.line},col={problem.place.column}"
             click.echo(f"::{level} {place},title={problem.id}::{_escape(problem.message)}")
     else:

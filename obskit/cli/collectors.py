@@ -94,7 +94,8 @@ def _read(name: str, source: Source, clock: Clock) -> bool:
 
 
 def _show(name: str, captured: Captured) -> None:
-    from obskit.cli.query import number, stamp
+    from obskit.cli.moments import stamp
+    from obskit.cli.results import number
 
     for sample in captured.samples:
         click.echo(f"{sample.labels}  {number(sample.value)}")

@@ -16,10 +16,15 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("obskit.cli.state:status", "What is up, how old its data is, and what waits to be delivered."),
     "alerts": ("obskit.cli.state:alerts", "List the alerts that are pending or firing."),
     "query": ("obskit.cli.query:query", "Ask the store: PromQL over metrics, LogQL over logs and events."),
+    "logs": ("obskit.cli.logs:logs", "Follow and search the lines of all sources."),
+    "errors": ("obskit.cli.errors:errors", "Error groups: list and show them; resolve, mute, reopen one."),
     "collectors": ("obskit.cli.collectors:collectors", "List collectors; read one once without storing."),
+    "silence": ("obskit.cli.silence:silence", "Keep alerts quiet for a while; list, change and end silences."),
+    "routes": ("obskit.cli.routes:routes", "Show the routing tree; tell who would hear of an alert."),
     "outbox": ("obskit.cli.outbox:outbox", "List what waits or failed; send it again, or drop it."),
-    "send-test": ("obskit.cli.receivers:send_test", "Send a test message to a receiver."),
-    "test": ("obskit.cli.rules:test", "Run unit tests of rules (promtool's format)."),
+    "slack": ("obskit.cli.slack:slack", "See what Slack messages look like, without a workspace."),
+    "template": ("obskit.cli.template:template", "Try out the texts of receivers."),
+    "test": ("obskit.cli.rules:test", "Try out rules (unit tests) and receivers (a real message)."),
 }
 """Name → (module:attribute, one line of help)."""
 

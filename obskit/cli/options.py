@@ -46,7 +46,7 @@ def show_problems(problems: Iterable[Problem], *, stream: Any = None) -> None:
     out = stream or sys.stderr
     color = out.isatty() and not os.environ.get("NO_COLOR")
     for problem in problems:
-        paint = "red" if problem.severity is Severity.ERROR else "yellow"
+        paint = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.HINT: "cyan"}[problem.severity]
         word = click.style(problem.severity.value, fg=paint, bold=True) if color else problem.severity.value
         place = click.style(str(problem.place), bold=True) if color else str(problem.place)
         print(f"{place}  {word}  {problem.id}  {problem.message}", file=out)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from obskit.cli.daemon import ask_daemon
 from obskit.cli.options import config_option, stop
 from obskit.cli.store import open_store
 from obskit.cli.tables import age_text, print_rows
@@ -90,7 +91,7 @@ def _change(row: int, config_path: Path, what: str) -> None:
     try:
         changed = asyncio.run(_change_here(config, row, what))
     except StoreLocked:
-        changed = _ask_daemon(config, row, what)
+        changed = ask_daemon(config, f"/-/outbox/{row}/{what}")
     except StoreError as error:
         stop(str(error))
     if not changed:
@@ -110,29 +111,3 @@ async def _change_here(config: Config, row: int, what: str) -> bool:
         return await (box.retry(row) if what == "retry" else box.drop(row))
     finally:
         await database.close()
-
-
-def _ask_daemon(config: Config, row: int, what: str) -> bool:
-    """Through its server; ends the command when it refuses or does not answer."""
-    from obskit.outbound import httpx
-
-    listen, token = config.web.listen, config.web.token
-    headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
-    try:
-        answer = httpx.post(
-            f"http://{_reachable(listen)}/-/outbox/{row}/{what}", headers=headers, timeout=10, trust_env=False
-        )
-    except httpx.HTTPError as error:
-        stop(f"obskit watch holds the store but does not answer on {listen}: {type(error).__name__}")
-    if answer.status_code not in (200, 404):
-        stop(f"what answers on {listen} refuses: HTTP {answer.status_code}")
-    return bool(answer.status_code == 200)
-
-
-def _reachable(listen: str) -> str:
-    """Where a server that listens there is asked from here: one on all addresses, through loopback."""
-    from obskit.config.sections import parse_listen
-
-    host, port = parse_listen(listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

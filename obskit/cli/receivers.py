@@ -1,4 +1,4 @@
-"""`obskit send-test`: a real message to a receiver, marked as a test."""
+"""`obskit test receiver`: a real message to a receiver, marked as a test."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import click
 
 from obskit.cli.options import config_option, quiet_log, stop
 from obskit.cli.tables import listed
-from obskit.cli.watch import load
 
 if TYPE_CHECKING:
     from obskit.model.actions import Notice, Outcome
     from obskit.notify import Integration
 
 
-@click.command("send-test")
-@click.argument("receiver")
+@click.command("receiver")
+@click.argument("name")
 @config_option
-def send_test(receiver: str, config_path: Path) -> None:
+def test_receiver(name: str, config_path: Path) -> None:
     """Send a test message to a receiver.
 
-    A test alert and then its resolve, through every destination that RECEIVER has.
+    A test alert and then its resolve, through every destination that the receiver NAME has.
 
     Exit codes: 0 all of them took it, 1 one did not, 2 wrong usage.
 
     \b
     Example:
-      obskit send-test team-chat
+      obskit test receiver team-chat
     """
+    from obskit.cli.watch import load
     from obskit.model.problems import did_you_mean
 
     quiet_log()
     config = load(config_path)
     names = [each.name for each in config.receivers]
-    chosen = next((each for each in config.receivers if each.name == receiver), None)
+    chosen = next((each for each in config.receivers if each.name == name), None)
     if chosen is None:
-        stop(f'no receiver is called "{receiver}"{did_you_mean(receiver, names)}; receivers: {listed(names)}')
+        stop(f'no receiver is called "{name}"{did_you_mean(name, names)}; receivers: {listed(names)}')
     if not any(chosen.configured()):
-        stop(f'the receiver "{receiver}" has no destination: nobody would hear of anything sent to it')
+        stop(f'the receiver "{name}" has no destination: nobody would hear of anything sent to it')
     if not asyncio.run(_send(chosen)):
         raise SystemExit(1)
 
@@ -48,12 +48,12 @@ def send_test(receiver: str, config_path: Path) -> None:
 async def _send(receiver: object) -> bool:
     from obskit.clock import SystemClock
     from obskit.notify import ReceiverSettings, build_integrations
-    from obskit.outbound import httpx
+    from obskit.outbound import httpx, trust
 
     assert isinstance(receiver, ReceiverSettings)
     now_ms = SystemClock().now_ms()
     well = True
-    async with httpx.AsyncClient(timeout=10) as http:
+    async with httpx.AsyncClient(timeout=10, verify=trust()) as http:
         for integration in build_integrations(receiver, http):
             handles: dict[str, dict[str, str]] = {}
             for notice in (_notice(receiver.name, now_ms, firing=True), _notice(receiver.name, now_ms, firing=False)):
@@ -93,12 +93,12 @@ def _notice(receiver: str, now_ms: int, *, firing: bool) -> Notice:
         labels=Labels({"alertname": "ObskitTest", "severity": "info"}),
         annotations={
             "summary": "TEST: this is what an alert of obskit looks like",
-            "action": "Nothing. Somebody ran obskit send-test.",
+            "action": "Nothing. Somebody ran obskit test receiver.",
         },
         starts_ms=now_ms - 60_000,
         ends_ms=None if firing else now_ms,
         value=1.0,
-        source="obskit send-test",
+        source="obskit test receiver",
     )
     return Notice(
         receiver=receiver,

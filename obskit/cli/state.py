@@ -65,11 +65,11 @@ def alerts(config_path: Path, everything: bool, output: str) -> None:
     now_ms = SystemClock().now_ms()
     with open_store(config_path) as store:
         found = _alerts(store, everything=everything)
-        seen_ms = _last_seen_ms(store, now_ms)
+        seen_ms = last_seen_ms(store, now_ms)
     if output == "json":
         click.echo(json.dumps(found, indent=2))
         return
-    if not _runs(seen_ms, now_ms):
+    if not runs(seen_ms, now_ms):
         click.echo(_stopped(seen_ms, now_ms), err=True)
     if not found:
         click.echo("no alert is pending or firing")
@@ -93,12 +93,12 @@ def _status(store: EmbeddedStore, now_ms: int) -> dict[str, Any]:
     from obskit.outbox import read_stats
 
     stats = read_stats(store.database, now_ms)
-    seen_ms = _last_seen_ms(store, now_ms)
+    seen_ms = last_seen_ms(store, now_ms)
     # A daemon that has stopped is shown as it was when it last wrote.
     at_ms = now_ms if seen_ms is None else min(now_ms, seen_ms)
     states = [alert["state"] for alert in _alerts(store, everything=False)]
     return {
-        "running": _runs(seen_ms, now_ms),
+        "running": runs(seen_ms, now_ms),
         "last_seen_ms": seen_ms,
         "targets": _targets(store, at_ms),
         "alerts": {"firing": states.count("firing"), "pending": states.count("pending")},
@@ -137,11 +137,12 @@ def _instant(store: EmbeddedStore, expression: str, at_ms: int) -> list[tuple[La
     return [(element.labels, element.value) for element in value.elements] if isinstance(value, Vector) else []
 
 
-def _last_seen_ms(store: EmbeddedStore, now_ms: int) -> int | None:
+def last_seen_ms(store: EmbeddedStore, now_ms: int) -> int | None:
     """When a daemon last stored its own metrics; None when none did lately."""
-    from obskit.model.matchers import parse_matchers
+    from obskit.model.labels import NAME
+    from obskit.model.matchers import Matcher, MatchOp
 
-    own = parse_matchers('__name__="obskit_build_info"')
+    own = [Matcher(NAME, MatchOp.EQUAL, "obskit_build_info")]
     for back_ms in (FRESH_MS, LOOK_BACK_MS):  # most often the first, small look is enough
         found = store.metrics.select(own, now_ms - back_ms, now_ms)
         if len(found):
@@ -149,7 +150,8 @@ def _last_seen_ms(store: EmbeddedStore, now_ms: int) -> int | None:
     return None
 
 
-def _runs(seen_ms: int | None, now_ms: int) -> bool:
+def runs(seen_ms: int | None, now_ms: int) -> bool:
+    """Whether a daemon runs that was last seen then."""
     return seen_ms is not None and now_ms - seen_ms < FRESH_MS
 
 
@@ -160,7 +162,7 @@ def _stopped(seen_ms: int | None, now_ms: int) -> str:
 
 
 def _alerts(store: EmbeddedStore, *, everything: bool) -> list[dict[str, Any]]:
-    from obskit.cli.query import number
+    from obskit.cli.results import number
 
     states = "" if everything else "WHERE state <> 'inactive'"
     rows = store.database.read(

@@ -13,9 +13,18 @@ _UNITS_S: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 def print_rows(rows: Sequence[Sequence[object]]) -> None:
     """Rows in columns as wide as their widest cell; nothing is cut, so that it can be searched and piped."""
+    for line in aligned(rows):
+        click.echo(line)
+
+
+def aligned(rows: Sequence[Sequence[object]], *, right: int = 0) -> list[str]:
+    """The lines of `print_rows`; the first `right` columns are of numbers."""
     widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{cell!s:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    sides = [">" if column < right else "<" for column in range(len(widths))]
+    return [
+        "  ".join(f"{cell!s:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def age_text(ms: float) -> str:

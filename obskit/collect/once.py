@@ -10,7 +10,7 @@ from obskit.collect.feed import Feed
 from obskit.collect.table import find_kind
 from obskit.model.records import Record
 from obskit.model.samples import Sample
-from obskit.store.interface import Batch
+from obskit.store.interface import Batch, Refused
 
 
 @dataclass(slots=True)
@@ -19,9 +19,10 @@ class Captured:
 
     batches: list[Batch] = field(default_factory=list)
 
-    async def append(self, batch: Batch) -> None:
+    async def append(self, batch: Batch) -> Refused:
         """Keep the batch."""
         self.batches.append(batch)
+        return Refused()
 
     async def cursor(self, owner: str) -> str | None:  # noqa: ARG002 - the Intake's shape
         """None: nothing was read before."""

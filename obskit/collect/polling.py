@@ -6,13 +6,12 @@ all call at once, and a restart keeps the rhythm.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from zlib import crc32
 
-from obskit.clock import Clock
+from obskit.clock import Clock, bounded
 from obskit.collect.feed import Feed
 from obskit.errors import CollectorError
 from obskit.store.interface import Batch
@@ -151,14 +150,7 @@ def backoff_s(failures: int, every_s: float, retry_after: float | None) -> float
 
 async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
     """The result of `work`; CollectorError (timeout) when it takes longer. The work is cancelled then."""
-    task = asyncio.ensure_future(work)
-    alarm = asyncio.ensure_future(clock.sleep(seconds))
     try:
-        await asyncio.wait((task, alarm), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise CollectorError(f"no answer within {seconds:g} s", reason="timeout")
-    finally:
-        for pending in (task, alarm):
-            pending.cancel()
-        await asyncio.gather(task, alarm, return_exceptions=True)
+        return await bounded(clock, seconds, work)
+    except TimeoutError:
+        raise CollectorError(f"no answer within {seconds:g} s", reason="timeout") from None

@@ -13,11 +13,14 @@ from functools import cache
 from typing import Any, Final
 
 from obskit.collect import find_kind, kind_names
+from obskit.config.alertmanager import SECRETS, SPREAD
 from obskit.config.models import all_models, holds_secret
 from obskit.config.sections import RootKeys
 from obskit.errors import CollectorError
 from obskit.model.problems import nearest
 from obskit.notify import ReceiverSettings
+from obskit.routing.inhibit import InhibitRuleSettings
+from obskit.routing.intervals import TimeIntervalSettings
 from obskit.routing.tree import RouteSettings
 from obskit.store.settings import StoreSettings
 
@@ -48,14 +51,21 @@ class KnownKeys:
 @cache
 def known_keys() -> KnownKeys:
     """The keys of obskit.yaml, of every collector that is installed and every receiver."""
-    roots: list[Any] = [RootKeys, StoreSettings, RouteSettings, ReceiverSettings]
+    roots: list[Any] = [
+        RootKeys,
+        StoreSettings,
+        RouteSettings,
+        ReceiverSettings,
+        InhibitRuleSettings,
+        TimeIntervalSettings,
+    ]
     for name in kind_names():
         try:
             roots.append(find_kind(name).settings)
         except CollectorError:
             continue  # its package is not installed here
-    secret: set[str] = set()
-    plain: set[str] = {*kind_names()}
+    secret: set[str] = {*SECRETS}
+    plain: set[str] = {*kind_names(), *(SPREAD.keys() - SECRETS)}
     for model in all_models(roots):
         for name, field in model.model_fields.items():
             (secret if holds_secret(field.annotation) else plain).add(field.alias or name)

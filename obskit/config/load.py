@@ -6,24 +6,33 @@ What a section may say is decided by the model beside its component; here is onl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from obskit.collect import Source, find_kind, kind_names
+from obskit.config.alertmanager import as_written, spread_globals, take_alertmanager
 from obskit.config.files import GLOB, ConfigTree, expand, read_document, read_tree
+from obskit.config.hints import hints
 from obskit.config.sections import GlobalSettings, RootKeys, WebSettings
 from obskit.config.validation import validate
 from obskit.errors import CollectorError, ConfigError
+from obskit.grouping.settings import GroupingSettings
+from obskit.ingest.settings import IngestSettings
 from obskit.model.documents import Path as KeyPath
 from obskit.model.problems import Place, Problem, Severity, did_you_mean
 from obskit.notify import ReceiverSettings
-from obskit.routing.tree import RouteSettings, check_tree
+from obskit.routing.inhibit import InhibitRuleSettings
+from obskit.routing.intervals import TimeIntervalSettings, build_intervals
+from obskit.routing.policy import Policy
+from obskit.routing.tree import RouteSettings, build_tree, check_tree
 from obskit.rules.files import RuleFile, load_rules
 from obskit.rules.groups import Group
 from obskit.shipped import OPT_IN, pack_files, rule_packs
 from obskit.store.settings import StoreSettings
+
+T = TypeVar("T")
 
 UNSET: Final = "unset-variable"
 DEFAULT_RECEIVER: Final = "console"
@@ -33,18 +42,36 @@ _DEFAULT_RECEIVERS: Final = [{"name": DEFAULT_RECEIVER, "console_configs": [{}]}
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a daemon is built from. `files` are watched for changes; `warnings` did not keep it from loading."""
+    """Everything a daemon is built from. `files` are watched for changes; `warnings` did not keep it from loading.
+
+    `routing` holds the sections of routing as they were written.
+    """
 
     path: Path
     general: GlobalSettings
     store: StoreSettings
     web: WebSettings
+    ingest: IngestSettings
+    errors: GroupingSettings
     sources: tuple[Source, ...]
     groups: tuple[Group, ...]
     route: RouteSettings
     receivers: tuple[ReceiverSettings, ...]
     files: tuple[Path, ...]
+    inhibit_rules: tuple[InhibitRuleSettings, ...] = ()
+    time_intervals: tuple[TimeIntervalSettings, ...] = ()
+    routing: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def policy(self) -> Policy:
+        """What the dispatcher decides by."""
+        return Policy(
+            build_tree(self.route),
+            tuple(each.rule() for each in self.inhibit_rules),
+            build_intervals(self.time_intervals),
+            self.general.resolve_timeout,
+        )
 
     @property
     def own_groups(self) -> tuple[Group, ...]:
@@ -77,10 +104,17 @@ class Checked:
 
 
 def check_files(paths: Sequence[Path], environment: Mapping[str, str] | None = None) -> Checked:
-    """Check config files (with all they name) and rule files; a file with `groups:` is one of rules."""
+    """Check config files (with all they name), rule files and their unit tests.
+
+    A file with `groups:` is one of rules, one with `tests:` is one of unit tests.
+    """
     checked = Checked()
     for path in paths:
         document = read_document(path)
+        if isinstance(document.data, dict) and "tests" in document.data:
+            checked.problems += _unit_test_problems(path)
+            checked.files.append(path)
+            continue
         if isinstance(document.data, dict) and "groups" in document.data:
             (read,) = _read_rules([path], GlobalSettings(), checked.problems)
             checked.rules += sum(len(group.rules) for group in read.groups)
@@ -93,6 +127,15 @@ def check_files(paths: Sequence[Path], environment: Mapping[str, str] | None = N
         checked.rules += loaded.rules
         checked.own_keys |= loaded.own_keys
     return checked
+
+
+def _unit_test_problems(path: Path) -> Sequence[Problem]:
+    from obskit.rules.unit_test_files import read_test_file  # noqa: PLC0415 - the daemon never reads one
+
+    try:
+        return read_test_file(path).warnings
+    except ConfigError as error:
+        return error.problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +151,24 @@ class _Loaded:
 
 def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     tree = read_tree(path, environment)
+    take_alertmanager(tree)
     _check_keys(tree)
+    spread_globals(tree)
     general: GlobalSettings = _section(tree, "global", GlobalSettings) or GlobalSettings()
     store: StoreSettings | None = validate(StoreSettings, tree.data.get("store") or {}, tree, ("store",))
     web: WebSettings | None = _section(tree, "web", WebSettings)
+    ingest: IngestSettings | None = _section(tree, "ingest", IngestSettings)
+    errors: GroupingSettings | None = _section(tree, "errors", GroupingSettings)
     sources = list(_named_once(tree, [*_collectors(tree), *_scrapes(tree, general)]))
-    receivers, route = _receivers(tree), _route(tree)
+    intervals = list(_intervals(tree))
+    receivers, route = _receivers(tree), _route(tree, [each.name for each in intervals])
+    inhibit_rules = list(_items(tree, "inhibit_rules", InhibitRuleSettings))
     rule_files = _rule_files(tree)
     read = _read_rules(rule_files, general, tree.problems)
     groups = [group for file in read for group in file.groups]
+    if route is not None and not any(problem.severity is Severity.ERROR for problem in tree.problems):
+        rules_of_inhibition = [each.rule() for each in inhibit_rules]
+        tree.problems.extend(hints(tree, route, rules_of_inhibition, groups))
     shipped = set(rule_packs().values())
     files = (*tree.files, *(file for file in rule_files if file not in shipped))
     problems = _presentable(tree, files)
@@ -128,12 +180,17 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
         general=general,
         store=store,
         web=web or WebSettings(),
+        ingest=ingest or IngestSettings(),
+        errors=errors or GroupingSettings(),
         sources=tuple(sources),
         groups=tuple(groups),
         route=route,
         receivers=tuple(receivers),
         files=files,
-        warnings=tuple(problems),
+        inhibit_rules=tuple(inhibit_rules),
+        time_intervals=tuple(intervals),
+        routing=as_written(tree),
+        warnings=tuple(problem for problem in problems if problem.severity is Severity.WARNING),
     )
     return _Loaded(config, problems, files, rules, _own_keys(read))
 
@@ -244,7 +301,26 @@ def _receivers(tree: ConfigTree) -> list[ReceiverSettings]:
     return receivers
 
 
-def _route(tree: ConfigTree) -> RouteSettings | None:
+def _items(tree: ConfigTree, section: str, model: type[T]) -> Iterator[T]:
+    for index, item in enumerate(_list(tree, section)):
+        found: T | None = validate(model, item, tree, (section, index))
+        if found is not None:
+            yield found
+
+
+def _intervals(tree: ConfigTree) -> Iterator[TimeIntervalSettings]:
+    """Both lists that Alertmanager has for them; a name stands for one thing."""
+    names: set[str] = set()
+    for section in ("time_intervals", "mute_time_intervals"):
+        for index, each in enumerate(_items(tree, section, TimeIntervalSettings)):
+            if each.name in names:
+                message = f'{section}[{index}]: the name "{each.name}" is taken'
+                tree.problems.append(tree.problem((section, index, "name"), "duplicate-name", message))
+            names.add(each.name)
+            yield each
+
+
+def _route(tree: ConfigTree, intervals: Sequence[str]) -> RouteSettings | None:
     """The routing tree. Without one, everything goes to the only receiver there is."""
     # A receiver with a mistake in it is one all the same: that it is not defined would be a second telling.
     listed = tree.data.get("receivers")
@@ -257,7 +333,7 @@ def _route(tree: ConfigTree) -> RouteSettings | None:
             tree.problems.append(tree.problem(("receivers",), "missing-key", message, at_key=True))
         return RouteSettings.model_validate({**_DEFAULT_ROUTE, "receiver": names[0]})
     route: RouteSettings | None = validate(RouteSettings, data, tree, ("route",))
-    for wrong in check_tree(route, names) if route is not None else ():
+    for wrong in check_tree(route, names, intervals) if route is not None else ():
         tree.problems.append(tree.problem(("route", *wrong.path), "bad-route", wrong.message))
     return route
 

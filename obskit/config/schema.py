@@ -7,10 +7,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from obskit.collect import find_kind, kind_names
+from obskit.config.alertmanager import LOGIN, SECRETS, SPREAD
 from obskit.config.models import WRITTEN
 from obskit.config.sections import GlobalSettings, WebSettings
 from obskit.errors import CollectorError
+from obskit.grouping.settings import GroupingSettings
+from obskit.ingest.settings import IngestSettings
 from obskit.notify import ReceiverSettings
+from obskit.routing.inhibit import InhibitRuleSettings
+from obskit.routing.intervals import TimeIntervalSettings
 from obskit.routing.tree import RouteSettings
 from obskit.shipped import rule_packs
 from obskit.store.settings import StoreSettings
@@ -20,15 +25,25 @@ def json_schema() -> dict[str, Any]:
     """Draft 2020-12. `${NAME}` may stand for any scalar, so every scalar may be a string too."""
     definitions: dict[str, Any] = {}
     sections = {
-        "global": _of(GlobalSettings, definitions, "global"),
+        "global": _with_alertmanagers(_of(GlobalSettings, definitions, "global")),
         "include": {"type": ["array", "string"], "description": "more files, as paths or globs"},
         "store": _of(StoreSettings, definitions, "store"),
         "web": _of(WebSettings, definitions, "web"),
+        "ingest": _of(IngestSettings, definitions, "ingest"),
+        "errors": _of(GroupingSettings, definitions, "errors"),
         "collectors": {"type": "array", "items": {"oneOf": [*_collectors(definitions)]}},
         "scrape_configs": {"type": "array", "items": _of(find_kind("prometheus").settings, definitions, "prometheus")},
         "rule_packs": {"type": "array", "items": {"enum": list(rule_packs())}},
         "rule_files": {"type": "array", "items": {"type": "string"}},
         "route": _of(RouteSettings, definitions, "route"),
+        "inhibit_rules": {"type": "array", "items": _of(InhibitRuleSettings, definitions, "inhibit_rules")},
+        "time_intervals": {"type": "array", "items": _of(TimeIntervalSettings, definitions, "time_intervals")},
+        "mute_time_intervals": {
+            "type": "array",
+            "description": "Alertmanager's old name of time_intervals",
+            "items": _of(TimeIntervalSettings, definitions, "time_intervals"),
+        },
+        "alertmanager_config": {"type": "string", "description": "an alertmanager.yml to route and deliver by"},
         "receivers": {"type": "array", "items": _of(ReceiverSettings, definitions, "receivers")},
     }
     return {
@@ -39,6 +54,16 @@ def json_schema() -> dict[str, Any]:
         "properties": sections,
         "$defs": definitions,
     }
+
+
+def _with_alertmanagers(section: dict[str, Any]) -> dict[str, Any]:
+    """`global` with the keys that are the defaults of receivers."""
+    for key, (kind, name) in SPREAD.items():
+        section["properties"][key] = {"type": ["string", "boolean"], "description": f"default of {name} in {kind}"}
+        if key in SECRETS:
+            section["properties"][f"{key}_file"] = {"type": "string", "description": f"a file that holds {key}"}
+    section["properties"][LOGIN] = {"type": "object", "description": f"default of {LOGIN} in every receiver"}
+    return section
 
 
 def _collectors(definitions: dict[str, Any]) -> list[dict[str, Any]]:

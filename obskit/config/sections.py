@@ -50,6 +50,12 @@ class GlobalSettings(Settings):
     scrape_interval: Duration = Field(15_000, gt=0, description="how often targets without their own are scraped")
     scrape_timeout: Duration = Field(10_000, gt=0, description="when a scrape is given up")
     rule_query_offset: Duration = Field(0, ge=0, description="how far in the past groups without their own look")
+    rule_max_delay: Duration = Field(
+        120_000,
+        ge=0,
+        le=120_000,
+        description="how long log rules wait at most for sources that deliver late; a line that comes is judged at once",
+    )
     query_timeout: Duration = Field(120_000, gt=0, description="when an evaluation or a query is given up")
     query_max_samples: int = Field(
         10_000_000,
@@ -59,6 +65,9 @@ class GlobalSettings(Settings):
     external_labels: Annotated[dict[str, str], AfterValidator(_label_names)] = Field(
         default_factory=dict, description="what templates see as $externalLabels"
     )
+    resolve_timeout: Duration = Field(
+        300_000, gt=0, description="when an alert that others posted without an end is over, unless it is posted again"
+    )
     external_url: str = Field("", description="where people reach this obskit; links in messages start with it")
 
 
@@ -67,7 +76,8 @@ class WebSettings(Settings):
 
     listen: str = Field("127.0.0.1:9797", description="ADDRESS:PORT")
     token: Secret | None = Field(
-        None, description="asked for as `Authorization: Bearer …` on every path but those of health"
+        None,
+        description="asked for as `Authorization: Bearer …` on every path but those of health and of signed webhooks (`/hooks/`)",
     )
 
     @field_validator("listen")
@@ -89,9 +99,15 @@ class RootKeys(Settings):
     include: list[str] | str | None = None
     store: Any = None
     web: WebSettings | None = None
+    ingest: Any = None
+    errors: Any = None
     collectors: list[Any] | None = None
     scrape_configs: list[Any] | None = None
     rule_packs: list[str] | None = None
     rule_files: list[str] | None = None
     route: Any = None
+    inhibit_rules: list[Any] | None = None
+    time_intervals: list[Any] | None = None
+    mute_time_intervals: list[Any] | None = None
     receivers: list[Any] | None = None
+    alertmanager_config: str | None = None

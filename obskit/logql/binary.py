@@ -107,22 +107,24 @@ def _pairs(node: Binary, left: Block, right: Block, matching: Matching) -> Itera
             sides = (other, values) if swapped else (values, other)
             outcome, kept = _outcome(node, sides[0], _apply(node.op, *sides))
             kept = kept & present & other_present
-            if not matching.group:
-                _refuse_second(taken, shared, kept)
-            yield _result_labels(labels, partner, matching), outcome, kept
+            result = _result_labels(labels, partner, matching)
+            _refuse_second(taken, result if matching.group else shared, kept, grouped=bool(matching.group))
+            yield result, outcome, kept
 
 
 def _refuse_doubles(rows: list[_Row], shared: Labels, side: str) -> None:
     if len(rows) > 1 and (np.sum([present for _, _, present in rows], axis=0) > 1).any():
         raise QueryError(
-            f"found duplicate series for the match group {shared} on the {side} side of the operation: "
+            f"found duplicate series on the {side} hand-side of the operation, for the match group {shared}: "
             f"[{rows[0][0]}, {rows[1][0]}]; many-to-many matching not allowed: matching labels must be unique on one side"
         )
 
 
-def _refuse_second(taken: dict[Labels, Flags], shared: Labels, kept: Flags) -> None:
+def _refuse_second(taken: dict[Labels, Flags], shared: Labels, kept: Flags, *, grouped: bool) -> None:
     before = taken.get(shared)
     if before is not None and (before & kept).any():
+        if grouped:
+            raise QueryError("multiple matches for labels: grouping labels must ensure unique matches")
         raise QueryError("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
     taken[shared] = kept if before is None else before | kept
 

@@ -16,16 +16,19 @@ class LinePattern:
         pieces = _CAPTURE.split(source)
         self.literals = tuple(pieces[::2])
         self.names = tuple(pieces[1::2])
-        if "" in self.literals[1:-1]:
-            raise ValueError("two captures side by side: there must be text between them")
-        named = self.named
-        if len(set(named)) != len(named):
-            raise ValueError("a capture is named twice")
 
     @property
     def named(self) -> tuple[str, ...]:
         """The captures that become labels."""
         return tuple(name for name in self.names if name != "_")
+
+    def check(self) -> None:
+        """ValueError when two captures stand side by side: nothing says where the first one ends."""
+        for at, literal in enumerate(self.literals[1:-1]):
+            if not literal:
+                raise ValueError(
+                    f"found consecutive capture '<{self.names[at]}><{self.names[at + 1]}>': invalid expression"
+                )
 
     def captures(self, line: str) -> list[tuple[str, str]]:
         """The named captures of a line. Where a literal is missing, the capture before it takes the rest and ends it."""
@@ -60,8 +63,15 @@ class LinePattern:
 def capturing_pattern(source: str) -> LinePattern:
     """A pattern for `| pattern`: ValueError unless it names a capture."""
     pattern = LinePattern(source)
+    if not source:
+        place = "parse error at line 1, col 1"
+        raise ValueError(f"{place}: syntax error: unexpected $end, expecting IDENTIFIER or LITERAL")
     if not pattern.named:
-        raise ValueError("a pattern needs at least one named capture such as <path>")
+        raise ValueError("at least one capture is required")
+    pattern.check()
+    twice = next((name for at, name in enumerate(pattern.named) if name in pattern.named[:at]), None)
+    if twice is not None:
+        raise ValueError(f"duplicate capture name ({twice}): invalid expression")
     return pattern
 
 
@@ -70,5 +80,6 @@ def filtering_pattern(source: str) -> LinePattern:
     """A pattern for `|>` and `!>`: ValueError when it names a capture."""
     pattern = LinePattern(source)
     if pattern.named:
-        raise ValueError("a pattern filter takes only <_>, no named captures")
+        raise ValueError("named captures are not allowed: invalid expression")
+    pattern.check()
     return pattern

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
-from obskit.logql.nodes import ERROR_DETAILS_LABEL, ERROR_LABEL
+from obskit.logql.nodes import ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_LABEL
 from obskit.model.labels import Labels
 from obskit.model.records import whole_text
 
 EXTRACTED: Final = "_extracted"
+ERRORS: Final = frozenset({ERROR_LABEL, ERROR_DETAILS_LABEL, PRESERVE_LABEL})
 
 
 class Entry:
     """A line that stages change in place.
 
-    `own` are the labels of stream and metadata: a parsed label of the same name becomes `<name>_extracted`.
+    `own` are the names of stream and metadata: a parsed label of the same name becomes `<name>_extracted`. `parsed` are
+    the names whose values came of a stage.
     """
 
-    __slots__ = ("labels", "line", "own", "parsed", "t_ns")
+    __slots__ = ("labels", "line", "own", "parsed", "stream", "t_ns")
 
-    def __init__(self, t_ns: int, line: str, labels: dict[str, str], own: Collection[str]) -> None:
+    def __init__(self, t_ns: int, line: str, labels: dict[str, str], own: Collection[str], stream: Labels) -> None:
         self.t_ns = t_ns
         self.line = line
         self.labels = labels
         self.own = own
+        self.stream = stream
         self.parsed: set[str] = set()
 
     def add(self, name: str, value: str) -> None:
@@ -42,10 +45,47 @@ class Entry:
         self.parsed.add(name)
         self.labels[name] = whole_text(value)
 
-    def fail(self, error: str, details: str) -> None:
+    def set(self, name: str, value: str) -> None:
+        """A label under this very name, whoever had it."""
+        self.parsed.add(name)
+        self.labels[name] = whole_text(value)
+
+    def fill(self, name: str) -> None:
+        """An empty label for what was asked for and is not there, unless somebody has the name."""
+        if name not in self.labels:
+            self.parsed.add(name)
+            self.labels[name] = ""
+
+    def fail(self, error: str, details: str = "") -> None:
         """Note that a stage could not do its work; the line goes on."""
         self.labels[ERROR_LABEL] = error
-        self.labels[ERROR_DETAILS_LABEL] = details
+        if details:
+            self.labels[ERROR_DETAILS_LABEL] = whole_text(details)
+        else:
+            self.labels.pop(ERROR_DETAILS_LABEL, None)
+
+    def fail_parser(self, error: str, details: str, *, preserve: bool) -> None:
+        """Note that a parser could not read the line. A query that filters by error wants to see such samples."""
+        self.fail(error, details)
+        if preserve:
+            self.labels[PRESERVE_LABEL] = "true"
+        else:
+            self.labels.pop(PRESERVE_LABEL, None)
+
+    @property
+    def categories(self) -> tuple[Labels, Labels, Labels]:
+        """The labels by where they come from: the stream, the line's metadata, the stages."""
+        stream: dict[str, str] = {}
+        metadata: dict[str, str] = {}
+        parsed: dict[str, str] = {}
+        for name, value in self.labels.items():
+            if name in self.parsed or name in ERRORS:
+                parsed[name] = value
+            elif self.stream.get(name) == value and name in self.stream:
+                stream[name] = value
+            else:
+                metadata[name] = value
+        return Labels(stream), Labels.keeping_empty(metadata), Labels.keeping_empty(parsed)
 
     @property
     def failed(self) -> bool:
@@ -66,5 +106,5 @@ def own_labels(stream: Labels, metadata: Mapping[str, str]) -> tuple[dict[str, s
     if not metadata:
         return labels, stream
     for name, value in metadata.items():
-        labels[name + EXTRACTED if name in stream else name] = value
+        labels[name + EXTRACTED if name in stream else name] = whole_text(value)
     return labels, frozenset([*stream, *metadata])

@@ -10,6 +10,7 @@ from typing import Final
 from obskit.logql.addresses import parse_range
 from obskit.logql.captures import filtering_pattern
 from obskit.logql.entries import Entry, Step
+from obskit.logql.literals import required_literals
 from obskit.logql.nodes import (
     Both,
     Compare,
@@ -22,7 +23,7 @@ from obskit.logql.nodes import (
     LineOp,
     Text,
 )
-from obskit.logql.units import byte_size, go_duration_ns
+from obskit.logql.units import byte_size, go_duration_ns, go_float
 from obskit.model.matchers import Matcher
 from obskit.model.patterns import compile_pattern
 
@@ -30,7 +31,7 @@ LINE_ERROR: Final = "LabelFilterErr"
 LinePredicate = Callable[[str], bool]
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9_ /:=,@-]+")
-_COMPARE: Final[dict[CompareOp, Callable[[float, float], bool]]] = {
+COMPARE: Final[dict[CompareOp, Callable[[float, float], bool]]] = {
     CompareOp.EQUAL: operator.eq,
     CompareOp.NOT_EQUAL: operator.ne,
     CompareOp.GREATER: operator.gt,
@@ -40,29 +41,33 @@ _COMPARE: Final[dict[CompareOp, Callable[[float, float], bool]]] = {
 }
 
 
-def number(text: str) -> float:
-    """A label's value as a float, as Go reads it; ValueError otherwise."""
-    if "_" in text or not text.isascii() or text != text.strip():
-        raise ValueError(f"not a number: {text!r}")
-    return float(text)
-
-
 _CONVERT: Final[dict[str, Callable[[str], float]]] = {
-    "number": number,
+    "number": go_float,
     "duration": lambda text: go_duration_ns(text) / 1e9,
     "bytes": byte_size,
 }
 
 
+def is_literal(pattern: str) -> bool:
+    """Whether an expression matches its own text and nothing else."""
+    return _LITERAL.fullmatch(pattern) is not None
+
+
 def needles(line_filter: LineFilter) -> tuple[str, ...]:
     """The texts that every line which passes must contain."""
-    if line_filter.op not in (LineOp.CONTAINS, LineOp.MATCHES) or len(line_filter.operands) != 1:
+    if len(line_filter.operands) != 1:
         return ()
     operand = line_filter.operands[0]
     if not isinstance(operand, Text) or not operand.text:
         return ()
-    literal = line_filter.op is LineOp.CONTAINS or _LITERAL.fullmatch(operand.text)
-    return (operand.text,) if literal else ()
+    match line_filter.op:
+        case LineOp.CONTAINS:
+            return (operand.text,)
+        case LineOp.MATCHES:
+            return (operand.text,) if is_literal(operand.text) else required_literals(operand.text)
+        case LineOp.PATTERN:
+            return tuple(text for text in operand.text.split("<_>") if text)
+    return ()
 
 
 def line_predicate(line_filter: LineFilter) -> LinePredicate:
@@ -77,7 +82,7 @@ def _operand_test(op: LineOp, operand: Text | IpRange) -> LinePredicate:
         return parse_range(operand.text).occurs_in
     text = operand.text
     if op in (LineOp.CONTAINS, LineOp.CONTAINS_NOT) or (
-        op in (LineOp.MATCHES, LineOp.MATCHES_NOT) and _LITERAL.fullmatch(text)
+        op in (LineOp.MATCHES, LineOp.MATCHES_NOT) and is_literal(text)
     ):
         return lambda line: text in line
     if op in (LineOp.PATTERN, LineOp.PATTERN_NOT):
@@ -118,18 +123,17 @@ def _match_step(matcher: Matcher) -> Step:
 
 def _compare_step(compare: Compare) -> Step:
     name, limit = compare.label, compare.limit
-    holds, convert = _COMPARE[compare.op], _CONVERT[compare.kind]
+    holds, convert = COMPARE[compare.op], _CONVERT[compare.kind]
 
     def step(entry: Entry) -> bool:
-        if entry.failed:
-            return True  # a line with an error can be dropped only by a filter on __error__
         text = entry.labels.get(name)
         if text is None:
             return False
         try:
             return holds(convert(text), limit)
         except ValueError as error:
-            entry.fail(LINE_ERROR, str(error))
+            if not entry.failed:  # the first error of a line stays
+                entry.fail(LINE_ERROR, str(error))
             return True
 
     return step
@@ -140,15 +144,9 @@ def _ip_step(compare: CompareIp) -> Step:
 
     def step(entry: Entry) -> bool:
         if entry.failed:
-            return True
+            return True  # only a filter on __error__ drops it
         text = entry.labels.get(name)
-        if text is None:
-            return False
-        try:
-            return addresses.holds(text) != negative
-        except ValueError as error:
-            entry.fail(LINE_ERROR, str(error))
-            return True
+        return text is not None and addresses.occurs_in(text) != negative
 
     return step
 

@@ -1,19 +1,32 @@
-"""JSON lines to labels: all fields flattened, or some found by their path. Bad JSON keeps what stood before the error."""
+"""JSON lines to labels: all fields flattened. Bad JSON keeps what stood before the error.
+
+Good lines are read by the standard library. For the others Loki's reader decides, which is more lenient (what follows
+the object, for one, is not looked at): `_Reader` reads as it does and says what it says (buger/jsonparser, MIT).
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterator
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-Path: TypeAlias = tuple[str | int, ...]
-
-_STEP: Final = re.compile(r'\.?([A-Za-z_][A-Za-z0-9_-]*)|\[([0-9]+)\]|\["((?:[^"\\]|\\.)*)"\]')
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _BAD_CHAR: Final = re.compile(r"[^A-Za-z0-9_]")
+_TOKEN_END: Final = re.compile(r"[ \t\n\r,}\]]|\Z")
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BLOCK_PART: Final = re.compile(r'["\[\]{}]')
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_UNUSUAL: Final = re.compile("[\ud800-\udfff\ufffd]")
+_MAX_NESTING: Final = 500
+_KEYS_KEPT: Final = 4096
+
+MALFORMED: Final = "Malformed JSON error"
+_STRING_END: Final = "Value is string, but can't find closing '\"' symbol"
+_ARRAY_END: Final = "Value is array, but can't find closing ']' symbol"
+_OBJECT_END: Final = "Value looks like object, but can't find closing '}' symbol"
+_UNKNOWN: Final = "Unknown value type"
 
 
 class _Object(list[tuple[str, Any]]):
@@ -27,6 +40,10 @@ def _refuse_constant(name: str) -> Any:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_Object, parse_float=str, parse_int=str, parse_constant=_refuse_constant, strict=False
 )
+
+
+_QUICK: Final = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse_constant, strict=False)
+_QUICK_SCAN: Final = _QUICK.scan_once  # type: ignore[attr-defined]  # raw_decode, which is documented, is one call more
 
 
 class BadJson(ValueError):  # noqa: N818 - a finding about a line, which becomes __error_details__
@@ -44,147 +61,247 @@ def label_name(key: str) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
+@lru_cache(maxsize=2)
 def flattened(line: str) -> list[tuple[str, str]]:
-    """(label, value) of every string, number and boolean in the object; arrays and nulls are skipped."""
+    """(label, value) of every string, number and boolean in the object; arrays and nulls are skipped.
+
+    Several rules ask about one line, one after the other: what the last lines gave is kept. Do not change it.
+    """
+    fields: list[tuple[str, str]] = []
     try:
         value = _DECODER.decode(line)
-        if not isinstance(value, _Object):
-            raise BadJson("the line is not a JSON object")
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, BadJson):
-            raise
-        raise BadJson(str(error), _fields_before_error(line)) from None
-    fields: list[tuple[str, str]] = []
-    _flatten(value, "", fields.append)
+        if isinstance(value, _Object):
+            _flatten(value, "", fields)
+            return fields
+    except (ValueError, RecursionError):
+        fields.clear()
+    reader = Reader(line)
+    try:
+        reader.read_object(reader.skip(0), "", fields)
+    except BadJson as error:
+        error.fields = fields
+        raise
     return fields
 
 
-def _flatten(pairs: _Object, prefix: str, add: Callable[[tuple[str, str]], None]) -> None:
+class Picker:
+    """As `flattened`, but only the labels that are wanted: quicker where they are few."""
+
+    def __init__(self, wanted: Collection[str]) -> None:
+        self._wanted = wanted
+        self._names: dict[str, str] = {}
+        self._flat = not any("_" in name for name in wanted)  # a label from an inner object has one
+        self._keys: list[str] = []
+
+    def __call__(self, line: str) -> list[tuple[str, str]]:
+        """(label, value) of what is wanted; BadJson as `flattened` raises it."""
+        fields: list[tuple[str, str]] = []
+        try:
+            value, end = _QUICK_SCAN(line, 0)
+            if end == len(line) and type(value) is dict and self._pick_flat(value, line, fields):
+                return fields
+        except (ValueError, RecursionError, StopIteration):
+            pass
+        fields.clear()
+        return [field for field in flattened(line) if field[0] in self._wanted]
+
+    def _pick_flat(self, members: dict[str, Any], line: str, fields: list[tuple[str, str]]) -> bool:
+        """As `_pick`, for a whole line: where no inner object matters, only keys that are known to be wanted are asked."""
+        if not self._flat or not members.keys() <= self._names.keys():
+            return self._pick(members, "", line, fields)
+        return self._pick({key: members[key] for key in self._keys if key in members}, "", line, fields)
+
+    def _pick(self, members: dict[str, Any], prefix: str, line: str, fields: list[tuple[str, str]]) -> bool:
+        """Add what is wanted of an object; False where a dict does not tell which of two equal keys was the first."""
+        names = self._names
+        for key, value in members.items():
+            kind = type(value)
+            if kind is dict and not self._flat:
+                if not self._pick(value, f"{prefix}{key.strip()}_", line, fields):
+                    return False
+                continue
+            path = prefix + key if prefix else key
+            name = names.get(path)
+            if name is None:
+                name = self._learn(path, prefix, key)
+            if not name or kind is list or kind is dict or value is None:
+                continue
+            if line.count(key) != 1:
+                return False
+            fields.append((name, valid_text(value) if kind is str else ("true" if value else "false")))
+        return True
+
+    def _learn(self, path: str, prefix: str, key: str) -> str:
+        """The label of a key, or "" where it is not wanted."""
+        if len(self._names) >= _KEYS_KEPT:
+            self._names.clear()
+            self._keys.clear()
+        name = label_name(prefix + key.strip())
+        self._names[path] = name = name if name in self._wanted else ""
+        if name and not prefix:
+            self._keys.append(key)
+        return name
+
+
+def _flatten(pairs: _Object, prefix: str, fields: list[tuple[str, str]]) -> None:
     for key, value in pairs:
         if isinstance(value, str):
-            add((label_name(prefix + key.strip()), value))
+            fields.append((label_name(prefix + key.strip()), valid_text(value)))
         elif isinstance(value, bool):
-            add((label_name(prefix + key.strip()), "true" if value else "false"))
+            fields.append((label_name(prefix + key.strip()), "true" if value else "false"))
         elif isinstance(value, _Object):
-            _flatten(value, f"{prefix}{key.strip()}_", add)
+            _flatten(value, f"{prefix}{key.strip()}_", fields)
 
 
-def _fields_before_error(line: str) -> list[tuple[str, str]]:
-    """What can be read of a broken object, member by member, down to the error."""
-    fields: list[tuple[str, str]] = []
-    position, prefix = _skip(line, 0), ""
-    with suppress(ValueError, RecursionError):
-        while position >= 0:
-            position, prefix = _read_members(line, position, prefix, fields)
-    return fields
+def packed_texts(line: str) -> dict[str, str]:
+    """The members of an object that are strings."""
+    if line[:1] != "{":
+        raise BadJson("expecting json object(6), but it is not")
+    reader = Reader(line)
+    texts: dict[str, str] = {}
+    for key, start, end in reader.members(0):
+        if line[start] == '"':
+            texts.setdefault(key, unescaped(line[start + 1 : end - 1]))
+    return texts
 
 
-def _read_members(line: str, position: int, prefix: str, fields: list[tuple[str, str]]) -> tuple[int, str]:
-    """Read one object; where the error is inside a member that is an object too, say where to go on, else -1."""
-    for key, start, end in _members(line, position):
-        if end < 0:
-            return (start, f"{prefix}{key.strip()}_") if line.startswith("{", start) else (-1, "")
-        _flatten(_Object([(key, _DECODER.raw_decode(line, start)[0])]), prefix, fields.append)
-    return -1, ""
+class Reader:
+    """Walks through JSON text, looking no further than it must. Places are offsets into the line."""
 
+    def __init__(self, line: str) -> None:
+        self.line = line
+        self._block_ends: dict[int, int] | None = None
 
-def _members(line: str, position: int) -> Iterator[tuple[str, int, int]]:
-    """(key, start, end) of the members of the object at `position`; end is -1 where a value is broken."""
-    if line[position : position + 1] != "{":
-        raise BadJson("not a JSON object")
-    position = _skip(line, position + 1)
-    while line[position : position + 1] == '"':
-        key, position = _DECODER.raw_decode(line, position)
-        position = _skip(line, position)
-        if line[position : position + 1] != ":":
-            raise BadJson("a key without a value")
-        start = _skip(line, position + 1)
+    def skip(self, at: int) -> int:
+        """Past the space at a place; BadJson at the end of the line."""
+        match = _SPACE.match(self.line, at)
+        assert match is not None, "it matches nothing, too"
+        if match.end() >= len(self.line):
+            raise BadJson(MALFORMED)
+        return match.end()
+
+    def read_object(self, at: int, prefix: str, fields: list[tuple[str, str]], depth: int = 0) -> None:
+        """The labels of the object at a place, added to `fields` as they are found."""
+        if depth > _MAX_NESTING:
+            raise BadJson(MALFORMED)
+        for key, start, end in self.members(at):
+            text = self.text(start, end)
+            if self.line[start] == "{":
+                self.read_object(start, f"{prefix}{key.strip()}_", fields, depth + 1)
+            elif text is not None and self.line[start] != "[":
+                fields.append((label_name(prefix + key.strip()), text))
+
+    def members(self, at: int) -> Iterator[tuple[str, int, int]]:
+        """(key, start, end) of the members of the object at a place."""
+        line = self.line
+        if line[at] != "{":
+            raise BadJson(_OBJECT_END)
+        at = self.skip(at + 1)
+        while line[at] != "}":
+            if line[at] != '"':
+                raise BadJson(_OBJECT_END)
+            string = _STRING.match(line, at)
+            if string is None:
+                raise BadJson(MALFORMED)
+            key = unescaped(string[0][1:-1])
+            at = self.skip(string.end())
+            if line[at] != ":":
+                raise BadJson(MALFORMED)
+            start = self.skip(at + 1)
+            end = self.end_of_value(start)
+            yield key, start, end
+            at = self._after(end, "}", _OBJECT_END)
+
+    def elements(self, at: int) -> Iterator[tuple[int, int]]:
+        """(start, end) of the elements of the array at a place."""
+        line = self.line
+        at = self.skip(at + 1)
+        while line[at] != "]":
+            end = self.end_of_value(at)
+            yield at, end
+            at = self._after(end, "]", _ARRAY_END)
+
+    def _after(self, at: int, closing: str, complaint: str) -> int:
+        """Past a comma, or at the closing sign."""
         try:
-            end = _end_of_value(line, start)
-        except ValueError:
-            end = -1
-        yield key, start, end
-        position = _skip(line, end)
-        if end < 0 or line[position : position + 1] != ",":
-            return
-        position = _skip(line, position + 1)
+            at = self.skip(at)
+        except BadJson:
+            raise BadJson(_ARRAY_END) from None
+        if self.line[at] == closing:
+            return at
+        if self.line[at] != ",":
+            raise BadJson(complaint)
+        try:
+            return self.skip(at + 1)
+        except BadJson:
+            raise BadJson(_ARRAY_END) from None
+
+    def end_of_value(self, start: int) -> int:
+        """Where the value at a place ends."""
+        first = self.line[start]
+        if first == '"':
+            string = _STRING.match(self.line, start)
+            if string is None:
+                raise BadJson(_STRING_END)
+            return string.end()
+        if first in "[{":
+            return self._end_of_block(start)
+        end = _TOKEN_END.search(self.line, start)
+        assert end is not None, "the end of the line ends it"
+        word = self.line[start : end.start()]
+        if word not in ("true", "false", "null") and first not in "-0123456789":
+            raise BadJson(_UNKNOWN)
+        return end.start()
+
+    def _end_of_block(self, start: int) -> int:
+        if self._block_ends is None:
+            self._block_ends = _block_ends(self.line, start)
+        end = self._block_ends.get(start)
+        if end is None:
+            raise BadJson(_ARRAY_END if self.line[start] == "[" else _OBJECT_END)
+        return end
+
+    def text(self, start: int, end: int) -> str | None:
+        """The value as a label: a string unescaped, everything else as it is written; None for null."""
+        text = self.line[start:end]
+        if text[0] == '"':
+            return unescaped(text[1:-1])
+        return None if text == "null" else text
 
 
-def _elements(line: str, position: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of the elements of the array at `position`."""
-    if line[position : position + 1] != "[":
-        return
-    position = _skip(line, position + 1)
-    while position < len(line) and line[position] != "]":
-        end = _end_of_value(line, position)
-        yield position, end
-        position = _skip(line, end)
-        if line[position : position + 1] != ",":
-            return
-        position = _skip(line, position + 1)
+def _block_ends(line: str, start: int) -> dict[int, int]:
+    """Where the brackets that open behind a place are closed: all at once, or deep JSON would be read again and again.
+
+    Each kind is counted by itself, as Loki's reader does it.
+    """
+    ends: dict[int, int] = {}
+    open_at: dict[str, list[int]] = {"]": [], "}": []}
+    while (part := _BLOCK_PART.search(line, start)) is not None:
+        sign, start = part[0], part.end()
+        if sign == '"':
+            string = _STRING.match(line, part.start())
+            if string is None:
+                break
+            start = string.end()
+        elif sign in "[{":
+            open_at["]" if sign == "[" else "}"].append(part.start())
+        elif open_at[sign]:
+            ends[open_at[sign].pop()] = part.end()
+    return ends
 
 
-def _skip(line: str, position: int) -> int:
-    match = _SPACE.match(line, max(position, 0))
-    assert match is not None
-    return match.end()
+def unescaped(text: str) -> str:
+    """A JSON string's inside; an escape that is none makes it empty, as in Loki."""
+    if "\\" not in text:
+        return valid_text(text)
+    try:
+        return valid_text(str(json.loads(f'"{text}"', strict=False)))
+    except ValueError:
+        return ""
 
 
-def _end_of_value(line: str, start: int) -> int:
-    return _DECODER.raw_decode(line, start)[1]
-
-
-@lru_cache(maxsize=512)
-def parse_path(text: str) -> Path:
-    """The steps of `a.b[0]["c d"]`; ValueError when it is not such a path."""
-    steps: list[str | int] = []
-    position = 0
-    while position < len(text):
-        match = _STEP.match(text, position)
-        if match is None or (text[position] == ".") != (match[1] is not None and bool(steps)):
-            raise ValueError(f'not a path into JSON: {text!r} (like request.headers[0] or request["user id"])')
-        field, index, quoted = match.groups()
-        if index is not None:
-            steps.append(int(index))
-        else:
-            steps.append(field if field is not None else json.loads(f'"{quoted}"'))
-        position = match.end()
-    if not steps:
-        raise ValueError("the path is empty")
-    return tuple(steps)
-
-
-def value_at(line: str, path: Path) -> str:
-    """The value at a path, an object or array as its text, "" when there is none. BadJson when the line is not JSON."""
-    position = _skip(line, 0)
-    if line[position : position + 1] not in ("{", "[", '"'):
-        raise BadJson("the line is not JSON")
-    end = -1
-    for step in path:
-        found = _step(line, position, step)
-        if found is None:
-            return ""
-        position, end = found
-    return _text_of(line, position, end)
-
-
-def _step(line: str, position: int, step: str | int) -> tuple[int, int] | None:
-    if isinstance(step, int):
-        return next((span for index, span in enumerate(_elements(line, position)) if index == step), None)
-    if line[position : position + 1] != "{":
-        return None
-    for key, start, end in _members(line, position):
-        if end < 0:
-            raise BadJson(f"broken value of {key!r}")
-        if key == step:
-            return start, end
-    return None
-
-
-def _text_of(line: str, start: int, end: int) -> str:
-    if line[start] in "{[":
-        return line[start:end]
-    value = _DECODER.raw_decode(line, start)[0]
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else ""
+def valid_text(text: str) -> str:
+    """A value as Loki takes it: what was no UTF-8 is a space, and half of a surrogate pair spoils the whole."""
+    if text.isascii() or not _UNUSUAL.search(text):
+        return text
+    return "" if _HALF.search(text) else text.replace("\ufffd", " ")

@@ -1,6 +1,7 @@
 """LogQL text to tokens with exact places, and the stream the parsers read them from.
 
-Words are one kind of token: whether `rate` is a function or a label is decided where it stands, by the parser.
+Words are one kind of token: whether `rate` is a function or a label is decided where it stands, by the parser. Errors
+are worded as Loki words them: people search for these sentences, and tools read them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from enum import Enum
 from typing import Final, NoReturn
 
 from obskit.errors import QuerySyntaxError
-from obskit.logql.units import literal_bytes, literal_duration_ns
+from obskit.logql.units import MAX_DURATION_NS, NS_PER_MS, go_duration_ns, go_quoted, literal_bytes, literal_duration_ns
+from obskit.model.durations import parse_duration
 
 MAX_QUERY_BYTES: Final = 131_072
 
@@ -23,27 +25,103 @@ _FIGURE: Final = re.compile(
 )
 _DECIMAL: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _HEX: Final = re.compile(r"0[xX][0-9a-fA-F.]+[pP][-+]?[0-9]+")
+_OTHER_BASE: Final = re.compile(r"0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*_[0-9]+")
+"""Go's scanner takes them for numbers, but they are none to its ParseFloat."""
 _DOUBLE_QUOTED: Final = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 _BACK_QUOTED: Final = re.compile(r"`([^`]*)`")
 _FLAG: Final = re.compile(r"--(?:strict|keep-empty)\b")
-_SIGN: Final = re.compile(r"\|[=~>]|![=~>]|=~|==|>=|<=|[|{}()\[\],=<>+\-*/%^]")
+_SIGN: Final = re.compile(r"\|[=~>]|![=~>]|=~|==|>=|<=|[|{}()\],=<>+\-*/%^]")
 _ESCAPE: Final = re.compile(
     r"""\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([abfnrtv\\"']))"""
 )
 _PLAIN_ESCAPES: Final = dict(zip("abfnrtv\\\"'", "\a\b\f\n\r\t\v\\\"'", strict=True))
 
 
+FUNCTIONS: Final = frozenset(
+    [
+        "rate",
+        "rate_counter",
+        "count_over_time",
+        "bytes_rate",
+        "bytes_over_time",
+        "avg_over_time",
+        "sum_over_time",
+        "min_over_time",
+        "max_over_time",
+        "stdvar_over_time",
+        "stddev_over_time",
+        "quantile_over_time",
+        "first_over_time",
+        "last_over_time",
+        "absent_over_time",
+        "sum",
+        "avg",
+        "max",
+        "min",
+        "count",
+        "stddev",
+        "stdvar",
+        "bottomk",
+        "topk",
+        "sort",
+        "sort_desc",
+        "approx_topk",
+        "vector",
+        "bytes",
+        "duration",
+        "duration_seconds",
+    ]
+)
+KEYWORDS: Final = frozenset(
+    [
+        "by",
+        "without",
+        "bool",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "or",
+        "and",
+        "unless",
+        "json",
+        "regexp",
+        "unpack",
+        "pattern",
+        "offset",
+        "logfmt",
+        "unwrap",
+        "line_format",
+        "label_format",
+        "decolorize",
+        "drop",
+        "keep",
+        "label_replace",
+        "ip",
+    ]
+)
+
+
 class Kind(Enum):
     """What a token is. The value is how an error message calls it."""
 
-    WORD = "a name"
-    STRING = "a string"
-    NUMBER = "a number"
-    DURATION = "a duration"
-    BYTES = "a size in bytes"
+    WORD = "IDENTIFIER"
+    STRING = "STRING"
+    NUMBER = "NUMBER"
+    DURATION = "DURATION"
+    BYTES = "BYTES"
+    RANGE = "RANGE"
     SIGN = "a sign"
-    FLAG = "a flag"
-    END = "end of query"
+    FLAG = "PARSER_FLAG"
+    END = "$end"
+
+
+def parse_error(message: str, query: str, start: int, end: int) -> QuerySyntaxError:
+    """An error at a place, worded as Loki words those of its grammar."""
+    error = QuerySyntaxError(message, query, start, end)
+    return QuerySyntaxError(
+        message, query, start, end, said=f"parse error at line {error.line}, col {error.column}: {message}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +134,15 @@ class Token:
     end: int
     value: str | float = ""
 
-    def __str__(self) -> str:
-        return self.kind.value if self.kind is Kind.END else repr(self.text)
-
 
 class Tokens:
     """The tokens of one query, read from left to right. All errors are QuerySyntaxError with their place."""
 
     def __init__(self, query: str) -> None:
-        if len(query.encode(errors="surrogatepass")) > MAX_QUERY_BYTES:
-            raise QuerySyntaxError(f"the query is longer than {MAX_QUERY_BYTES} bytes", query, 0)
+        if len(query.encode(errors="surrogatepass")) >= MAX_QUERY_BYTES:
+            size = len(query.encode(errors="surrogatepass"))
+            message = f"input size too long ({size} > {MAX_QUERY_BYTES})"
+            raise QuerySyntaxError(message, query, 0, said=f"parse error : {message}")
         self.query = query
         self._tokens = list(_tokens(query))
         self._at = 0
@@ -107,25 +184,43 @@ class Tokens:
         """Take the next token if it is one of these words."""
         return self.take() if self.at_word(*words) else None
 
-    def expect_sign(self, sign: str, after: str) -> Token:
-        """Take this sign, or say that it is missing `after` something."""
+    def expect_sign(self, sign: str) -> Token:
+        """Take this sign, or say that it is missing."""
         if not self.at_sign(sign):
-            self.unexpected(f"{sign!r} after {after}")
+            self.unexpected(sign)
         return self.take()
 
-    def expect(self, kind: Kind, wanted: str) -> Token:
-        """Take a token of this kind, or say what was `wanted` here."""
+    def expect(self, kind: Kind, *others: str) -> Token:
+        """Take a token of this kind, or say that it, or one of the others, was expected."""
         if self.here.kind is not kind:
-            self.unexpected(wanted)
+            self.unexpected(" or ".join((kind.value, *others)))
         return self.take()
 
-    def unexpected(self, wanted: str) -> NoReturn:
-        """Refuse the next token, saying what was wanted in its place."""
-        self.fail(f"unexpected {self.here}, expecting {wanted}", self.here)
+    def unexpected(self, wanted: str = "") -> NoReturn:
+        """Refuse the next token, saying what was expected in its place where that is one of few."""
+        expecting = f", expecting {wanted}" if wanted else ""
+        message = f"syntax error: unexpected {self._name_of(self.here)}{expecting}"
+        if not self.query.strip():
+            self.fail(message, self.here)  # Loki knows no place in nothing
+        if self.here.kind is Kind.RANGE:
+            raise _range_error(message, self.query, self.here.start, self.here.start, self.here.end)
+        raise parse_error(message, self.query, self.here.start, self.here.end)
 
     def fail(self, message: str, token: Token, end: Token | None = None) -> NoReturn:
-        """Refuse what stands from `token` to `end`."""
-        raise QuerySyntaxError(message, self.query, token.start, (end or token).end)
+        """Refuse what stands from `token` to `end`, for what it means."""
+        raise QuerySyntaxError(message, self.query, token.start, (end or token).end, said=f"parse error : {message}")
+
+    def _name_of(self, token: Token) -> str:
+        """How the grammar calls the next token: a function only where it is called."""
+        if token.kind is Kind.SIGN:
+            return token.text
+        if token.kind is Kind.WORD:
+            word, called = token.text.lower(), self.ahead().text.lower() in ("(", "by", "without")
+            if word in FUNCTIONS and called:
+                return word.upper()
+            if word in KEYWORDS and (called or word != "ip"):
+                return word
+        return str(token.kind.value)
 
 
 def _tokens(query: str) -> Iterator[Token]:
@@ -150,9 +245,11 @@ def _token(query: str, start: int) -> Token:
         return _figure(query, match)
     if query[start] in '"`':
         return _string(query, start)
+    if query[start] == "[":
+        return _range(query, start)
     if match := _SIGN.match(query, start):
         return Token(Kind.SIGN, match[0], start, match.end(), match[0])
-    raise QuerySyntaxError(f"unexpected character {query[start]!r}", query, start)
+    raise parse_error(f"syntax error: unexpected {query[start]!r}", query, start, start + 1)
 
 
 def _figure(query: str, match: re.Match[str]) -> Token:
@@ -163,7 +260,42 @@ def _figure(query: str, match: re.Match[str]) -> Token:
             return Token(kind, text, start, end, read(text))
         except (ValueError, OverflowError):
             continue
-    raise QuerySyntaxError(f"{text!r} is no number, duration or size in bytes", query, start, end)
+    if _OTHER_BASE.fullmatch(text):
+        message = f"unable to parse literal as a float: strconv.ParseFloat: parsing {go_quoted(text)}: invalid syntax"
+        raise QuerySyntaxError(message, query, start, end, said=f"parse error : {message}")
+    raise parse_error("syntax error: unexpected IDENTIFIER", query, start, end)
+
+
+def _range(query: str, start: int) -> Token:
+    """`[5m]`. Loki reads it as one piece, and counts its line from 0."""
+    end = query.find("]", start)
+    text = query[start + 1 : end if end >= 0 else len(query)].strip()
+    if end < 0:
+        message = "missing closing ']' in duration"
+    else:
+        try:
+            range_ns = parse_duration(text) * NS_PER_MS
+        except ValueError:
+            message = _why_no_range(text)
+        else:
+            if range_ns <= MAX_DURATION_NS:
+                return Token(Kind.RANGE, query[start : end + 1], start, end + 1, range_ns)
+            message = "duration out of range"
+    raise _range_error(message, query, start, start + 1, start + 1 + len(text))
+
+
+def _range_error(message: str, query: str, bracket: int, start: int, end: int) -> QuerySyntaxError:
+    place = QuerySyntaxError(message, query, bracket)
+    said = f"parse error at line {place.line - 1}, col {place.column}: {message}"
+    return QuerySyntaxError(message, query, start, end, said=said)
+
+
+def _why_no_range(text: str) -> str:
+    try:
+        go_duration_ns(text)
+    except ValueError as error:
+        return str(error).removeprefix("time: ")
+    return f"not a valid duration string: {go_quoted(text)}"
 
 
 def _number(text: str) -> float:
@@ -178,7 +310,7 @@ def _string(query: str, start: int) -> Token:
     raw = query[start] == "`"
     match = (_BACK_QUOTED if raw else _DOUBLE_QUOTED).match(query, start)
     if match is None:
-        raise QuerySyntaxError("the string is not closed", query, start, len(query))
+        raise parse_error("literal not terminated", query, start, len(query))
     value = match[1] if raw else _unescaped(query, match)
     return Token(Kind.STRING, match[0], start, match.end(), value)
 
@@ -193,7 +325,7 @@ def _unescaped(query: str, match: re.Match[str]) -> str:
         parts.append(body[position:slash].encode(errors="surrogatepass"))
         escape = _ESCAPE.match(body, slash)
         if escape is None:
-            raise QuerySyntaxError("not an escape Go knows", query, offset + slash, offset + slash + 2)
+            raise parse_error("invalid char escape", query, offset + slash, offset + slash + 2)
         parts.append(_escaped_bytes(escape))
         position = escape.end()
     parts.append(body[position:].encode(errors="surrogatepass"))

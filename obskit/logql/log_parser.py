@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeVar
 
 from obskit.errors import PatternError
 from obskit.logql.addresses import parse_range
 from obskit.logql.captures import capturing_pattern, filtering_pattern
-from obskit.logql.json_fields import parse_path
+from obskit.logql.json_paths import parse_path
 from obskit.logql.lexer import Kind, Token, Tokens
 from obskit.logql.nodes import (
+    ERROR_DETAILS_LABEL,
+    ERROR_LABEL,
     Both,
     Compare,
     CompareIp,
@@ -21,25 +24,27 @@ from obskit.logql.nodes import (
     DropStage,
     Either,
     Extraction,
+    FormatStage,
     IpRange,
     JsonStage,
     KeepStage,
     LabelFilter,
+    LabelFormat,
     LineFilter,
+    LineFormatStage,
     LineOp,
     LogfmtStage,
     LogQuery,
     LogRange,
     PatternStage,
     RegexpStage,
-    RenameStage,
     Stage,
     Text,
     UnpackStage,
     Unwrap,
 )
-from obskit.logql.units import NS_PER_MS
-from obskit.model.durations import parse_duration
+from obskit.logql.pattern_errors import in_go_words
+from obskit.logql.templates import wrong_with_formats, wrong_with_line_format
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.patterns import compile_pattern
 
@@ -49,6 +54,7 @@ _MATCH_SIGNS: Final = ("=", "!=", "=~", "!~")
 _COMPARE_SIGNS: Final = ("==", "=", "!=", ">", ">=", "<", "<=")
 _LABEL_SIGNS: Final = (*_COMPARE_SIGNS, "=~", "!~")
 _LINE_SIGNS: Final = tuple(op.value for op in LineOp)
+_GROUP_NAME: Final = re.compile(r"\(\?P?<([A-Za-z_]\w*)>", re.ASCII)
 _MAX_NESTING: Final = 100
 _MAX_CONDITIONS: Final = 250
 """A chain of conditions is a tree as deep as it is long, and trees are walked by recursion."""
@@ -77,29 +83,36 @@ class LogParser:
         self._tokens = tokens
         self._depth = 0
         self._conditions = 0
+        self._line_formats: dict[LineFormatStage, Token] = {}
 
     def query(self) -> LogQuery:
         """A selector with its stages, maybe in parentheses."""
         tokens = self._tokens
         if tokens.accept_sign("("):
             query = self._nested(self.query)
-            tokens.expect_sign(")", "the query")
+            tokens.expect_sign(")")
             return query
         matchers = self._selector()
         stages: list[Stage] = []
         while self._at_stage():
             if self._at_unwrap():
-                tokens.fail(
-                    "unwrap makes samples: it stands only in a range, as in sum_over_time(... [5m])", tokens.ahead()
-                )
+                tokens.take()
+                tokens.unexpected()
             stages.append(self._stage())
+        self.check_formats(stages)
         return LogQuery(matchers, tuple(stages))
+
+    def check_formats(self, stages: Iterable[Stage]) -> None:
+        """Refuse a line_format whose template is wrong. Not at once: a count has no use for some, nor for their errors."""
+        for stage in stages:
+            if isinstance(stage, LineFormatStage) and (reason := wrong_with_line_format(stage)):
+                self._tokens.fail(f"stage '{stage}' : {reason}", self._line_formats[stage])
 
     def range(self) -> LogRange:
         """Lines with a range behind the selector or behind the stages, an unwrap and an offset."""
         parts = self._range_parts()
         if not parts.range_ns:
-            self._tokens.unexpected("a range such as [5m]")
+            self._tokens.unexpected()
         query = LogQuery(parts.matchers, tuple(parts.stages))
         return LogRange(query, parts.range_ns, parts.offset_ns, parts.unwrap)
 
@@ -107,11 +120,11 @@ class LogParser:
         tokens = self._tokens
         if tokens.accept_sign("("):
             parts = self._nested(self._range_parts)
-            tokens.expect_sign(")", "the range")
+            tokens.expect_sign(")")
         else:
             parts = _RangeParts(self._selector())
         while True:
-            if tokens.at_sign("[") and not parts.range_ns:
+            if tokens.here.kind is Kind.RANGE and not parts.range_ns:
                 self._range_of(parts)
             elif self._at_stage():
                 self._stage_of_range(parts)
@@ -128,19 +141,13 @@ class LogParser:
 
     def _range_of(self, parts: _RangeParts) -> None:
         tokens = self._tokens
-        tokens.take()
-        token = tokens.here
-        try:
-            parts.range_ns = parse_duration(token.text) * NS_PER_MS
-        except ValueError:
-            tokens.unexpected("a duration such as 5m")
+        token = tokens.take()
+        parts.range_ns = int(token.value)
         if not parts.range_ns:
             tokens.fail("a range must be longer than 0", token)
-        tokens.take()
-        tokens.expect_sign("]", "the range")
         if tokens.accept_word("offset"):
             sign = -1 if tokens.accept_sign("-") else 1
-            parts.offset_ns = sign * int(tokens.expect(Kind.DURATION, "a duration after offset").value)
+            parts.offset_ns = sign * int(tokens.expect(Kind.DURATION).value)
 
     def _stage_of_range(self, parts: _RangeParts) -> None:
         tokens = self._tokens
@@ -148,10 +155,13 @@ class LogParser:
         if unwrapping and parts.unwrap is None:
             parts.unwrap = self._unwrap()
         elif parts.unwrap is not None:
-            start = tokens.here
-            stage = None if unwrapping else self._stage()
+            before = tokens.here
+            if unwrapping:
+                tokens.take()
+                tokens.unexpected()
+            stage = self._stage()
             if not isinstance(stage, LabelFilter):
-                tokens.fail("only label filters may follow unwrap", start, tokens.last)
+                tokens.fail("only label filters may follow unwrap", before, tokens.last)
             parts.unwrap = Unwrap(parts.unwrap.label, parts.unwrap.conversion, (*parts.unwrap.filters, stage.condition))
         else:
             parts.stages.append(self._stage())
@@ -160,20 +170,20 @@ class LogParser:
         tokens = self._tokens
         tokens.take()
         tokens.take()
-        word = tokens.expect(Kind.WORD, "a label after unwrap")
+        word = tokens.expect(Kind.WORD)
         if not tokens.at_sign("("):
             return Unwrap(word.text)
         if word.text.lower() not in _CONVERSIONS:
-            tokens.fail("unwrap converts with bytes(), duration() or duration_seconds()", word)
+            tokens.unexpected()
         tokens.take()
-        label = tokens.expect(Kind.WORD, "a label")
-        tokens.expect_sign(")", "the label")
+        label = tokens.expect(Kind.WORD)
+        tokens.expect_sign(")")
         return Unwrap(label.text, word.text.lower())
 
     def _selector(self) -> tuple[Matcher, ...]:
         tokens = self._tokens
         if not tokens.at_sign("{"):
-            tokens.unexpected('a selector such as {app="api"}')
+            tokens.unexpected("{ or (")
         start = tokens.take()
         matchers: list[Matcher] = []
         while not tokens.at_sign("}"):
@@ -181,7 +191,7 @@ class LogParser:
             if not tokens.accept_sign(",") and not tokens.at_sign("}"):
                 tokens.unexpected("} or ,")
         if matchers and tokens.last.text == ",":
-            tokens.unexpected("another matcher after the comma")
+            tokens.unexpected(Kind.WORD.value)
         end = tokens.take()
         if all(matcher.matches_empty for matcher in matchers):
             tokens.fail(_NO_SELECTOR, start, end)
@@ -189,11 +199,11 @@ class LogParser:
 
     def _matcher(self) -> Matcher:
         tokens = self._tokens
-        name = tokens.expect(Kind.WORD, "a label name")
+        name = tokens.expect(Kind.WORD)
         if not tokens.at_sign(*_MATCH_SIGNS):
-            tokens.unexpected("= or != or =~ or !~")
+            tokens.unexpected("= or =~ or !~ or !=")
         op = MatchOp(tokens.take().text)
-        value = tokens.expect(Kind.STRING, "a string")
+        value = tokens.expect(Kind.STRING)
         return self._checked(lambda text: Matcher(name.text, op, text), value)
 
     def _at_stage(self) -> bool:
@@ -224,9 +234,9 @@ class LogParser:
         tokens = self._tokens
         if tokens.at_word("ip"):
             if op not in (LineOp.CONTAINS, LineOp.CONTAINS_NOT):
-                tokens.fail("ip() goes only with |= and !=", tokens.here)
+                tokens.fail(f"ip filter is not supported with {op.value}", tokens.here)
             return self._ip()
-        token = tokens.expect(Kind.STRING, "a string")
+        token = tokens.expect(Kind.STRING, "ip")
         if op in (LineOp.MATCHES, LineOp.MATCHES_NOT):
             self._checked(compile_pattern, token)
         elif op in (LineOp.PATTERN, LineOp.PATTERN_NOT):
@@ -236,18 +246,20 @@ class LogParser:
     def _ip(self) -> IpRange:
         tokens = self._tokens
         tokens.take()
-        tokens.expect_sign("(", "ip")
-        token = tokens.expect(Kind.STRING, "an address or a range of addresses as a string")
+        tokens.expect_sign("(")
+        token = tokens.expect(Kind.STRING)
         self._checked(parse_range, token)
-        tokens.expect_sign(")", "the address")
+        tokens.expect_sign(")")
         return IpRange(str(token.value))
 
-    def _checked(self, read: Callable[[str], T], token: Token) -> T:
+    def _checked(self, read: Callable[[str], T], token: Token, context: str = "") -> T:
         """What `read` makes of the token's value; its ValueError or PatternError becomes one with a place."""
         try:
             return read(str(token.value))
-        except (ValueError, PatternError) as error:
-            self._tokens.fail(str(error), token)
+        except PatternError as error:
+            self._tokens.fail(context + in_go_words(error), token)
+        except ValueError as error:
+            self._tokens.fail(context + str(error), token)
 
     def _json(self) -> Stage:
         return JsonStage(self._extractions(parse_path))
@@ -261,30 +273,30 @@ class LogParser:
 
     def _extractions(self, check: Callable[[str], object]) -> tuple[Extraction, ...]:
         tokens = self._tokens
+        name = tokens.last.text.lower()
         found: list[Extraction] = []
         while tokens.here.kind is Kind.WORD:
             label = tokens.take()
             path = label
             if tokens.accept_sign("="):
-                path = tokens.expect(Kind.STRING, "a string")
-            self._checked(check, path)
+                path = tokens.expect(Kind.STRING)
+            written = f"{label.text}={path.text}" if path is not label else label.text
+            self._checked(check, path, f"stage '| {name} {written}' : ")
             found.append(Extraction(label.text, str(path.value)))
             if not tokens.accept_sign(","):
                 return tuple(found)
         if found:
-            tokens.unexpected("another label after the comma")
+            tokens.unexpected(Kind.WORD.value)
         return ()
 
     def _regexp(self) -> Stage:
-        token = self._tokens.expect(Kind.STRING, "a regular expression as a string")
-        compiled = self._checked(compile_pattern, token)
-        if not compiled.groupindex:
-            self._tokens.fail("the expression needs at least one named group such as (?P<status>...)", token)
+        token = self._tokens.expect(Kind.STRING)
+        self._checked(_named_groups, token, "invalid regexp parser: ")
         return RegexpStage(str(token.value))
 
     def _pattern(self) -> Stage:
-        token = self._tokens.expect(Kind.STRING, "a pattern as a string")
-        self._checked(capturing_pattern, token)
+        token = self._tokens.expect(Kind.STRING)
+        self._checked(capturing_pattern, token, "invalid pattern parser: ")
         return PatternStage(str(token.value))
 
     def _unpack(self) -> Stage:
@@ -305,28 +317,34 @@ class LogParser:
         while True:
             # A line filter may follow a bare name only behind a pipe, so a sign and a string make a matcher.
             is_matcher = tokens.ahead().text in _MATCH_SIGNS and tokens.ahead(2).kind is Kind.STRING
-            names.append(self._matcher() if is_matcher else tokens.expect(Kind.WORD, "a label name").text)
+            names.append(self._matcher() if is_matcher else tokens.expect(Kind.WORD).text)
             if not tokens.accept_sign(","):
                 return tuple(names)
 
     def _line_format(self) -> Stage:
-        self._tokens.fail("line_format is not part of obskit's LogQL", self._tokens.last)
+        token = self._tokens.expect(Kind.STRING)
+        stage = LineFormatStage(str(token.value))
+        self._line_formats[stage] = token
+        return stage
 
     def _label_format(self) -> Stage:
         tokens = self._tokens
-        renames: list[tuple[str, str]] = []
+        start = tokens.last
+        formats: list[LabelFormat] = []
         while True:
-            target = tokens.expect(Kind.WORD, "a label name")
-            tokens.expect_sign("=", "the label name")
+            target = tokens.expect(Kind.WORD)
+            tokens.expect_sign("=")
             if tokens.here.kind is Kind.STRING:
-                tokens.fail(
-                    "label_format only renames here (new=old): templates are not part of obskit's LogQL", tokens.here
-                )
-            renames.append((target.text, tokens.expect(Kind.WORD, "a label name").text))
-            if any(target.text == earlier for earlier, _ in renames[:-1]):
-                tokens.fail(f"multiple label name '{target.text}' not allowed in a single format operation", target)
+                formats.append(LabelFormat(target.text, str(tokens.take().value), is_template=True))
+            else:
+                formats.append(LabelFormat(target.text, tokens.expect(Kind.WORD, "STRING").text))
             if not tokens.accept_sign(","):
-                return RenameStage(tuple(renames))
+                break
+        stage = FormatStage(tuple(formats))
+        if reason := wrong_with_formats(stage):
+            written = ",".join(str(one) for one in formats)
+            tokens.fail(f"stage '| label_format {written}' : {reason}", start, tokens.last)
+        return stage
 
     def _either(self) -> Condition:
         left = self._both()
@@ -355,27 +373,36 @@ class LogParser:
             tokens.fail(f"more than {_MAX_CONDITIONS} label filters in one query", tokens.here)
         if tokens.accept_sign("("):
             condition = self._nested(self._either)
-            tokens.expect_sign(")", "the label filter")
+            tokens.expect_sign(")")
             return condition
-        label = tokens.expect(Kind.WORD, "a stage or a label filter")
+        label = tokens.here
+        if label.kind is not Kind.WORD:
+            tokens.unexpected()
+        tokens.take()
         if not tokens.at_sign(*_LABEL_SIGNS):
-            tokens.unexpected(f"a comparison after {label.text!r} (there is no stage of this name)")
+            tokens.unexpected()
         sign = tokens.take()
         if tokens.here.kind is Kind.STRING and sign.text in _MATCH_SIGNS:
             value = tokens.take()
             return self._checked(lambda text: Matcher(label.text, MatchOp(sign.text), text), value)
         if tokens.at_word("ip") and sign.text in ("=", "!="):
-            return CompareIp(label.text, sign.text == "!=", self._ip())
-        return self._compare(label, sign)
+            return self._of_text(CompareIp(label.text, sign.text == "!=", self._ip()), label)
+        return self._of_text(self._compare(label, sign), label)
 
-    def _compare(self, label: Token, sign: Token) -> Condition:
+    def _of_text(self, condition: Compare | CompareIp, label: Token) -> Condition:
+        """Errors are text: they cannot be compared as anything else."""
+        if label.text in (ERROR_LABEL, ERROR_DETAILS_LABEL):
+            self._tokens.fail(f"{label.text} is a string label and cannot be compared with {condition}", label)
+        return condition
+
+    def _compare(self, label: Token, sign: Token) -> Compare:
         tokens = self._tokens
         if sign.text not in _COMPARE_SIGNS:
-            tokens.unexpected("a string")
+            tokens.unexpected("STRING")
         minus = tokens.accept_sign("-")
         literal = tokens.here
         if literal.kind not in (Kind.NUMBER, Kind.DURATION, Kind.BYTES):
-            tokens.unexpected("a string, a number, a duration or a size in bytes")
+            tokens.unexpected("" if sign.text in ("=", "!=") else "BYTES or NUMBER or DURATION")
         tokens.take()
         limit = float(literal.value) / (1e9 if literal.kind is Kind.DURATION else 1)
         kind = {Kind.NUMBER: "number", Kind.DURATION: "duration", Kind.BYTES: "bytes"}[literal.kind]
@@ -397,6 +424,24 @@ class LogParser:
 
 
 def _logfmt_key(text: str) -> str:
-    if not text or any(char in ' ="' or char.isspace() for char in text):
-        raise ValueError(f"not a key of logfmt: {text!r}")
+    """A key of logfmt, as Loki's own small grammar has it: a bare word, or one in quotes."""
+    if not text:
+        raise ValueError("cannot parse expression []: syntax error: unexpected $end, expecting STRING or KEY")
+    for char in text.strip('"'):
+        if char in '.[]="' or ord(char) < ord(" "):
+            raise ValueError(f"cannot parse expression [{text}]: unexpected char {char}")
+    if " " in text.strip() and text[0] != '"':
+        raise ValueError(f"cannot parse expression [{text}]: syntax error: unexpected KEY")
     return text
+
+
+def _named_groups(pattern: str) -> object:
+    """A pattern for `| regexp`: ValueError unless it names groups, each once."""
+    names = _GROUP_NAME.findall(pattern)
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise ValueError(f"duplicate extracted label name '{twice}'")
+    compiled = compile_pattern(pattern)
+    if not compiled.groupindex:
+        raise ValueError("at least one named capture must be supplied")
+    return compiled

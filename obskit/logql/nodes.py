@@ -6,7 +6,7 @@ Two kinds of expressions: a LogQuery answers lines, everything else (`MetricExpr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -17,6 +17,8 @@ from obskit.model.matchers import Matcher
 
 ERROR_LABEL: Final = "__error__"
 ERROR_DETAILS_LABEL: Final = "__error_details__"
+PRESERVE_LABEL: Final = "__preserve_error__"
+"""On a sample whose query filters by `__error__`: such an error does not fail the query."""
 
 
 class LineOp(StrEnum):
@@ -168,13 +170,40 @@ class KeepStage:
 
 
 @dataclass(frozen=True, slots=True)
-class RenameStage:
-    """`| label_format new=old`: renames, in the order written."""
+class LineFormatStage:
+    """`| line_format "{{.level}}: {{.msg}}"`: the line becomes what a template says."""
 
-    renames: tuple[tuple[str, str], ...]
+    template: str
 
     def __str__(self) -> str:
-        return " ".join(["| label_format", *_list(f"{new}={old}" for new, old in self.renames)])
+        return f"| line_format {quote(self.template)}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFormat:
+    """`new=old`, a rename, or `new="{{.old}}"`, a template."""
+
+    label: str
+    source: str
+    is_template: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.label}={quote(self.source) if self.is_template else self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class FormatStage:
+    """`| label_format new=old, x="{{.y}}"`: in the order written."""
+
+    formats: tuple[LabelFormat, ...]
+
+    @property
+    def reads_line(self) -> bool:
+        """Whether a template looks at the line itself."""
+        return any(one.is_template and "__line__" in one.source for one in self.formats)
+
+    def __str__(self) -> str:
+        return " ".join(["| label_format", *_list(self.formats)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +279,14 @@ Stage: TypeAlias = (
     | DecolorizeStage
     | DropStage
     | KeepStage
-    | RenameStage
+    | LineFormatStage
+    | FormatStage
     | LabelFilter
 )
+
+
+LINE_READERS: Final = (LineFilter, JsonStage, LogfmtStage, RegexpStage, PatternStage, UnpackStage, LineFormatStage)
+"""Stages that look at the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +479,22 @@ def stream_selectors(expr: Expr) -> list[tuple[Matcher, ...]]:
     if isinstance(expr, LogQuery):
         return [expr.matchers]
     return list(dict.fromkeys(source.query.matchers for source in log_ranges(expr)))
+
+
+def without_idle_formats(source: LogRange) -> LogRange:
+    """The range less the line_formats whose line nobody reads, where the length of lines does not count."""
+    stages: list[Stage] = []
+    line_read = False
+    for stage in reversed(source.query.stages):
+        if isinstance(stage, LineFormatStage) and not line_read:
+            continue
+        line_read = (
+            line_read or isinstance(stage, LINE_READERS) or (isinstance(stage, FormatStage) and stage.reads_line)
+        )
+        stages.append(stage)
+    if len(stages) == len(source.query.stages):
+        return source
+    return replace(source, query=LogQuery(source.query.matchers, tuple(reversed(stages))))
 
 
 def longest_range_ns(expr: Expr) -> int:

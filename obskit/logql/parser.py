@@ -23,8 +23,10 @@ from obskit.logql.nodes import (
     VectorAggregation,
     VectorOf,
     is_scalar,
+    without_idle_formats,
 )
-from obskit.model.patterns import anchored
+from obskit.logql.pattern_errors import in_go_words
+from obskit.model.patterns import compile_pattern
 
 _NEEDS_UNWRAP: Final = frozenset(
     f"{op}_over_time" for op in ("avg", "sum", "min", "max", "stddev", "stdvar", "quantile", "first", "last")
@@ -32,6 +34,7 @@ _NEEDS_UNWRAP: Final = frozenset(
 _REFUSES_UNWRAP: Final = frozenset({"count_over_time", "bytes_over_time", "bytes_rate"})
 RANGE_OPERATIONS: Final = _NEEDS_UNWRAP | _REFUSES_UNWRAP | {"rate", "absent_over_time"}
 _RANGE_GROUPING: Final = _NEEDS_UNWRAP - {"sum_over_time", "rate_counter"}
+_OF_LINES: Final = frozenset({"bytes_over_time", "bytes_rate"})
 _RANKED: Final = frozenset({"topk", "bottomk", "approx_topk"})
 _UNGROUPED: Final = frozenset({"sort", "sort_desc", "approx_topk"})
 VECTOR_OPERATIONS: Final = frozenset({"sum", "avg", "min", "max", "count", "stddev", "stdvar"}) | _RANKED | _UNGROUPED
@@ -50,7 +53,7 @@ def parse(text: str) -> Expr:
         ahead += 1
     expr = LogParser(tokens).query() if tokens.ahead(ahead).text == "{" else _MetricParser(tokens).expression()
     if tokens.here.kind is not Kind.END:
-        tokens.unexpected("the end of the query")
+        tokens.unexpected()
     return expr
 
 
@@ -116,12 +119,12 @@ class _MetricParser:
 
     def _labels(self) -> tuple[str, ...]:
         tokens = self._tokens
-        tokens.expect_sign("(", tokens.last.text)
+        tokens.expect_sign("(")
         labels: list[str] = []
         while not tokens.at_sign(")"):
-            labels.append(tokens.expect(Kind.WORD, "a label name or )").text)
+            labels.append(tokens.expect(Kind.WORD, ")").text)
             if not tokens.accept_sign(",") and not tokens.at_sign(")"):
-                tokens.unexpected(", or )")
+                tokens.unexpected(") or ,")
         tokens.take()
         return tuple(labels)
 
@@ -129,7 +132,7 @@ class _MetricParser:
         tokens = self._tokens
         if tokens.accept_sign("("):
             inner = self.expression()
-            tokens.expect_sign(")", "the expression")
+            tokens.expect_sign(")")
             return inner
         if tokens.at_sign("+", "-") or tokens.here.kind is Kind.NUMBER:
             return Number(self._number())
@@ -138,7 +141,7 @@ class _MetricParser:
     def _number(self) -> float:
         tokens = self._tokens
         sign = tokens.accept_sign("+", "-")
-        value = float(tokens.expect(Kind.NUMBER, "a number").value)
+        value = float(tokens.expect(Kind.NUMBER).value)
         if abs(value) == float("inf"):
             tokens.fail("the number is too large", tokens.last)
         return -value if sign and sign.text == "-" else value
@@ -153,27 +156,35 @@ class _MetricParser:
             return self._vector_aggregation(name)
         if name == "vector":
             tokens.take()
-            tokens.expect_sign("(", name)
+            tokens.expect_sign("(")
             value = self._number()
-            tokens.expect_sign(")", "the number")
+            tokens.expect_sign(")")
             return VectorOf(value)
         if name == "label_replace":
             return self._label_replace()
-        if name and tokens.ahead().text == "(":
-            tokens.fail(f"there is no function {token.text!r} in LogQL", token)
-        return tokens.unexpected("a metric query such as count_over_time({...}[5m])")
+        if tokens.at_sign("{"):
+            LogParser(tokens).query()  # Loki's grammar lets lines stand here, and refuses what comes behind them
+        return tokens.unexpected()
 
     def _range_aggregation(self, op: str) -> MetricExpr:
         tokens = self._tokens
         word = tokens.take()
-        tokens.expect_sign("(", op)
+        tokens.expect_sign("(")
         parameter = None
-        if tokens.here.kind is Kind.NUMBER or tokens.at_sign("+", "-"):
+        if tokens.here.kind is Kind.NUMBER:
             parameter = self._parameter_of_range(op)
         elif op == "quantile_over_time":
-            tokens.unexpected("the quantile, as in quantile_over_time(0.99, ...)")
-        source = LogParser(tokens).range()
-        tokens.expect_sign(")", "the range")
+            if not tokens.at_sign("{", "("):
+                tokens.unexpected("NUMBER or { or (")
+            tokens.fail("parameter required for operation quantile_over_time", word)
+        elif not tokens.at_sign("{", "("):
+            tokens.unexpected("NUMBER or { or (")
+        log_parser = LogParser(tokens)
+        source = log_parser.range()
+        if op not in _OF_LINES:
+            source = without_idle_formats(source)
+        log_parser.check_formats(source.query.stages)
+        tokens.expect_sign(")")
         grouping = self._grouping()
         self._check_range(op, source, grouping, word)
         return RangeAggregation(op, source, parameter, grouping)
@@ -183,10 +194,8 @@ class _MetricParser:
         start = tokens.here
         value = self._number()
         if op != "quantile_over_time":
-            tokens.fail(f"parameter {value:g} not supported for operation {op}", start, tokens.last)
-        if value < 0:
-            tokens.fail("the quantile must not be negative", start, tokens.last)
-        tokens.expect_sign(",", "the quantile")
+            tokens.fail(f"parameter {start.text} not supported for operation {op}", start, tokens.last)
+        tokens.expect_sign(",")
         return value
 
     def _check_range(self, op: str, source: LogRange, grouping: Grouping | None, word: Token) -> None:
@@ -206,15 +215,15 @@ class _MetricParser:
         tokens = self._tokens
         word = tokens.take()
         grouping = self._grouping()
-        tokens.expect_sign("(", op)
+        tokens.expect_sign("(")
         parameter = self._rank(op) if op in _RANKED else None
         operand = self.expression()
         if is_scalar(operand):
             tokens.fail(f"{op} needs series, not a number", word, tokens.last)
-        tokens.expect_sign(")", "the expression")
+        tokens.expect_sign(")")
         if tokens.at_word("by", "without"):
             if grouping is not None:
-                tokens.fail("the grouping is there twice", tokens.here)
+                tokens.unexpected()
             grouping = self._grouping()
         if grouping is not None and op in _UNGROUPED:
             tokens.fail(f"grouping not allowed for {op} aggregation", word, tokens.last)
@@ -224,28 +233,30 @@ class _MetricParser:
         tokens = self._tokens
         token = tokens.here
         if token.kind is not Kind.NUMBER:
-            tokens.unexpected(f"a number: parameter required for operation {op}")
+            tokens.fail(f"parameter required for operation {op}", token)
         value = self._number()
-        if value < 1 or value != int(value):
-            tokens.fail(f"invalid parameter {op}({token.text},: a whole number greater than 0 is needed", token)
-        tokens.expect_sign(",", "the number")
+        if value != int(value):
+            tokens.fail(f"invalid parameter {op}({token.text},", token)
+        if value < 1:
+            tokens.fail(f"invalid parameter (must be greater than 0) {op}({token.text}", token)
+        tokens.expect_sign(",")
         return int(value)
 
     def _label_replace(self) -> MetricExpr:
         tokens = self._tokens
         word = tokens.take()
-        tokens.expect_sign("(", "label_replace")
+        tokens.expect_sign("(")
         operand = self.expression()
         if is_scalar(operand):
             tokens.fail("label_replace needs series, not a number", word, tokens.last)
         texts: list[Token] = []
         for _ in range(4):
-            tokens.expect_sign(",", tokens.last.text)
-            texts.append(tokens.expect(Kind.STRING, "a string"))
-        tokens.expect_sign(")", "the regular expression")
+            tokens.expect_sign(",")
+            texts.append(tokens.expect(Kind.STRING))
+        tokens.expect_sign(")")
         target, replacement, source, pattern = (str(token.value) for token in texts)
         try:
-            anchored(pattern)
+            compile_pattern(f"^(?:{pattern})$")
         except PatternError as error:
-            tokens.fail(str(error), texts[3])
+            tokens.fail(f"invalid regex in label_replace: {in_go_words(error)}", texts[3])
         return LabelReplace(operand, target, replacement, source, pattern)

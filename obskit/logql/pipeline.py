@@ -1,244 +1,191 @@
-"""Records through the stages of a query: to log lines, or to samples by series.
+"""Blocks of lines through the stages of a query.
 
-The cheap question comes first: line filters at the head of a query are asked of the bare line, before anything is built
-for it, and the texts they need are handed to the reader, which may leave out whole blocks.
+The cheap questions come first, and are asked of whole blocks: line filters at the head of a query, and what its label
+filters need to stand in a line. Only for lines that may pass are strings and labels made.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from obskit.logql.entries import EXTRACTED, Entry, own_labels
-from obskit.logql.filters import LinePredicate, all_of, condition_step, labels_asked, line_predicate, needles, number
-from obskit.logql.nodes import ERROR_LABEL, Grouping, LineFilter, LogQuery, Stage, Unwrap
-from obskit.logql.stages import LINE_CHANGERS, Wanted, labels_read, steps
-from obskit.logql.units import byte_size, go_duration_ns
-from obskit.model.labels import Labels
-from obskit.model.records import Record
+from obskit.logql.filters import needles
+from obskit.logql.flat_json import Columns, FlatJson
+from obskit.logql.nodes import DropStage, JsonStage, KeepStage, LabelFilter, LineFilter, LogQuery, Stage
+from obskit.logql.own_labels import own_label_sieves
+from obskit.logql.probes import probes, sift
+from obskit.logql.scan import Indices, sieves, text_test, without
+from obskit.logql.stages import LINE_CHANGERS, Demands, steps
+from obskit.model.records import NO_METADATA, whole_text
+from obskit.store.interface import LogBlock, Progress, Scan
 
-UNWRAP_ERROR: Final = "SampleExtractionErr"
-_CONVERSIONS: Final[dict[str, Callable[[str], float]]] = {
-    "": number,
-    "bytes": byte_size,
-    "duration": lambda text: go_duration_ns(text) / 1e9,
-    "duration_seconds": lambda text: go_duration_ns(text) / 1e9,
-}
+_CHECKED: Final = 0xFF
+"""A block may hold many thousand lines: whether the query goes on is asked now and then."""
+_MANY: Final = 16
+"""Fewer lines are not worth the trouble of finding those that are alike."""
+_Waiting: TypeAlias = tuple[int, int, Entry, Iterator[Entry]]
 
 
 class Pipeline:
-    """The stages of one query, ready to run. `wanted` are the parsed labels that somebody looks at; None is all."""
+    """The stages of one query, ready to run."""
 
-    def __init__(self, query: LogQuery, *, wanted: Wanted = None) -> None:
+    def __init__(self, query: LogQuery, demands: Demands, progress: Progress | None = None) -> None:
         head = [stage for stage in takewhile(_is_line_filter, query.stages) if isinstance(stage, LineFilter)]
-        predicates = [line_predicate(stage) for stage in head]
-        self.accepts: LinePredicate | None = all_of(predicates) if predicates else None
-        self.steps = steps(query.stages[len(head) :], wanted)
+        rest = query.stages[len(head) :]
+        self._wanted = (
+            None if demands.labels is None else demands.labels | {f"{name}{EXTRACTED}" for name in demands.labels}
+        )
+        self._sieves = [*sieves(head), *own_label_sieves(rest)]
+        self._probes = probes(rest)
+        self._fields = _flat_fields(rest, demands)
+        self.steps = steps(rest, demands)
         self.containing = _needles(query.stages)
+        self.scan = Scan(text_test(head), progress or Progress())
 
-    def entries(self, records: Iterable[Record]) -> Iterator[Entry]:
-        """The lines that pass, with their labels."""
-        accepts, all_steps = self.accepts, self.steps
-        for record in records:
-            if accepts is not None and not accepts(record.line):
-                continue
-            labels, own = own_labels(record.stream, record.metadata)
-            entry = Entry(record.t_ns, record.line, labels, own)
+    def lines(self, block: LogBlock) -> Indices:
+        """The lines of a block that may pass; without steps, those that do."""
+        lines = block.chosen
+        for sieve in self._sieves:
+            lines = sieve(block, lines)
+        for probe in self._probes:
+            lines = sift(probe, block, lines)
+        return lines
+
+    def entries(self, block: LogBlock, *, newest_first: bool = False) -> Iterator[Entry]:
+        """The lines of a block that pass, with their labels."""
+        lines = self.lines(block)
+        return (entry for _, entry in self._each(block, lines[::-1] if newest_first else lines))
+
+    def groups(self, block: LogBlock) -> Iterator[tuple[list[int], Entry]]:
+        """The lines of a block that pass, by their indices, with the labels that those of a group have in common.
+
+        Where lines are known to be alike in what the stages look at, one of them goes through the stages for all.
+        """
+        lines = self.lines(block)
+        if self._fields is not None and len(lines) >= _MANY:
+            columns = self._fields.read(block, lines)
+            yield from self._alike(block, columns, self._fields)
+            lines = without(block, lines, columns.lines)
+        yield from self._singles(block, lines)
+
+    def singles(self, block: LogBlock) -> Iterator[tuple[list[int], Entry]]:
+        """As `groups`, each line for itself: with its text."""
+        return self._singles(block, self.lines(block))
+
+    def _singles(self, block: LogBlock, lines: Indices) -> Iterator[tuple[list[int], Entry]]:
+        return (([index], entry) for index, entry in self._each(block, lines))
+
+    def _each(self, block: LogBlock, lines: Indices) -> Iterator[tuple[int, Entry]]:
+        """Each line that passes the stages."""
+        if not len(lines):
+            return
+        all_steps, progress = self.steps, self.scan.progress
+        with_metadata = bool(self._metadata_read(block))
+        bases = [own_labels(stream, NO_METADATA) for stream in block.streams]
+        data = block.data
+        columns = (lines, block.times_ns[lines], block.stream_of[lines], block.starts[lines], block.ends[lines])
+        for index, t_ns, number, start, end in zip(*(column.tolist() for column in columns), strict=True):
+            if not index & _CHECKED:
+                progress.check()
+            metadata = block.metadata(index) if with_metadata else NO_METADATA
+            stream = block.streams[number]
+            if metadata:
+                labels, own = own_labels(stream, metadata)
+            else:
+                labels, own = bases[number][0].copy(), bases[number][1]
+            line = whole_text(data[start:end].decode(errors="surrogatepass"))
+            entry = Entry(t_ns, line, labels, own, stream)
             for step in all_steps:
                 if not step(entry):
                     break
             else:
-                yield entry
+                progress.lines_found += 1
+                yield index, entry
+
+    def _alike(self, block: LogBlock, columns: Columns, fields: FlatJson) -> Iterator[tuple[list[int], Entry]]:
+        """Lines of one stream, with the same metadata and the same values, as far as anybody looks at them."""
+        names = sorted(self._metadata_read(block))
+        own_columns = [block.metadata_column(name)[columns.lines].tolist() for name in names]
+        for some in _grouped(block.stream_of[columns.lines], [*own_columns, *columns.values]):
+            indices = columns.lines[some]
+            first, one = int(indices[0]), int(some[0])
+            metadata = {
+                name: column[one] for name, column in zip(names, own_columns, strict=True) if column[one] is not None
+            }
+            stream = block.streams[block.stream_of[first]]
+            entry = Entry(int(block.times_ns[first]), "", *own_labels(stream, metadata), stream)
+            values = [column[one] for column in columns.values]
+            for label, raw in zip(fields.labels, values, strict=True):
+                text = None if raw is None else fields.text(raw)
+                if text is not None:
+                    entry.add(label, text)
+            if all(step(entry) for step in self.steps[1:]):  # the first is the parser
+                self.scan.progress.lines_found += len(indices)
+                yield indices.tolist(), entry
+
+    def _metadata_read(self, block: LogBlock) -> Collection[str]:
+        """The names of metadata that somebody looks at, or that may take the name of a label that somebody looks at."""
+        wanted, names = self._wanted, block.metadata_names
+        if wanted is None:
+            return names
+        return [name for name in names if name in wanted or f"{name}{EXTRACTED}" in wanted]
+
+    def ordered(self, blocks: Iterable[LogBlock], *, newest_first: bool) -> Iterator[Entry]:
+        """The lines of all blocks that pass, in order of time. A block is read when its time has come, not before."""
+        sign = -1 if newest_first else 1
+        heap: list[_Waiting] = []
+        for rank, block in enumerate(blocks):
+            edge = -int(block.times_ns[-1]) if newest_first else int(block.times_ns[0])
+            yield from _drained(heap, edge, sign)
+            _push(heap, rank, self.entries(block, newest_first=newest_first), sign)
+        yield from _drained(heap, None, sign)
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """What becomes a sample: 1 per line (`lines`), its length (`bytes`) or a label's value (`unwrap`), and its series.
-
-    Without a grouping a series has all labels of the line; with one, those it leaves.
-    """
-
-    query: LogQuery
-    value: str
-    unwrap: Unwrap | None = None
-    grouping: Grouping | None = None
-
-    @property
-    def wanted(self) -> Wanted:
-        """The labels that somebody looks at. If they are none, bad lines cannot harm the query: nothing is parsed."""
-        if self.grouping is None or self.grouping.without:
-            return None
-        unwrapped: frozenset[str] = frozenset()
-        if self.unwrap is not None:
-            unwrapped = frozenset({self.unwrap.label}).union(*map(labels_asked, self.unwrap.filters))
-        return frozenset(self.grouping.labels) | labels_read(self.query.stages) | unwrapped
+def _grouped(owners: NDArray[np.int32], columns: Sequence[Sequence[object]]) -> list[Indices]:
+    """The places in which everything is the same, group by group."""
+    codes = owners.astype(np.int64)
+    for column in columns:
+        known = {value: code for code, value in enumerate(dict.fromkeys(column))}
+        if len(known) > 1:
+            own = np.fromiter(map(known.__getitem__, column), np.int64, len(column))
+            # Numbered anew each time, or many columns of many values would overflow.
+            codes = np.unique(codes * len(known) + own, return_inverse=True)[1]
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
 
 
-@dataclass(frozen=True, slots=True)
-class SampleSeries:
-    """The samples of one series, in order of time (Unix nanoseconds)."""
-
-    labels: Labels
-    times_ns: NDArray[np.int64]
-    values: NDArray[np.float64]
+def _push(heap: list[_Waiting], rank: int, entries: Iterator[Entry], sign: int) -> None:
+    entry = next(entries, None)
+    if entry is not None:
+        heapq.heappush(heap, (sign * entry.t_ns, rank, entry, entries))
 
 
-class _Columns:
-    """Samples of a series while they are gathered: 16 bytes each, where lists would take five times that."""
-
-    __slots__ = ("times", "values")
-
-    def __init__(self) -> None:
-        self.times = array("q")
-        self.values = array("d")
-
-
-def read_samples(extraction: Extraction, pipeline: Pipeline, records: Iterable[Record]) -> list[SampleSeries]:
-    """The samples that the records give, by series, sorted by labels. `pipeline` is the extraction's."""
-    if pipeline.steps or extraction.unwrap is not None:
-        gathered = _through_steps(extraction, pipeline, records)
-    else:
-        gathered = _of_bare_lines(extraction, pipeline.accepts, records)
-    return [_series(labels, parts) for labels, parts in sorted(gathered.items(), key=lambda item: item[0])]
-
-
-def _of_bare_lines(
-    extraction: Extraction, accepts: LinePredicate | None, records: Iterable[Record]
-) -> dict[Labels, list[_Columns]]:
-    """The short way where no stage looks at labels: one bucket per stream and metadata, grouped afterwards."""
-    buckets: dict[object, _Columns] = {}
-    sources: dict[object, Record] = {}
-    counting = extraction.value == "lines"
-    metadata_key = _metadata_key(extraction)
-    for record in records:
-        if accepts is not None and not accepts(record.line):
-            continue
-        key: object = (record.stream, metadata_key(record.metadata)) if record.metadata else record.stream
-        columns = buckets.get(key)
-        if columns is None:
-            columns = buckets[key] = _Columns()
-            sources[key] = record
-        columns.times.append(record.t_ns)
-        if not counting:
-            columns.values.append(_length(record.line))
-    series_of = _series_labels(extraction)
-    gathered: dict[Labels, list[_Columns]] = {}
-    for key, columns in buckets.items():
-        labels, _ = own_labels(sources[key].stream, sources[key].metadata)
-        gathered.setdefault(series_of(labels), []).append(columns)
-    return gathered
-
-
-def _through_steps(
-    extraction: Extraction, pipeline: Pipeline, records: Iterable[Record]
-) -> dict[Labels, list[_Columns]]:
-    value_of = _value_of(extraction)
-    series_of, key_of = _series_labels(extraction), _series_key(extraction)
-    known: dict[object, _Columns] = {}
-    gathered: dict[Labels, list[_Columns]] = {}
-    for entry in pipeline.entries(records):
-        value = value_of(entry)
-        if value is None:
-            continue
-        key = key_of(entry.labels)
-        columns = known.get(key)
-        if columns is None:
-            columns = known[key] = gathered.setdefault(series_of(entry.labels), [_Columns()])[0]
-        columns.times.append(entry.t_ns)
-        columns.values.append(value)
-    return gathered
-
-
-def _series(labels: Labels, parts: list[_Columns]) -> SampleSeries:
-    times = np.concatenate([np.frombuffer(part.times, dtype=np.int64) for part in parts])
-    values = np.concatenate([np.frombuffer(part.values, dtype=np.float64) for part in parts])
-    if not len(values):
-        values = np.ones(len(times))  # lines that are only counted
-    if len(parts) > 1:
-        order = np.argsort(times, kind="stable")
-        times, values = times[order], values[order]
-    return SampleSeries(labels, times, values)
-
-
-def _series_labels(extraction: Extraction) -> Callable[[dict[str, str]], Labels]:
-    """From the labels of a line to those of its series. A line with an error keeps them all, to be reported."""
-    grouping = extraction.grouping
-    names = grouping.labels if grouping else ()
-
-    def series_labels(labels: dict[str, str]) -> Labels:
-        if grouping is None or ERROR_LABEL in labels:
-            return Labels(labels)
-        if grouping.without:
-            return Labels({name: value for name, value in labels.items() if name not in names})
-        return Labels({name: labels[name] for name in names if name in labels})
-
-    return series_labels
-
-
-def _series_key(extraction: Extraction) -> Callable[[dict[str, str]], object]:
-    """What lines of one series have in common: cheaper to make than Labels, and bounded where `by` is."""
-    grouping = extraction.grouping
-    if grouping is None or grouping.without:
-        return lambda labels: tuple(labels.items())
-    names = grouping.labels
-
-    def key(labels: dict[str, str]) -> object:
-        return tuple(labels.items()) if ERROR_LABEL in labels else tuple([labels.get(name) for name in names])
-
-    return key
-
-
-def _metadata_key(extraction: Extraction) -> Callable[[Mapping[str, str]], object]:
-    """What of a line's metadata its series depends on: with `by`, not the trace id that every line has for itself."""
-    if extraction.wanted is None:
-        return lambda metadata: tuple(metadata.items())
-    names = sorted(extraction.wanted | {name.removesuffix(EXTRACTED) for name in extraction.wanted})
-    return lambda metadata: tuple([metadata.get(name) for name in names])
-
-
-def _value_of(extraction: Extraction) -> Callable[[Entry], float | None]:
-    if extraction.unwrap is not None:
-        return _unwrapped(extraction.unwrap)
-    if extraction.value == "bytes":
-        return lambda entry: _length(entry.line)
-    return lambda _: 1.0
-
-
-def _unwrapped(unwrap: Unwrap) -> Callable[[Entry], float | None]:
-    """The label's value as a number; None where the line gives no sample. The label leaves the entry."""
-    label, convert = unwrap.label, _CONVERSIONS[unwrap.conversion]
-    filters = [condition_step(condition) for condition in unwrap.filters]
-
-    def value_of(entry: Entry) -> float | None:
-        text = entry.labels.get(label)
-        if not text:
-            return None
-        value = 0.0
-        try:
-            value = convert(text)
-        except ValueError as error:
-            entry.fail(UNWRAP_ERROR, str(error))
-        for keeps in filters:
-            if not keeps(entry):
-                return None
-        entry.labels.pop(label, None)
-        return value
-
-    return value_of
-
-
-def _length(line: str) -> float:
-    return float(len(line) if line.isascii() else len(line.encode(errors="surrogatepass")))
+def _drained(heap: list[_Waiting], edge: int | None, sign: int) -> Iterator[Entry]:
+    """What comes before the edge of a block that is still to be read."""
+    while heap and (edge is None or heap[0][0] <= edge):
+        _, rank, entry, entries = heapq.heappop(heap)
+        yield entry
+        _push(heap, rank, entries, sign)
 
 
 def _is_line_filter(stage: Stage) -> bool:
     return isinstance(stage, LineFilter)
+
+
+def _flat_fields(stages: tuple[Stage, ...], demands: Demands) -> FlatJson | None:
+    """A reader of what is wanted, where that is some fields of JSON lines, and no stage looks at the line or its time."""
+    if not demands.labels or not stages or not isinstance(stages[0], JsonStage) or stages[0].extractions:
+        return None
+    if not all(isinstance(stage, LabelFilter | DropStage | KeepStage) for stage in stages[1:]):
+        return None
+    read = demands.fields or frozenset()
+    return FlatJson(read) if FlatJson.reads(read) else None
 
 
 def _needles(stages: tuple[Stage, ...]) -> tuple[str, ...]:

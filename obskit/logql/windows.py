@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.clock import NS_PER_S
-from obskit.logql.pipeline import SampleSeries
+from obskit.logql.samples import SampleSeries
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
@@ -70,11 +70,17 @@ def _sums(windows: Windows) -> Floats:
     return windows.each(lambda values: float(values.sum()))
 
 
+def _whole_sums(windows: Windows) -> Floats:
+    """Sums of counts, which a running sum has without an error."""
+    running = np.concatenate(([0.0], np.cumsum(windows.series.values)))
+    return np.asarray(running[windows.end] - running[windows.first])
+
+
 _OPERATIONS: Final[dict[str, Callable[[Windows], Floats]]] = {
-    "count_over_time": lambda windows: windows.counts.astype(np.float64),
-    "rate": lambda windows: _sums(windows) / windows.seconds,
-    "bytes_over_time": _sums,
-    "bytes_rate": lambda windows: _sums(windows) / windows.seconds,
+    "count_over_time": _whole_sums,
+    "rate": lambda windows: (_sums if windows.series.fractional else _whole_sums)(windows) / windows.seconds,
+    "bytes_over_time": _whole_sums,
+    "bytes_rate": lambda windows: _whole_sums(windows) / windows.seconds,
     "sum_over_time": _sums,
     "avg_over_time": lambda windows: windows.each(lambda values: float(values.mean())),
     "min_over_time": lambda windows: windows.each(lambda values: float(np.fmin.reduce(values))),
@@ -91,6 +97,9 @@ def _quantile(quantile: float, values: Floats) -> float:
     if quantile > 1:
         return float("inf")
     ordered = np.sort(values)
+    missing = int(np.isnan(ordered).sum())
+    if missing:
+        ordered = np.roll(ordered, missing)  # NaN comes first, as in Prometheus
     rank = quantile * (len(ordered) - 1)
     lower = int(rank)
     upper = min(lower + 1, len(ordered) - 1)
@@ -109,9 +118,9 @@ def _rate_of_counter(times_ns: Times, values: Floats, start_ns: int, end_ns: int
     to_start_s = float(times_ns[0] - start_ns) / NS_PER_S
     to_end_s = float(end_ns - times_ns[-1]) / NS_PER_S
     between_s = sampled_s / (len(times_ns) - 1)
+    to_start_s, to_end_s = (gap_s if gap_s < between_s * 1.1 else between_s / 2 for gap_s in (to_start_s, to_end_s))
     if increase > 0 and values[0] >= 0:
+        # A counter was never below 0: its zero point can only shorten what was allowed so far.
         to_start_s = min(to_start_s, sampled_s * float(values[0]) / increase)
-    covered_s = sampled_s
-    for gap_s in (to_start_s, to_end_s):
-        covered_s += gap_s if gap_s < between_s * 1.1 else between_s / 2
+    covered_s = sampled_s + to_start_s + to_end_s
     return increase * covered_s / sampled_s / ((end_ns - start_ns) / NS_PER_S)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from obskit.model.alerts import Alert, ResolveReason
+from obskit.model.context import UNKNOWN, UNTOUCHED, Care, Context
 from obskit.model.labels import Labels
 
 
@@ -30,7 +31,8 @@ class Notice:
     """The state of one alert group, for one receiver, at the moment it was decided.
 
     `incident` names this episode of the group (from its first firing to its full resolve). `changed` holds the
-    fingerprints that began or stopped firing since the receiver last heard of the group.
+    fingerprints that began or stopped firing since the receiver last heard of the group. `care` is part of what was
+    decided; `context` is looked up when the notice is delivered, and not kept.
     """
 
     receiver: str
@@ -42,6 +44,8 @@ class Notice:
     decided_ms: int
     external_url: str = ""
     changed: frozenset[str] = frozenset()
+    care: Care = UNTOUCHED
+    context: Context = UNKNOWN
 
     @property
     def firing(self) -> tuple[Alert, ...]:
@@ -81,6 +85,7 @@ class Notice:
                 "decided_ms": self.decided_ms,
                 "external_url": self.external_url,
                 "changed": sorted(self.changed),
+                **({"care": self.care.to_dict()} if self.care != UNTOUCHED else {}),
             },
             separators=(",", ":"),
         )
@@ -99,6 +104,7 @@ class Notice:
             decided_ms=data["decided_ms"],
             external_url=data["external_url"],
             changed=frozenset(data["changed"]),
+            care=Care.from_dict(data["care"]) if "care" in data else UNTOUCHED,
         )
 
 
@@ -149,6 +155,8 @@ class Action:
     - `lane` keeps order: of the actions of one destination and lane, the next is tried when the one before is done.
     - `coalesce`: an unsent action of the same destination and key is replaced by this one and keeps its place.
     - `handle_key`: where the handle that the destination returns (a Slack `ts`) is kept, and read from.
+    - `priority`: of what is due at one destination, the higher goes first (0 to 9; order within a lane stays).
+    - `hold_ms`: when its handle was used less than this ago, it waits out the rest, for newer content to take its place.
     """
 
     kind: str
@@ -158,6 +166,8 @@ class Action:
     step: str = ""
     coalesce: str | None = None
     handle_key: str | None = None
+    priority: int = 0
+    hold_ms: int = 0
 
 
 class OutcomeStatus(StrEnum):
@@ -189,7 +199,8 @@ class Outcome:
     """The result of one attempt.
 
     `retry_after_s` is what the destination asked for (None: the outbox backs off by its own schedule). `degrade` asks
-    for one more try in plain text, `forget_handle` for one without the stored handle. `detail` holds no secret.
+    for one more try in plain text, `forget_handle` for one without the stored handle. `called` is False when there was
+    nothing left to say, so that no call was made. `detail` holds no secret.
     """
 
     status: OutcomeStatus
@@ -199,6 +210,12 @@ class Outcome:
     handle: Mapping[str, str] | None = field(default=None)
     degrade: bool = False
     forget_handle: bool = False
+    called: bool = True
+
+    @classmethod
+    def needless(cls) -> Self:
+        """There is nothing left to say: as good as sent."""
+        return cls(OutcomeStatus.SENT, called=False)
 
     @classmethod
     def sent(cls, handle: Mapping[str, str] | None = None) -> Self:

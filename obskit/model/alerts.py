@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from obskit.model.labels import Labels
+
+LOG_LINES: Final = "log_lines"
+"""The annotation in which a log alert carries sample lines, one in each line."""
 
 
 class AlertState(StrEnum):
@@ -56,7 +60,8 @@ class Alert:
 
     `ends_ms` is None while it fires. Times are Unix milliseconds. `source` is the rule as a person finds it
     (`queues.yaml:QueueBacklog`), `generator_url` a link to its expression. `resolved_value` is what the rule measured
-    when the alert recovered, `resolved_summary` the summary with that value in it; both may be unknown.
+    when the alert recovered, `resolved_summary` the summary with that value in it; both may be unknown. One that others
+    post is over at `expires_ms` unless they say so again; `timed_out` when that is our guess and not their word.
     """
 
     labels: Labels
@@ -69,6 +74,8 @@ class Alert:
     resolve_reason: ResolveReason | None = None
     resolved_value: float | None = None
     resolved_summary: str = ""
+    expires_ms: int | None = None
+    timed_out: bool = False
     fingerprint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:

@@ -10,12 +10,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import yaml
 
 from obskit.model.problems import Place, Problem, Severity
-from obskit.model.yaml_nodes import Node, ScalarAlignment, line_starts
+from obskit.model.yaml_nodes import Node, ScalarAlignment, end_of, ending, line_starts, span_of, start_of
 
 Path = tuple[str | int, ...]
 MAX_DEPTH: Final = 64
@@ -30,19 +31,25 @@ class Document:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
         self.text = text.removeprefix("\ufeff")
-        self.lines = self.text.splitlines()
         self.problems: list[Problem] = []
         self.root: Node | None = None
         self.data: Any = None
+        self.has_anchors = False
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text line by line, once somebody asks for one."""
+        return self.text.splitlines()
 
     def place(self, path: Path) -> Place:
         """Where the value at `path` stands; its nearest ancestor's place when it is not there."""
-        return self._place_of(self._walk(path)[1])
+        node = self._walk(path)[1]
+        return self.place_of(None if node is None else node.span)
 
     def key_place(self, path: Path) -> Place:
         """Where the key of the last step of `path` stands; as `place` when that step is no key."""
-        key, value = self._walk(path)
-        return self._place_of(key or value)
+        key = self._walk(path)[0]
+        return self.place(path) if key is None else self.place_of(key)
 
     def offset_place(self, path: Path, offset: int, length: int = 1) -> Place:
         """Where character `offset` of the scalar at `path` stands in the file, whatever way it was quoted or folded."""
@@ -56,6 +63,17 @@ class Document:
         line = bisect_right(starts, index)
         room = len(self.source_line(line)) - (index - starts[line - 1])
         return Place(self.file, line, index - starts[line - 1] + 1, max(1, min(length, room)))
+
+    def forget(self, path: Path) -> None:
+        """The value at `path`, an item of a list, was read: from now on only its place is known."""
+        node = self._walk(path)[1]
+        if node is None or self.has_anchors:  # what has a name may be asked for under another path
+            return
+        node.content = ""
+        holder = self.data
+        for step in path[:-1]:
+            holder = holder[step]
+        holder[path[-1]] = None
 
     def source_line(self, line: int) -> str:
         """The text of a one-based line, or nothing."""
@@ -71,26 +89,29 @@ class Document:
         """A problem at a place of this file, with its source line."""
         return Problem(place, id, message, severity, self.source_line(place.line))
 
-    def _walk(self, path: Path) -> tuple[Node | None, Node | None]:
-        """The key node (if any) and the value node of `path`, or of its nearest ancestor that exists."""
+    def place_of(self, span: int | None) -> Place:
+        """A span of the text as a place: of several lines the first."""
+        if span is None:
+            return Place(self.file)
+        (line, column), (last, end) = start_of(span), end_of(span)
+        if last != line:
+            end = len(self.source_line(line + 1))
+        return Place(self.file, line + 1, column + 1, max(1, end - column))
+
+    def _walk(self, path: Path) -> tuple[int | None, Node | None]:
+        """The span of the key (if any) and the value's node of `path`, or of its nearest ancestor that exists."""
         key, node = None, self.root
         for step in path:
             if node is None:
                 break
-            if node.entries is not None and str(step) in node.entries:
-                key, node = node.entries[str(step)]
-            elif node.items is not None and isinstance(step, int) and step < len(node.items):
-                key, node = None, node.items[step]
+            content = node.content
+            if isinstance(content, dict) and str(step) in content:
+                key, node = content[str(step)]
+            elif isinstance(content, list) and isinstance(step, int) and step < len(content):
+                key, node = None, content[step]
             else:
                 break
         return key, node
-
-    def _place_of(self, node: Node | None) -> Place:
-        if node is None:
-            return Place(self.file)
-        line, column = node.start
-        end = node.end[1] if node.end[0] == line else len(self.source_line(line + 1))
-        return Place(self.file, line + 1, column + 1, max(1, end - column))
 
 
 def parse_document(text: str, file: str, *, environment: Mapping[str, str] | None = None) -> Document:
@@ -161,34 +182,42 @@ class _Composer:
     document: Document
     stack: list[_Open] = field(default_factory=list)
     anchors: dict[str, Node] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    """Each text once: most of a file's keys and many of its values are repeated."""
     root: Node | None = None
 
     def compose(self) -> Node | None:
         for event in self._events():
-            if isinstance(event, yaml.AliasEvent):
+            # Scalars first: nearly all are. Events are of exactly these classes.
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                text = self.texts.setdefault(event.value, event.value)
+                self._add(event, Node(_span(event), text, event.style or None))
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                self._open(event, sequence=kind is yaml.SequenceStartEvent)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                node = self.stack.pop().node
+                node.span = ending(node.span, _span(event))
+            elif kind is yaml.AliasEvent:
                 self._alias(event)
-            elif isinstance(event, yaml.ScalarEvent):
-                style = None if event.style in (None, "") else event.style
-                self._add(event, Node(*_span(event), text=event.value, style=style))
-            elif isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
-                sequence = isinstance(event, yaml.SequenceStartEvent)
-                node = Node(*_span(event), items=[] if sequence else None, entries=None if sequence else {})
-                self._add(event, node)
-                self.stack.append(_Open(node))
-                if len(self.stack) > MAX_DEPTH:
-                    raise _TooMuchError(self._place(event), f"nested deeper than {MAX_DEPTH} levels")
-            elif isinstance(event, yaml.CollectionEndEvent):
-                self.stack.pop().node.end = _span(event)[1]
         return self.root
+
+    def _open(self, event: Any, *, sequence: bool) -> None:
+        node = Node(_span(event), [] if sequence else {})
+        self._add(event, node)
+        self.stack.append(_Open(node))
+        if len(self.stack) > MAX_DEPTH:
+            raise _TooMuchError(self._place(event), f"nested deeper than {MAX_DEPTH} levels")
 
     def _events(self) -> Iterator[Any]:
         documents = 0
         for event in yaml.parse(self.document.text, Loader=yaml.CSafeLoader):
-            documents += isinstance(event, yaml.DocumentStartEvent)
-            if documents > 1:
-                message = "one document per file: a second one begins here"
-                self.document.problems.append(self.document.problem_at(self._place(event), "yaml-syntax", message))
-                return
+            if type(event) is yaml.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    message = "one document per file: a second one begins here"
+                    self.document.problems.append(self.document.problem_at(self._place(event), "yaml-syntax", message))
+                    return
             yield event
 
     def _alias(self, event: yaml.AliasEvent) -> None:
@@ -196,12 +225,13 @@ class _Composer:
         if target is None or any(entry.node is target for entry in self.stack):
             message = f"alias *{event.anchor} names no anchor before it"
             self.document.problems.append(self.document.problem_at(self._place(event), "yaml-alias", message))
-            target = Node(*_span(event), text="")
+            target = Node(_span(event), "")
         self._attach(target)
 
     def _add(self, event: Any, node: Node) -> None:
         if event.anchor:
             self.anchors[event.anchor] = node
+            self.document.has_anchors = True
         if event.tag and event.tag not in ("!", "tag:yaml.org,2002:str"):
             message = f"tags are not used here: {event.tag.replace('tag:yaml.org,2002:', '!!')}"
             self.document.problems.append(self.document.problem_at(self._place(event), "yaml-tag", message))
@@ -225,10 +255,10 @@ class _Composer:
         if entries is None or key.text is None:
             self._complain(key, "yaml-key", "a key must be text")
         elif key.text in entries and key.text != "<<":
-            first = entries[key.text][0].start[0] + 1
+            first = start_of(entries[key.text][0])[0] + 1
             self._complain(key, "duplicate-key", f'"{key.text}" is already given in line {first}')
         else:
-            entries[key.text] = (key, value)
+            entries[key.text] = (key.span, value)
 
     def _complain(self, node: Node, id: str, message: str) -> None:
         line, column = node.start
@@ -239,8 +269,9 @@ class _Composer:
         return Place(self.document.file, event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-def _span(event: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (event.start_mark.line, event.start_mark.column), (event.end_mark.line, event.end_mark.column)
+def _span(event: Any) -> int:
+    begin, end = event.start_mark, event.end_mark
+    return span_of((begin.line, begin.column), (end.line, end.column))
 
 
 class _Builder:
@@ -281,7 +312,8 @@ class _Builder:
         key, merged = entries.pop("<<")
         for source in merged.items if merged.items is not None else [merged]:
             if source.entries is None:
-                place = Place(self._document.file, key.start[0] + 1, key.start[1] + 1, 2)
+                line, column = start_of(key)
+                place = Place(self._document.file, line + 1, column + 1, 2)
                 self._document.problems.append(
                     self._document.problem_at(place, "yaml-merge", "<< merges a mapping or a list of mappings")
                 )
@@ -313,6 +345,6 @@ class _Builder:
         return replace
 
     def _unset(self, node: Node, name: str) -> None:
-        place = self._document._place_of(node)  # noqa: SLF001 - the builder is the document's other half
+        place = self._document.place_of(node.span)
         message = f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}"
         self._document.problems.append(self._document.problem_at(place, "unset-variable", message))

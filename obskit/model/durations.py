@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 UNITS_MS: Final = {
@@ -19,6 +20,7 @@ _FORM: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=512)
 def parse_duration(text: str) -> int:
     """Milliseconds of a Prometheus duration; ValueError with the reason otherwise.
 

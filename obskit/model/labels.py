@@ -31,6 +31,15 @@ class Labels(Mapping[str, str]):
         self._places = _shapes.get(names) or _shape_of(names)
         self._values = tuple(map(pairs.__getitem__, names))
 
+    @classmethod
+    def keeping_empty(cls, items: Mapping[str, str]) -> Labels:
+        """A label set whose empty values stay: in LogQL a label that is there and empty is not an absent one."""
+        whole = cls.__new__(cls)
+        names = tuple(sorted(items))
+        whole._places = _shapes.get(names) or _shape_of(names)  # noqa: SLF001 - one of our own
+        whole._values = tuple([items[name] for name in names])  # noqa: SLF001 - as above
+        return whole
+
     def __getitem__(self, name: str) -> str:
         return self._values[self._places[name]]
 

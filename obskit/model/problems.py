@@ -11,10 +11,11 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """An error keeps the file from being used; a warning does not."""
+    """An error keeps the file from being used, a warning does not; a hint is a suggestion, nothing is wrong."""
 
     ERROR = "error"
     WARNING = "warn"
+    HINT = "hint"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,68 @@ from typing import Final
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _ESCAPES: Final = {"x": 4, "u": 6, "U": 10}
+_COLUMN_BITS: Final = 24
+_MARK_BITS: Final = 48
+
+Entry = tuple[int, "Node"]
+"""Where a key stands, as a `span`, and its value."""
 
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One node: a scalar (`text`), a sequence (`items`) or a mapping (`entries`: key text → key and value node)."""
+    """One node: its `span` and its content, a scalar's text, a sequence's items or a mapping's entries.
 
-    start: tuple[int, int]
-    end: tuple[int, int]
-    text: str | None = None
+    A file of rules has a hundred thousand of them: hence one number for a place, and none of a node for a key.
+    """
+
+    span: int
+    content: str | list[Node] | dict[str, Entry]
     style: str | None = None
-    items: list[Node] | None = None
-    entries: dict[str, tuple[Node, Node]] | None = None
+
+    @property
+    def text(self) -> str | None:
+        """What a scalar says."""
+        return self.content if isinstance(self.content, str) else None
+
+    @property
+    def items(self) -> list[Node] | None:
+        """What is in a sequence."""
+        return self.content if isinstance(self.content, list) else None
+
+    @property
+    def entries(self) -> dict[str, Entry] | None:
+        """What is in a mapping."""
+        return self.content if isinstance(self.content, dict) else None
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """Line and column of the first character, from zero."""
+        return start_of(self.span)
 
     @property
     def is_null(self) -> bool:
         """Whether this is a plain scalar that means nothing."""
-        return self.text in _NULLS and self.style is None and self.items is None and self.entries is None
+        return self.style is None and isinstance(self.content, str) and self.content in _NULLS
+
+
+def span_of(start: tuple[int, int], end: tuple[int, int]) -> int:
+    """A stretch of the text, from line and column to line and column, as one number: a file has fewer than 2^24 of both."""
+    return (start[0] << _COLUMN_BITS | start[1]) << _MARK_BITS | end[0] << _COLUMN_BITS | end[1]
+
+
+def start_of(span: int) -> tuple[int, int]:
+    """Line and column of its first character, from zero."""
+    return divmod(span >> _MARK_BITS, 1 << _COLUMN_BITS)
+
+
+def end_of(span: int) -> tuple[int, int]:
+    """Line and column behind its last character, from zero."""
+    return divmod(span & (1 << _MARK_BITS) - 1, 1 << _COLUMN_BITS)
+
+
+def ending(span: int, other: int) -> int:
+    """From where the first begins to where the other ends."""
+    return span >> _MARK_BITS << _MARK_BITS | other & (1 << _MARK_BITS) - 1
 
 
 def line_starts(text: str) -> list[int]:

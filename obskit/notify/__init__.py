@@ -3,7 +3,7 @@
 What is said is in text.py, what all share in base.py; when to try, and how often, is the outbox's.
 """
 
-from obskit.notify.base import Integration
-from obskit.notify.receivers import ReceiverSettings, build_integrations, preview_integrations
+from obskit.notify.base import Integration, Look
+from obskit.notify.receivers import ReceiverSettings, build_hooks, build_integrations, preview_integrations
 
-__all__ = ["Integration", "ReceiverSettings", "build_integrations", "preview_integrations"]
+__all__ = ["Integration", "Look", "ReceiverSettings", "build_hooks", "build_integrations", "preview_integrations"]

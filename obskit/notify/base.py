@@ -5,30 +5,30 @@ Decides nothing about when or how often: an attempt ends in an Outcome and the o
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
-from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
 from obskit.errors import ObskitError
 from obskit.model.actions import Action, Notice, Outcome, OutcomeReason, OutcomeStatus
+from obskit.model.context import UNKNOWN, Context
+from obskit.model.digest import Digest
 from obskit.model.settings import Secret
 from obskit.notify.settings import NotifierSettings
 from obskit.outbound import httpx
-from obskit.outbox import Delivery
+from obskit.outbox import Budget, Delivery
+from obskit.store.database import Database
 
 log = logging.getLogger(__name__)
 
 ACTION_KIND: Final = "notify"
-_BODY_LIMIT: Final = 65_536
+DIGEST_KIND: Final = "digest"
+BODY_LIMIT: Final = 65_536
 _DETAIL_LIMIT: Final = 300
-_LONGEST_WAIT_S: Final = 3_600.0
 _SHORTEST_SECRET: Final = 6
 _SHORTEST_TOKEN: Final = 12
 _URL_PARTS: Final = re.compile(r"[/?&=#]")
@@ -59,7 +59,15 @@ class Response:
     @property
     def excerpt(self) -> str:
         """The beginning of the body, on one line, for a person."""
-        return " ".join(self.body[:_BODY_LIMIT].decode("utf-8", "replace").split())[:_DETAIL_LIMIT]
+        return " ".join(self.body[:BODY_LIMIT].decode("utf-8", "replace").split())[:_DETAIL_LIMIT]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call that comes before the request; `learn` makes the handle to go on with of its answer and the one before."""
+
+    request: Request
+    learn: Callable[[Response, Mapping[str, str] | None], Mapping[str, str] | None]
 
 
 class NoAnswerError(ObskitError):
@@ -72,11 +80,13 @@ class NoAnswerError(ObskitError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One Action of a notice: its name, what an unsent one is replaced by, and where its handle is kept."""
+    """One Action of a notice: its name, what an unsent one is replaced by, where its handle is kept; see Action."""
 
     name: str
     coalesce: str | None = None
     handle_key: str | None = None
+    priority: int = 0
+    hold_ms: int = 0
 
 
 class Notifier(Protocol):
@@ -98,6 +108,41 @@ class Notifier(Protocol):
         ...
 
 
+@runtime_checkable
+class Asks(Protocol):
+    """A Notifier that has to know something before a request: of a post whose answer was lost, say."""
+
+    def questions(self, notice: Notice, step: str, delivery: Delivery, /) -> Sequence[Question]:
+        """What to ask, in order."""
+        ...
+
+
+@runtime_checkable
+class TellsFloods(Protocol):
+    """A Notifier of a channel that people read: too many new messages at once are one digest there."""
+
+    def digest_step(self, digest: Digest, /) -> Step:
+        """The piece of work that a digest is."""
+        ...
+
+    def digest_questions(self, digest: Digest, delivery: Delivery, /) -> Sequence[Question]:
+        """What to ask first, in order."""
+        ...
+
+    def render_digest(self, digest: Digest, handle: Mapping[str, str] | None, degraded: bool, /) -> Request:
+        """The request that tells it."""
+        ...
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """A Notifier whose calls share a budget with other destinations."""
+
+    def budget(self, step: str, handle: Mapping[str, str] | None, /) -> Budget | None:
+        """The budget that a call comes out of."""
+        ...
+
+
 class Transport(Protocol):
     """How requests leave."""
 
@@ -106,27 +151,57 @@ class Transport(Protocol):
         ...
 
 
+class Hook(Protocol):
+    """What a kind's service may tell us: the other direction, by webhooks that it sends to `/hooks/<kind>`."""
+
+    async def receive(self, headers: Mapping[str, str], body: bytes) -> int:
+        """Take one delivery (header names in lower case); the status to answer with."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An entry of the registry: how receivers of one kind are configured and connected."""
+    """An entry of the registry: how receivers of one kind are configured and connected.
+
+    `listen` makes the Hook of all configured receivers of the kind, None when none of them wants to hear.
+    """
 
     name: str
     settings: type[NotifierSettings]
     connect: Callable[[Any, httpx.AsyncClient], tuple[Notifier, Transport]]
+    listen: Callable[[Sequence[Any], httpx.AsyncClient, Database], Hook | None] | None = None
+
+
+Look = Callable[[Notice], Awaitable[Context]]
+"""Finds out what the store knows around a notice."""
+
+
+async def look_away(_: Notice) -> Context:
+    """Nothing is known."""
+    return UNKNOWN
 
 
 class Integration:
-    """One configured destination of one receiver."""
+    """One configured destination of one receiver. `look` is asked by destinations that show the context of a notice."""
 
     def __init__(
-        self, destination: str, kind: str, notifier: Notifier, transport: Transport, settings: NotifierSettings
+        self,
+        destination: str,
+        kind: str,
+        notifier: Notifier,
+        transport: Transport,
+        settings: NotifierSettings,
+        *,
+        look: Look = look_away,
     ) -> None:
         self.id = destination
         self.kind = kind
         self.send_resolved = settings.send_resolved
         self.min_interval_s = notifier.min_interval_s
+        self.digests = isinstance(notifier, TellsFloods)
         self._notifier = notifier
         self._transport = transport
+        self._look = look if getattr(notifier, "wants_context", False) else look_away
         self._secrets = _forms(settings)
 
     def __repr__(self) -> str:
@@ -138,18 +213,32 @@ class Integration:
         if not told.alerts:
             return []
         payload = told.to_json()
-        return [
-            Action(
-                kind=ACTION_KIND,
-                destination=self.id,
-                lane=told.group_key,
-                payload=payload,
-                step=step.name,
-                coalesce=step.coalesce,
-                handle_key=step.handle_key,
-            )
-            for step in self._notifier.steps(told)
-        ]
+        return [self._action(step, told.group_key, payload) for step in self._notifier.steps(told)]
+
+    def digest(self, digest: Digest) -> list[Action]:
+        """The outbox entries that tell it of a flood."""
+        if not isinstance(self._notifier, TellsFloods):
+            return []
+        return [self._action(self._notifier.digest_step(digest), digest.id, digest.to_json(), DIGEST_KIND)]
+
+    def budget(self, delivery: Delivery) -> Budget | None:
+        """What an attempt comes out of, if it shares a budget with others."""
+        if not isinstance(self._notifier, Budgeted):
+            return None
+        return self._notifier.budget(delivery.action.step, delivery.handle)
+
+    def _action(self, step: Step, lane: str, payload: str, kind: str = ACTION_KIND) -> Action:
+        return Action(
+            kind=kind,
+            destination=self.id,
+            lane=lane,
+            payload=payload,
+            step=step.name,
+            coalesce=step.coalesce,
+            handle_key=step.handle_key,
+            priority=step.priority,
+            hold_ms=step.hold_ms,
+        )
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """One attempt. Raises nothing but cancellation; the outcome's detail holds no secret of the settings."""
@@ -164,15 +253,32 @@ class Integration:
         return replace(outcome, detail=self._scrub(outcome.detail))
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
-        action = delivery.action
-        notice = Notice.from_json(action.payload)
-        request = self._notifier.render(notice, action.step, delivery.handle, delivery.degraded)
+        request = await self._request(delivery)
         if request is None:
-            return Outcome.sent()
-        outcome = self._notifier.classify(await self._transport.send(request), action.step)
+            return Outcome.needless()
+        outcome = self._notifier.classify(await self._transport.send(request), delivery.action.step)
         if outcome.status is OutcomeStatus.SENT and outcome.handle is not None:
             return replace(outcome, handle={**outcome.handle, **request.handle})
         return outcome
+
+    async def _request(self, delivery: Delivery) -> Request | None:
+        action, notifier = delivery.action, self._notifier
+        if action.kind == DIGEST_KIND:
+            assert isinstance(notifier, TellsFloods)
+            digest = Digest.from_json(action.payload)
+            handle = await self._ask(notifier.digest_questions(digest, delivery), delivery)
+            return notifier.render_digest(digest, handle, delivery.degraded)
+        notice = Notice.from_json(action.payload)
+        questions = notifier.questions(notice, action.step, delivery) if isinstance(notifier, Asks) else ()
+        handle = await self._ask(questions, delivery)
+        notice = replace(notice, context=await self._look(notice))
+        return notifier.render(notice, action.step, handle, delivery.degraded)
+
+    async def _ask(self, questions: Sequence[Question], delivery: Delivery) -> Mapping[str, str] | None:
+        handle = delivery.handle
+        for question in questions:
+            handle = question.learn(await self._transport.send(question.request), handle)
+        return handle
 
     def _scrub(self, text: str) -> str:
         for secret in self._secrets:
@@ -195,83 +301,11 @@ def _forms(settings: BaseModel) -> tuple[str, ...]:
     return tuple(sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True))
 
 
-class HttpTransport:
-    """Requests through the daemon's one HTTP client: no redirects, one deadline for the whole exchange."""
-
-    def __init__(self, client: httpx.AsyncClient, timeout_s: float) -> None:
-        self._client = client
-        self._timeout_s = timeout_s
-
-    async def send(self, request: Request) -> Response:
-        """The answer; NoAnswerError names the kind of failure only, since messages of httpx quote URLs."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._exchange(request)
-        except (TimeoutError, httpx.TimeoutException):
-            raise NoAnswerError(OutcomeReason.TIMEOUT, f"no answer within {self._timeout_s:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswerError(OutcomeReason.NETWORK, f"{_host(request.url)}: {type(error).__name__}") from None
-
-    async def _exchange(self, request: Request) -> Response:
-        stream = self._client.stream(
-            request.method,
-            request.url,
-            content=request.body,
-            headers=dict(request.headers),
-            timeout=self._timeout_s,
-            follow_redirects=False,
-        )
-        async with stream as response:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) >= _BODY_LIMIT:
-                    break
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Response(response.status_code, headers, bytes(body[:_BODY_LIMIT]))
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or "no host"
-
-
-def classify_status(response: Response) -> Outcome:
-    """What an HTTP status means where the vendor says nothing more exact."""
-    status, detail = response.status, f"HTTP {response.status}: {response.excerpt}".rstrip(": ")
-    if 200 <= status < 300:
-        return Outcome.sent()
-    if status == 429:
-        return Outcome.retry(OutcomeReason.RATE_LIMITED, detail, after_s=retry_after_s(response))
-    if status in (408, 425):
-        return Outcome.retry(OutcomeReason.TIMEOUT, detail, after_s=retry_after_s(response))
-    if status >= 500:
-        return Outcome.retry(OutcomeReason.SERVER, detail, after_s=retry_after_s(response))
-    if status in (401, 403, 407):
-        return Outcome.permanent(OutcomeReason.CREDENTIAL, detail)
-    if status in (404, 405, 410):
-        return Outcome.permanent(OutcomeReason.DESTINATION, detail)
-    if status >= 400:
-        return plainer(detail)
-    return Outcome.permanent(OutcomeReason.CONFIG, f"{detail} (redirects are not followed)")
-
-
 def plainer(detail: str, reason: OutcomeReason = OutcomeReason.PAYLOAD) -> Outcome:
     """The form was refused: once more as plain as can be, and never again after that."""
     return replace(Outcome.permanent(reason, detail), degrade=True)
 
 
-def retry_after_s(response: Response) -> float | None:
-    """Seconds of `Retry-After` (RFC 9110 §10.2.3, both forms), an hour at most; None when absent or unreadable.
-
-    A date is read against the answer's own `Date`, so that no clock of ours takes part.
-    """
-    text = response.headers.get("retry-after", "").strip()
-    try:
-        seconds = float(text) if text[:1].isdigit() else _between(response.headers.get("date", ""), text)
-    except ValueError:
-        return None
-    return min(max(0.0, seconds), _LONGEST_WAIT_S)
-
-
-def _between(start: str, end: str) -> float:
-    return (parsedate_to_datetime(end) - parsedate_to_datetime(start)).total_seconds()
+def handle_lost(detail: str) -> Outcome:
+    """What was to be edited is there no longer: once more without the handle, as something new."""
+    return replace(Outcome.permanent(OutcomeReason.HANDLE_LOST, detail), forget_handle=True)

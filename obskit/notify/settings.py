@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
+from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -11,10 +12,16 @@ from pydantic_core import PydanticCustomError
 
 from obskit.model.settings import Duration, Secret, Settings
 
-_METADATA_HOSTS: Final = ("metadata.google.internal", "fd00:ec2::254")
+_METADATA_HOSTS: Final = ("metadata.google.internal", "metadata.azure.internal", "instance-data")
+_METADATA_ADDRESSES: Final = frozenset(
+    # EC2 over IPv6, Alibaba Cloud, Azure's wire server, Oracle Cloud: not link-local, and just as talkative.
+    map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
+)
+# What a pasted file of Alertmanager's may spell out: the template that is used anyway.
+_DEFAULT_TEMPLATE: Final = re.compile(r"""\s*\{\{-?\s*template\s+["`][\w.]*default[\w.]*["`]\s+\.\s*-?\}\}\s*""")
 
 _NOT_YET: Final = {
-    "email_configs": "obskit does not send e-mail yet",
+    "msteams_configs": "Microsoft has ended the connectors these wrote to: make a workflow and use msteamsv2_configs",
     "title": "obskit builds the message itself: put what it shall say into the rule's summary and description",
     "text": "obskit builds the message itself: put what it shall say into the rule's summary and description",
     "color": "obskit colours the message by severity and state",
@@ -30,40 +37,69 @@ def _refuse(_: Any, info: ValidationInfo) -> Any:
 
 
 def _no_template(text: str) -> str:
+    if _DEFAULT_TEMPLATE.fullmatch(text):
+        return ""
     if "{{" in text:
         raise ValueError("templates are not evaluated here: write plain text")
     return text
 
 
-def _web_url(url: str) -> str:
+def _words(text: str) -> str:
+    if "{{" not in text:
+        return text
+    if _DEFAULT_TEMPLATE.fullmatch(text):
+        return ""
+    from obskit.notify.templates import check_text  # noqa: PLC0415 - few write templates
+
+    return check_text(text)
+
+
+def _web_url(url: str, info: ValidationInfo) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be a URL that begins with http:// or https://")
-    if _is_machine_metadata(parts.hostname):
-        raise ValueError("points at this machine's link or its cloud metadata, which no receiver lives at")
+    if is_machine_metadata(parts.hostname) and not info.data.get("allow_link_local"):
+        raise ValueError(
+            "points at this machine's link or its cloud metadata, which no receiver lives at (allow_link_local: true"
+            " permits it)"
+        )
     return url
 
 
-def _is_machine_metadata(host: str) -> bool:
-    if host.lower() in _METADATA_HOSTS:
+def is_machine_metadata(host: str) -> bool:
+    """Whether a host name or address is link-local, or where a cloud tells a machine its secrets."""
+    if host.lower().rstrip(".") in _METADATA_HOSTS:
         return True
     try:
-        return ip_address(host).is_link_local
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_link_local or address in _METADATA_ADDRESSES
 
 
-def _secret_web_url(secret: Secret) -> Secret:
-    _web_url(secret.reveal())
+def _secret_web_url(secret: Secret, info: ValidationInfo) -> Secret:
+    _web_url(secret.reveal(), info)
     return secret
+
+
+def _one_line(text: str) -> str:
+    if text.splitlines() not in ([], [text]):
+        raise ValueError("must be one line")
+    return text
 
 
 NotYet = Annotated[Any, BeforeValidator(_refuse), WithJsonSchema({"not": {}})]
 """A key of Alertmanager's that we refuse with a reason, so that a pasted file never loses meaning in silence."""
 PlainText = Annotated[str, AfterValidator(_no_template)]
-"""Text that Alertmanager would evaluate as a template and we do not."""
+"""Text that Alertmanager would evaluate as a template and we do not; its default templates read as nothing given."""
+Words = Annotated[str, AfterValidator(_words)]
+"""Text that may be a template of Alertmanager's; its default templates read as nothing given."""
+OneLine = Annotated[PlainText, AfterValidator(_one_line)]
+"""PlainText that goes into a header or a title."""
 WebUrl = Annotated[str, AfterValidator(_web_url)]
-"""An http(s) URL, not link-local and not a cloud's metadata service."""
+"""An http(s) URL; not link-local and not a cloud's metadata service, unless `allow_link_local` says so."""
 SecretUrl = Annotated[Secret, AfterValidator(_secret_web_url)]
 """A WebUrl that is a secret by itself."""
 Deadline = Annotated[Duration, Field(gt=0)]
@@ -77,6 +113,9 @@ class NotifierSettings(Settings):
 
     send_resolved: bool = Field(True, description="also tell when an alert is over")
     timeout: Deadline = Field(10_000, description="when one attempt is given up")
+    allow_link_local: bool = Field(
+        False, description="send to link-local addresses and to where clouds keep a machine's metadata, too"
+    )
 
     @property
     def timeout_s(self) -> float:

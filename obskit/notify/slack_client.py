@@ -13,6 +13,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import URLError
+from urllib.request import HTTPRedirectHandler, build_opener, install_opener
+from urllib.request import Request as UrlRequest
 
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.client import WebClient
@@ -26,6 +28,19 @@ from obskit.notify.base import NoAnswerError, Request, Response
 # The SDK logs URLs and bodies at DEBUG and each failure at ERROR: the first would leak, the second repeats the outbox.
 _SILENT: Final = logging.getLogger("obskit.notify.slack_sdk")
 _SILENT.setLevel(logging.CRITICAL)
+
+_READS: Final = ("conversations.", "chat.getPermalink")
+
+
+class _StayHere(HTTPRedirectHandler):
+    """A redirect is an answer: urllib would carry the token to wherever it points."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> UrlRequest | None:
+        return None
+
+
+# The SDK calls urlopen and takes no opener; nothing else in the daemon uses urllib.
+install_opener(build_opener(_StayHere))
 
 
 class SlackTransport:
@@ -44,8 +59,11 @@ class SlackTransport:
 
     def _call(self, request: Request) -> Response:
         method = request.url.rpartition("/")[2]
+        arguments = json.loads(request.body or b"{}")
+        # Methods that read do not take JSON (their json_input_supported is false): they want a form.
+        form = {"params": arguments} if method.startswith(_READS) else {"json": arguments}
         try:
-            return _response(self._client.api_call(method, json=json.loads(request.body or b"{}")))
+            return _response(self._client.api_call(method, **form))
         except SlackApiError as error:
             return _response(error.response)
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from obskit.model.actions import Outcome, OutcomeReason
-from obskit.notify.base import Response, classify_status, plainer, retry_after_s
+from obskit.notify.base import Response, plainer
+from obskit.notify.http import classify_status, retry_after_s
 
 _WORKSPACE_LIMIT_WAIT_S: Final = 600.0
 
@@ -53,7 +54,7 @@ BENIGN: Final = ("already_reacted", "no_reaction", "already_pinned")
 
 def classify_answer(response: Response) -> tuple[Outcome, dict[str, Any]]:
     """The Outcome of an answer of either kind, and the answer itself when it is an object that says ok."""
-    answer = _object(response.body)
+    answer = answer_of(response)
     if answer.get("ok") is True and response.status == 200:
         return Outcome.sent(), answer
     if response.status == 200 and response.body.strip() == b"ok":
@@ -82,6 +83,11 @@ def _detail(error: str, answer: dict[str, Any]) -> str:
     messages = metadata.get("messages") if isinstance(metadata, dict) else None
     extra = f"needs {needed}" if needed else str(messages[0]) if isinstance(messages, list) and messages else ""
     return f"{error}: {extra}"[:300] if extra else error
+
+
+def answer_of(response: Response) -> dict[str, Any]:
+    """The answer's object, whatever it says; empty when it is none."""
+    return _object(response.body)
 
 
 def _object(body: bytes) -> dict[str, Any]:

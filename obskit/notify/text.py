@@ -11,20 +11,31 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import pairwise
 from typing import Final
 
 from obskit.model.actions import Notice, NoticeReason
-from obskit.model.alerts import Alert, ResolveReason
+from obskit.model.alerts import LOG_LINES, Alert, ResolveReason
+from obskit.model.severity import rank
+from obskit.notify.figures import (
+    UNIT_WORDS,
+    deploy_text,
+    figure,
+    lasted,
+    limit_text,
+    near_deploy,
+    peak,
+    sparkline,
+    unit_in,
+)
 
 MEMBERS_SHOWN: Final = 3
+SAMPLES_SHOWN: Final = 5
 _NAMES_SHOWN: Final = 3
 _SCOPE_SHOWN: Final = 4
 _MEMBER_LENGTH: Final = 200
+_LINE_LENGTH: Final = 300
 _NOW_MS: Final = 1_000
 
-_RANKS: Final = {"emergency": 4, "critical": 4, "page": 4, "error": 3, "high": 3, "warning": 2, "warn": 2, "info": 1}
-_UNKNOWN_RANK: Final = 2
 # What tells a person where to look, in this order; the rest of the labels stays behind the link.
 _PLACES: Final = (
     "app", "service", "queue", "job", "collector", "region", "environment", "env", "cluster", "namespace",
@@ -33,10 +44,6 @@ _PLACES: Final = (
 _LINKS: Final = (("Runbook", "runbook_url"), ("Logs", "logs_url"), ("Dashboard", "dashboard_url"))
 # A summary's value may be several words (`1h 4m 2s`); more than these, and it is not the value alone that differs.
 _VALUE_WORDS: Final = 4
-_UNIT_WORDS: Final = frozenset(
-    ("%", "ms", "s", "min", "h", "d", "seconds", "minutes", "hours", "days", "B", "KB", "MB", "GB", "KiB", "MiB", "GiB")
-)
-_UNITS_S: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 class Tone(StrEnum):
@@ -45,11 +52,18 @@ class Tone(StrEnum):
     CRITICAL = "critical"
     WARNING = "warning"
     INFO = "info"
+    ACKED = "acked"
+    SILENCED = "silenced"
+    FLAPPING = "flapping"
     RESOLVED = "resolved"
     ENDED = "ended"
 
 
-ICONS: Final = {Tone.CRITICAL: "🔴", Tone.WARNING: "🟠", Tone.INFO: "🔵", Tone.RESOLVED: "✅", Tone.ENDED: "⚪"}
+ICONS: Final = {
+    Tone.CRITICAL: "🔴", Tone.WARNING: "🟠", Tone.INFO: "🔵", Tone.ACKED: "🟣", Tone.SILENCED: "🔕",
+    Tone.FLAPPING: "🔁", Tone.RESOLVED: "✅", Tone.ENDED: "⚪",
+}  # fmt: skip
+_CARE_TONES: Final = (Tone.ACKED, Tone.SILENCED, Tone.FLAPPING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +75,21 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What somebody made of the group; `t_ms` is when, or until when, 0 if that is not known."""
+
+    text: str
+    t_ms: int = 0
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
-    """The facts of one notice. `until_ms` is None while it fires."""
+    """The facts of one notice. `until_ms` is None while it fires; `samples` are log lines.
+
+    `limit` is what the summary does not say of it (`> 2 %`), `reach` how much of the group is affected (`2 of 3
+    machines`), `place` the scope in one word (`fly/fra`), `page_url` obskit itself.
+    """
 
     tone: Tone
     word: str
@@ -73,6 +100,7 @@ class Card:
     detail: str
     members: tuple[str, ...]
     more_members: int
+    samples: tuple[str, ...]
     scope: str
     counts: str
     source: str
@@ -81,27 +109,40 @@ class Card:
     since_ms: int
     until_ms: int | None
     lasted_ms: int
+    limit: str = ""
+    sparkline: str = ""
+    reach: str = ""
+    place: str = ""
+    page_url: str = ""
+    deploy: str = ""
+    error: str = ""
+    peak: str = ""
+    marks: tuple[Mark, ...] = ()
 
 
 def card(notice: Notice) -> Card:
     """The facts of `notice`, worst alert first."""
     alerts = _worst_first(notice.firing or notice.resolved)
-    severity = alerts[0].labels.get("severity")
     ended = "" if notice.firing else _ended(alerts)
     since_ms, until_ms = _span(notice, alerts)
     members = _members(notice, alerts)
+    said = _summary(alerts)
     # Over: what was true last must not read as if it were now, and there is nothing left to do first.
-    summary = _summary(alerts) if notice.firing else _was(alerts[0], _summary(alerts))
+    summary = said if notice.firing else _was(alerts[0], said)
+    tone = _tone(notice, alerts[0], ended)
+    known = notice.context
+    unit = known.unit or unit_in(said, alerts[0].value)
     return Card(
-        tone=_tone(notice, alerts[0], ended),
-        word=_word(notice, ended),
+        tone=tone,
+        word=_word(notice, tone, ended),
         title=_title(alerts),
         title_url=_web(alerts[0].generator_url),
-        severity=severity,
+        severity=alerts[0].labels.get("severity"),
         summary=summary,
         detail=_detail(alerts, summary) if notice.firing else "",
         members=tuple(members[:MEMBERS_SHOWN]),
         more_members=max(0, len(members) - MEMBERS_SHOWN),
+        samples=tuple(alerts[0].annotations.get(LOG_LINES, "").splitlines()[:SAMPLES_SHOWN]) if notice.firing else (),
         scope=_scope(notice),
         counts=_counts(notice),
         source=_shared(alerts, lambda alert: alert.source),
@@ -110,34 +151,52 @@ def card(notice: Notice) -> Card:
         since_ms=since_ms,
         until_ms=until_ms,
         lasted_ms=max(0, (until_ms or notice.decided_ms) - since_ms),
+        limit=limit_text(known.limit, summary, unit) if notice.firing else "",
+        sparkline=sparkline([value for _, value in known.readings]),
+        reach=_reach(notice),
+        place="/".join(value for _, value in _places(notice)),
+        page_url=_web(notice.external_url),
+        deploy=_deploy(notice, since_ms, until_ms),
+        error=_error(notice),
+        peak=_peak(notice, since_ms, until_ms, unit),
+        marks=_marks(notice),
     )
-
-
-def rank(alert: Alert) -> int:
-    """How bad an alert is by its `severity` label: 4 is the worst; an unknown word ranks as a warning."""
-    severity = alert.labels.get("severity").lower()
-    return _RANKS.get(severity, _UNKNOWN_RANK)
 
 
 def headline(shown: Card) -> str:
     """One plain line, as a phone's lock screen shows it: state, severity, name, value and limit, how long, where."""
     kind = f"{shown.word} {shown.severity}".rstrip()
     said = " - ".join(part for part in (shown.title, shown.summary) if part)
-    extent = ", ".join(part for part in (_how_long(shown), shown.counts) if part)
-    return " - ".join(part for part in (f"{kind}: {said} ({extent})", shown.scope) if part)
+    limit = f"({shown.limit})" if shown.limit else ""
+    where = ", ".join(part for part in (shown.place, shown.reach) if part)
+    what = " ".join(part for part in (f"{kind}: {said}", limit, _how_long(shown)) if part)
+    return " - ".join(part for part in (what, where) if part)
 
 
 def lines(shown: Card, stamp: Callable[[int], str]) -> list[str]:
     """The whole message in plain lines; `stamp` prints a time."""
     return [
         headline(shown),
+        *([marks(shown, stamp)] if shown.marks or shown.peak else []),
         *([shown.detail] if shown.detail else []),
         *(f"- {member}" for member in shown.members),
         *([f"+{shown.more_members} more"] if shown.more_members else []),
+        *(f"> {line}" for line in shown.samples),
         facts(shown, stamp),
+        *([shown.deploy] if shown.deploy else []),
+        *([shown.error] if shown.error else []),
         *([f"Do first: {shown.action}"] if shown.action else []),
         *(f"{link.text}: {link.url}" for link in shown.links),
     ]
+
+
+def marks(shown: Card, stamp: Callable[[int], str], quote: Callable[[str], str] = str) -> str:
+    """What people made of it, and when: `acked by ann 12:08 UTC · peak 9.1 %`."""
+    said = [
+        " ".join(part for part in (quote(mark.text), stamp(mark.t_ms) if mark.t_ms else "", quote(mark.more)) if part)
+        for mark in shown.marks
+    ]
+    return " · ".join([*said, *([f"peak {quote(shown.peak)}"] if shown.peak else [])])
 
 
 def facts(shown: Card, stamp: Callable[[int], str], quote: Callable[[str], str] = str) -> str:
@@ -174,18 +233,6 @@ def became_worse(notice: Notice) -> bool:
     return bool(known and fresh) and max(fresh) > max(known)
 
 
-def lasted(ms: int) -> str:
-    """A span for a person: its two largest units (`45 s`, `6 min`, `1 h 5 min`)."""
-    seconds = max(0, round(ms / 1000))
-    for (name, size), (next_name, next_size) in pairwise(_UNITS_S):
-        if seconds >= size:
-            rest = seconds % size // next_size
-            # Seconds beside minutes are noise in a message that a person reads.
-            more = f" {rest} {next_name}" if rest and name != "min" else ""
-            return f"{seconds // size} {name}{more}"
-    return f"{seconds} s"
-
-
 def utc_stamp(ms: int) -> str:
     """`12:06 UTC`: for channels that cannot show a reader's own time."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M UTC")
@@ -217,14 +264,47 @@ def _how_long(shown: Card) -> str:
 def _tone(notice: Notice, worst: Alert, ended: str) -> Tone:
     if not notice.firing:
         return Tone.ENDED if ended else Tone.RESOLVED
-    level = rank(worst)
+    care, level = notice.care, rank(worst)
+    if care.silence or care.ack:
+        return Tone.SILENCED if care.silence else Tone.ACKED
+    if care.flaps:
+        return Tone.FLAPPING
     return Tone.CRITICAL if level >= 3 else Tone.WARNING if level == 2 else Tone.INFO
 
 
-def _word(notice: Notice, ended: str) -> str:
+def _word(notice: Notice, tone: Tone, ended: str) -> str:
     if notice.reason is NoticeReason.TEST:
         return "TEST"
-    return "FIRING" if notice.firing else f"ENDED ({ended})" if ended else "RESOLVED"
+    if notice.firing:
+        return tone.value.upper() if tone in _CARE_TONES else "FIRING"
+    return f"ENDED ({ended})" if ended else "RESOLVED"
+
+
+def _marks(notice: Notice) -> tuple[Mark, ...]:
+    care, found = notice.care, []
+    if care.ack:
+        found.append(Mark(f"acked by {care.ack.by}{f' in {care.ack.where}' if care.ack.where else ''}", care.ack.t_ms))
+    if care.silence and notice.firing:
+        why = f"({care.silence.why})" if care.silence.why else ""
+        found.append(Mark(f"silenced by {care.silence.by} until", care.silence.until_ms, why))
+    if care.flaps and notice.firing:
+        found.append(Mark(f"{care.flaps} changes in the last hour"))
+    return tuple(found)
+
+
+def _deploy(notice: Notice, since_ms: int, until_ms: int | None) -> str:
+    near = near_deploy(notice.context.deploys, since_ms, until_ms or notice.decided_ms)
+    return clip(deploy_text(near, since_ms), _LINE_LENGTH) if near else ""
+
+
+def _error(notice: Notice) -> str:
+    top = notice.context.top_error
+    return f"Top error ({top.count} times): {clip(top.pattern, _LINE_LENGTH)}" if top and notice.firing else ""
+
+
+def _peak(notice: Notice, since_ms: int, until_ms: int | None, unit: str) -> str:
+    worst = None if notice.firing else peak(notice.context, since_ms, until_ms or notice.decided_ms)
+    return "" if worst is None else figure(worst, unit)
 
 
 def _ended(alerts: Iterable[Alert]) -> str:
@@ -272,7 +352,7 @@ def _difference(was: Sequence[str], now: Sequence[str]) -> str:
     if end - start > _VALUE_WORDS:
         return ""
     unit = now[end : end + 1]
-    return " ".join([*now[start:end], *(word for word in unit if word.strip(".,;:") in _UNIT_WORDS)]).rstrip(".,;:")
+    return " ".join([*now[start:end], *(word for word in unit if word.strip(".,;:") in UNIT_WORDS)]).rstrip(".,;:")
 
 
 def _detail(alerts: Sequence[Alert], summary: str) -> str:
@@ -320,13 +400,39 @@ def _place(label: str) -> tuple[int, str]:
 
 
 def _scope(notice: Notice) -> str:
-    """Where it is: what the group is grouped by, then the known places that all its alerts share."""
+    """Where it is, as `app api · region fra`."""
+    return " · ".join(f"{name} {value}" for name, value in _places(notice))
+
+
+def _places(notice: Notice) -> list[tuple[str, str]]:
+    """What the group is grouped by, then the known places that all its alerts share."""
     common = notice.common_labels
     grouped = [name for name in notice.group_labels if name not in ("alertname", "severity")]
     places = [name for name in _PLACES if name in common and name not in grouped]
     chosen = sorted(grouped, key=_place) + places
-    shown = [f"{name} {notice.group_labels.get(name) or common.get(name)}" for name in chosen[:_SCOPE_SHOWN]]
-    return " · ".join(shown)
+    return [(name, notice.group_labels.get(name) or common.get(name)) for name in chosen[:_SCOPE_SHOWN]]
+
+
+def _reach(notice: Notice) -> str:
+    """How much of the group it is, counted by the label that varies: `2 machines`, `2 of 3 machines`."""
+    total, firing = len(notice.alerts), len(notice.firing)
+    if total < 2:
+        return ""
+    common = notice.common_labels
+    varies = {name for alert in notice.alerts for name in alert.labels if name not in common} - {"severity"}
+    noun = plural(varies.pop()) if len(varies) == 1 else "alerts"
+    return f"{firing} of {total} {noun}" if 0 < firing < total else f"{total} {noun}"
+
+
+def plural(noun: str) -> str:
+    """More than one of what a label names."""
+    if noun in ("alertname", ""):
+        return "alerts"
+    return (
+        f"{noun[:-1]}ies"
+        if noun[-1] == "y" and noun[-2:-1] not in "aeiou"
+        else f"{noun}{'es' if noun[-1] in 'sx' else 's'}"
+    )
 
 
 def _counts(notice: Notice) -> str:

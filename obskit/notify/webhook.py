@@ -8,18 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from obskit import __version__
 from obskit.model.actions import Notice, Outcome
 from obskit.model.alerts import Alert
+from obskit.model.go_text import go_json
 from obskit.model.settings import Secret, Settings
-from obskit.notify.base import HttpTransport, Kind, Notifier, Request, Response, Step, Transport, classify_status
+from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
+from obskit.notify.http import USER_AGENT, HttpTransport, classify_status
 from obskit.notify.settings import NotifierSettings, NotYet, SecretUrl
 from obskit.notify.text import rfc3339
 from obskit.outbound import httpx
@@ -28,6 +28,7 @@ POST: Final = "post"
 SIGNATURE_HEADER: Final = "X-Obskit-Signature"
 _NEVER: Final = "0001-01-01T00:00:00Z"  # Go's zero time: what Alertmanager sends for the end of a firing alert
 _DEGRADED_ALERTS: Final = 5
+# Outside strings JSON has none of these (encoding/json, HTML escaping).
 # Go's regexp.QuoteMeta, through which Alertmanager passes the receiver's name.
 _QUOTED: Final = {ord(char): f"\\{char}" for char in r"\.+*?()|[]{}^$"}
 
@@ -99,9 +100,8 @@ class Webhook:
     def render(self, notice: Notice, _step: str, _handle: Mapping[str, str] | None, degraded: bool) -> Request | None:
         """The body with a trailing newline, as Go's encoder writes it; degraded is with five alerts at most."""
         limits = [limit for limit in (self._settings.max_alerts, _DEGRADED_ALERTS if degraded else 0) if limit]
-        body = json.dumps(payload(notice, max_alerts=min(limits, default=0)), ensure_ascii=False, separators=(",", ":"))
-        encoded = body.encode() + b"\n"
-        headers = {"Content-Type": "application/json", "User-Agent": f"obskit/{__version__}"}
+        encoded = go_json(payload(notice, max_alerts=min(limits, default=0))).encode()
+        headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         headers |= _login(self._settings.http_config)
         if self._settings.secret is not None:
             headers[SIGNATURE_HEADER] = signature(self._settings.secret, notice.decided_ms, encoded)
@@ -122,7 +122,7 @@ def payload(notice: Notice, *, max_alerts: int = 0) -> dict[str, Any]:
         "notification_reason": notice.reason.value,
         "groupLabels": dict(notice.group_labels),
         "commonLabels": dict(notice.common_labels),
-        "commonAnnotations": notice.common_annotations,
+        "commonAnnotations": dict(sorted(notice.common_annotations.items())),
         "externalURL": notice.external_url,
         "version": "4",
         "groupKey": notice.group_key,
@@ -140,7 +140,7 @@ def _alert(alert: Alert) -> dict[str, Any]:
     return {
         "status": "firing" if alert.firing else "resolved",
         "labels": dict(alert.labels),
-        "annotations": dict(alert.annotations),
+        "annotations": dict(sorted(alert.annotations.items())),
         "startsAt": rfc3339(alert.starts_ms),
         "endsAt": _NEVER if alert.ends_ms is None else rfc3339(alert.ends_ms),
         "generatorURL": alert.generator_url,
@@ -171,7 +171,7 @@ def _login(settings: HttpSettings | None) -> dict[str, str]:
 
 
 def _connect(settings: WebhookSettings, http: httpx.AsyncClient) -> tuple[Notifier, Transport]:
-    return Webhook(settings), HttpTransport(http, settings.timeout_s)
+    return Webhook(settings), HttpTransport(http, settings)
 
 
 WEBHOOK: Final = Kind("webhook", WebhookSettings, _connect)

@@ -2,7 +2,8 @@
 
 What keeps order: of the waiting rows of one destination and lane only the oldest, its head, has a time at which it is
 due; the others are BEHIND it. Whatever ends a head (sent, dead, dropped) makes the next one due in the same
-transaction. So "due" alone finds what may be tried, however long the queues are.
+transaction. So "due" alone finds what may be tried, however long the queues are. What is due at once is due at the
+negative of its priority: so the index has it in the order in which it goes.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from obskit.model.actions import Action, Outcome, OutcomeStatus
-from obskit.outbox.verdict import LONGEST_BACKOFF_MS, OUT_OF_REACH, Limits, RowState, Verdict
+from obskit.outbox.verdict import AMBIGUOUS, LONGEST_BACKOFF_MS, OUT_OF_REACH, Limits, RowState, Verdict
 from obskit.store.database import Transaction
 
 AT_ONCE: Final = 0
+"""The latest time that means "now"; see above."""
 BEHIND: Final = 1 << 62
 PRUNE_PAGE: Final = 1_000
 
-_ACTION: Final = "kind, destination, lane, payload, step, coalesce, handle_key"
+_ACTION: Final = "kind, destination, lane, payload, step, coalesce, handle_key, priority, hold_ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Delivery:
     """One attempt, as a handler gets it.
 
     `id` is the action's for its whole life, so a receiver that knows idempotency keys can tell a repeated attempt.
-    `handle` is what the destination last returned for the action's `handle_key`; `attempt` counts from 1.
+    `handle` is what the destination last returned for the action's `handle_key`; `attempt` counts from 1. It is
+    `doubtful` when an attempt before this one may have arrived all the same: its answer, or the process, was lost.
     """
 
     id: int
@@ -37,6 +40,8 @@ class Delivery:
     handle: Mapping[str, str] | None = None
     degraded: bool = False
     renewed_ms: int = 0
+    created_ms: int = 0
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,24 @@ def put(tx: Transaction, action: Action, now_ms: int) -> int:
             return replaced
     behind = _lane_waits(tx, action.destination, action.lane)
     cursor = tx.execute(
-        f"INSERT INTO outbox ({_ACTION}, created_ms, renewed_ms, due_ms) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - a constant
-        (*_values(action), now_ms, now_ms, BEHIND if behind else AT_ONCE),
+        f"INSERT INTO outbox ({_ACTION}, created_ms, renewed_ms, due_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - a constant
+        (*_values(action), now_ms, now_ms, BEHIND if behind else _held_until(tx, action, now_ms)),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
+
+
+def _held_until(tx: Transaction, action: Action, now_ms: int) -> int:
+    """When a new head of its lane is due."""
+    if not action.hold_ms or action.handle_key is None:
+        return -action.priority
+    used = tx.execute(
+        "SELECT updated_ms FROM handle WHERE destination = ? AND key = ?", (action.destination, action.handle_key)
+    ).fetchone()
+    # Used in the future: by a wall clock that has been set back since.
+    if used is None or not 0 <= now_ms - used[0] < action.hold_ms:
+        return -action.priority
+    return int(used[0]) + action.hold_ms
 
 
 def _replace(tx: Transaction, action: Action, now_ms: int) -> int | None:
@@ -83,8 +101,24 @@ def _replace(tx: Transaction, action: Action, now_ms: int) -> int | None:
     if found is None:
         return None
     tx.execute(
-        "UPDATE outbox SET kind = ?, payload = ?, step = ?, handle_key = ?, renewed_ms = ?, degraded = 0 WHERE id = ?",
-        (action.kind, action.payload, action.step, action.handle_key, now_ms, found[0]),
+        "UPDATE outbox SET kind = :kind, payload = :payload, step = :step, handle_key = :handle_key, renewed_ms = :now_ms,"
+        " degraded = 0,"
+        " priority = MAX(priority, :priority), hold_ms = MIN(hold_ms, :hold_ms), due_ms = CASE"
+        " WHEN due_ms <= 0 THEN MIN(due_ms, -:priority)"
+        # Held back, and not for a failure: what cannot wait goes now.
+        " WHEN attempts = 0 AND due_ms < :behind AND :hold_ms = 0 THEN -MAX(priority, :priority) ELSE due_ms END"
+        " WHERE id = :id",
+        {
+            "kind": action.kind,
+            "payload": action.payload,
+            "step": action.step,
+            "handle_key": action.handle_key,
+            "now_ms": now_ms,
+            "priority": action.priority,
+            "hold_ms": action.hold_ms,
+            "behind": BEHIND,
+            "id": found[0],
+        },
     )
     return int(found[0])
 
@@ -110,13 +144,15 @@ PAUSED: Final = """
 
 
 def recover(tx: Transaction, now_ms: int) -> None:
-    """Put right what a process that died left: its leases are void, for there is one writer and it is gone.
-
-    A due time further away than any back-off was written by a wall clock that has been set back since.
-    """
+    """Put right what a process that died left: its leases are void, for there is one writer and it is gone."""
     tx.execute(
-        "UPDATE outbox SET leased_until_ms = 0, due_ms = ? WHERE state = 'waiting' AND leased_until_ms > 0", (AT_ONCE,)
+        "UPDATE outbox SET leased_until_ms = 0, due_ms = -priority WHERE state = 'waiting' AND leased_until_ms > 0"
     )
+    bring_near(tx, now_ms)
+
+
+def bring_near(tx: Transaction, now_ms: int) -> None:
+    """A due time further away than any back-off was written by a wall clock that has been set back since."""
     latest = now_ms + LONGEST_BACKOFF_MS
     tx.execute(
         "UPDATE outbox SET due_ms = ? WHERE state = 'waiting' AND due_ms > ? AND due_ms < ? AND reason <> 'rate_limited'",
@@ -130,13 +166,13 @@ def take(tx: Transaction, slots: Mapping[str, int], now_ms: int, until_ms: int) 
     for destination, count in slots.items():
         # A back-off that is over becomes AT_ONCE: then the index has old and new rows in one order, that of their ids.
         tx.execute(
-            "UPDATE outbox SET due_ms = ? WHERE state = 'waiting' AND destination = ? AND due_ms > ? AND due_ms <= ?"
+            "UPDATE outbox SET due_ms = -priority WHERE state = 'waiting' AND destination = ? AND due_ms > ? AND due_ms <= ?"
             " AND leased_until_ms = 0",
-            (AT_ONCE, destination, AT_ONCE, now_ms),
+            (destination, AT_ONCE, now_ms),
         )
         rows = tx.execute(
-            f"SELECT id, attempts, degraded, renewed_ms, {_ACTION} FROM outbox WHERE state = 'waiting'"  # noqa: S608 - a constant
-            " AND destination = ? AND due_ms = ? ORDER BY id LIMIT ?",
+            f"SELECT id, attempts, degraded, renewed_ms, created_ms, doubtful, {_ACTION} FROM outbox"  # noqa: S608 - a constant
+            " WHERE state = 'waiting' AND destination = ? AND due_ms <= ? ORDER BY due_ms, id LIMIT ?",
             (destination, AT_ONCE, count),
         ).fetchall()
         taken += [_lease(tx, row, until_ms) for row in rows]
@@ -144,13 +180,23 @@ def take(tx: Transaction, slots: Mapping[str, int], now_ms: int, until_ms: int) 
 
 
 def _lease(tx: Transaction, row: tuple[Any, ...], until_ms: int) -> Delivery:
-    number, attempts, degraded, renewed_ms, *fields = row
+    number, attempts, degraded, renewed_ms, created_ms, doubtful, *fields = row
+    # Doubtful until its answer is known: a process that dies now leaves the doubt behind.
     tx.execute(
-        "UPDATE outbox SET leased_until_ms = ?, due_ms = ?, attempts = attempts + 1 WHERE id = ?",
+        "UPDATE outbox SET leased_until_ms = ?, due_ms = ?, attempts = attempts + 1, doubtful = 1 WHERE id = ?",
         (until_ms, until_ms, number),
     )
     action = Action(*fields)
-    return Delivery(number, action, attempts + 1, _handle(tx, action), bool(degraded), renewed_ms)
+    return Delivery(
+        id=number,
+        action=action,
+        attempt=attempts + 1,
+        handle=_handle(tx, action),
+        degraded=bool(degraded),
+        renewed_ms=renewed_ms,
+        created_ms=created_ms,
+        doubtful=bool(doubtful),
+    )
 
 
 def _handle(tx: Transaction, action: Action) -> Mapping[str, str] | None:
@@ -171,9 +217,19 @@ def settle(
     """
     _keep_handle(tx, delivery.action, outcome, verdict, now_ms)
     if verdict.state is RowState.WAITING:
+        # Lost with its handle: what may have arrived is not what is looked for.
+        doubtful = not verdict.forget_handle and (delivery.doubtful or outcome.reason in AMBIGUOUS)
         tx.execute(
-            "UPDATE outbox SET leased_until_ms = 0, due_ms = ?, degraded = ?, reason = ?, detail = ? WHERE id = ?",
-            (due_ms, verdict.degraded, outcome.reason.value, outcome.detail, delivery.id),
+            "UPDATE outbox SET leased_until_ms = 0, due_ms = ?, degraded = ?, reason = ?, detail = ?, doubtful = ?"
+            " WHERE id = ?",
+            (
+                due_ms if due_ms > AT_ONCE else -delivery.action.priority,
+                verdict.degraded,
+                outcome.reason.value,
+                outcome.detail,
+                doubtful,
+                delivery.id,
+            ),
         )
         return
     tx.execute(
@@ -181,7 +237,7 @@ def settle(
         " WHERE id = ?",
         (verdict.state.value, delivery.degraded, outcome.reason.value, outcome.detail, now_ms, delivery.id),
     )
-    _advance(tx, delivery.action.destination, delivery.action.lane)
+    _advance(tx, delivery.action.destination, delivery.action.lane, now_ms)
 
 
 def _keep_handle(tx: Transaction, action: Action, outcome: Outcome, verdict: Verdict, now_ms: int) -> None:
@@ -200,21 +256,24 @@ def _keep_handle(tx: Transaction, action: Action, outcome: Outcome, verdict: Ver
         tx.execute("UPDATE handle SET updated_ms = ? WHERE destination = ? AND key = ?", (now_ms, *place))
 
 
-def _advance(tx: Transaction, destination: str, lane: str) -> None:
+def _advance(tx: Transaction, destination: str, lane: str, now_ms: int) -> None:
     """Make the lane's head due, when it was behind another."""
-    tx.execute(
-        "UPDATE outbox SET due_ms = ? WHERE due_ms = ? AND id = ("
-        " SELECT MIN(id) FROM outbox WHERE state = 'waiting' AND destination = ? AND lane = ?)",
-        (AT_ONCE, BEHIND, destination, lane),
-    )
+    found = tx.execute(
+        f"SELECT id, due_ms, {_ACTION} FROM outbox WHERE state = 'waiting' AND destination = ? AND lane = ?"  # noqa: S608 - a constant
+        " ORDER BY id LIMIT 1",
+        (destination, lane),
+    ).fetchone()
+    if found is not None and found[1] == BEHIND:
+        due_ms = _held_until(tx, Action(*found[2:]), now_ms)
+        tx.execute("UPDATE outbox SET due_ms = ? WHERE id = ?", (due_ms, found[0]))
 
 
 def hurry(tx: Transaction, destination: str) -> None:
     """The destination answers again: what backs off since it did not is due at once."""
     tx.execute(
-        "UPDATE outbox SET due_ms = ? WHERE state = 'waiting' AND destination = ? AND due_ms > ? AND due_ms < ?"
+        "UPDATE outbox SET due_ms = -priority WHERE state = 'waiting' AND destination = ? AND due_ms > ? AND due_ms < ?"
         " AND leased_until_ms = 0 AND reason IN (?, ?, ?)",
-        (AT_ONCE, destination, AT_ONCE, BEHIND, *(reason.value for reason in OUT_OF_REACH)),
+        (destination, AT_ONCE, BEHIND, *(reason.value for reason in OUT_OF_REACH)),
     )
 
 
@@ -232,15 +291,15 @@ def retry(tx: Transaction, id: int, now_ms: int) -> bool:
     if state == RowState.WAITING.value:
         if leased_until_ms or due_ms == BEHIND:
             return False
-        tx.execute("UPDATE outbox SET due_ms = ? WHERE id = ?", (AT_ONCE, id))
+        tx.execute("UPDATE outbox SET due_ms = -priority WHERE id = ?", (id,))
         return True
     if _superseded(tx, id):
         return False
     # It may be older than the lane's head, which may be in flight: it goes next, not first.
     tx.execute(
-        "UPDATE outbox SET state = 'waiting', due_ms = ?, attempts = 0, renewed_ms = ?, degraded = 0, done_ms = NULL"
-        " WHERE id = ?",
-        (BEHIND if _lane_waits(tx, destination, lane) else AT_ONCE, now_ms, id),
+        "UPDATE outbox SET state = 'waiting', due_ms = CASE WHEN ? THEN ? ELSE -priority END, attempts = 0,"
+        " renewed_ms = ?, degraded = 0, done_ms = NULL WHERE id = ?",
+        (_lane_waits(tx, destination, lane), BEHIND, now_ms, id),
     )
     return True
 
@@ -268,8 +327,24 @@ def drop(tx: Transaction, id: int, now_ms: int) -> bool:
     if row is None or row[0] not in (RowState.WAITING.value, RowState.DEAD.value) or row[3]:
         return False
     tx.execute("UPDATE outbox SET state = 'dropped', done_ms = ? WHERE id = ?", (now_ms, id))
-    _advance(tx, row[1], row[2])
+    _advance(tx, row[1], row[2], now_ms)
     return True
+
+
+THIN_PAGE: Final = 1_000
+
+
+def thin(tx: Transaction, excess: int, now_ms: int) -> int:
+    """Leave out up to so many waiting actions that a newer one of the same lane and step takes the place of: the least
+    urgent first, of those the oldest. The newest of each always stays. How many were left out."""
+    found = tx.execute(
+        "SELECT id FROM outbox AS old WHERE state = 'waiting' AND leased_until_ms = 0 AND EXISTS ("
+        " SELECT 1 FROM outbox AS newer WHERE newer.state = 'waiting' AND newer.destination = old.destination"
+        " AND newer.lane = old.lane AND newer.id > old.id AND newer.step = old.step)"
+        " ORDER BY priority, id LIMIT ?",
+        (min(excess, THIN_PAGE),),
+    ).fetchall()
+    return sum(drop(tx, number, now_ms) for (number,) in found)
 
 
 def prune(tx: Transaction, now_ms: int, limits: Limits) -> int:
@@ -294,7 +369,7 @@ def read_row(row: tuple[Any, ...]) -> OutboxRow:
         action=Action(*fields),
         state=RowState(state),
         created_ms=created_ms,
-        due_ms=None if due_ms == BEHIND else due_ms,
+        due_ms=None if due_ms == BEHIND else max(AT_ONCE, due_ms),
         attempts=attempts,
         in_flight=leased_until_ms > 0,
         reason=reason,
@@ -303,7 +378,7 @@ def read_row(row: tuple[Any, ...]) -> OutboxRow:
     )
 
 
-def _values(action: Action) -> Iterable[str | None]:
+def _values(action: Action) -> Iterable[str | int | None]:
     return (
         action.kind,
         action.destination,
@@ -312,4 +387,6 @@ def _values(action: Action) -> Iterable[str | None]:
         action.step,
         action.coalesce,
         action.handle_key,
+        action.priority,
+        action.hold_ms,
     )

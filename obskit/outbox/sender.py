@@ -19,8 +19,18 @@ from obskit.errors import StoreError
 from obskit.model.actions import Outcome, OutcomeReason, OutcomeStatus
 from obskit.outbox import measure, rows
 from obskit.outbox.measure import OutboxStats
+from obskit.outbox.pace import Pacer, Paces
 from obskit.outbox.rows import BEHIND, Delivery, OutboxRow
-from obskit.outbox.verdict import OUT_OF_REACH, Limits, RowState, Tried, Verdict, judge, probe_wait_ms
+from obskit.outbox.verdict import (
+    LONGEST_BACKOFF_MS,
+    OUT_OF_REACH,
+    Limits,
+    RowState,
+    Tried,
+    Verdict,
+    judge,
+    probe_wait_ms,
+)
 from obskit.store.database import Database, Transaction
 
 log = logging.getLogger(__name__)
@@ -33,6 +43,7 @@ Handler = Callable[[Delivery], Awaitable[Outcome]]
 STORE_RETRY_S: Final = 1.0
 MEASURE_S: Final = 15.0
 MEASURE_GAP_S: Final = 1.0
+THIN_S: Final = 15.0
 PRUNE_S: Final = 3_600.0
 HURRY_GAP_S: Final = 60.0
 
@@ -76,8 +87,7 @@ class _Plan:
 class Outbox:
     """Sends what `put` has stored, until it has arrived or is known never to.
 
-    `handlers` maps an action's kind to what carries it out; `intervals` a destination to the least seconds between
-    two attempts at it (such a destination gets one attempt at a time). Guarantees, with kill -9 at any instant:
+    `handlers` maps an action's kind to what carries it out; `paces` says how fast. Guarantees, with kill -9 at any instant:
     nothing is lost, the actions of one lane arrive in order, and nothing is sent twice unless the process died between
     the receiver's yes and its COMMIT.
     """
@@ -88,7 +98,7 @@ class Outbox:
         clock: Clock,
         handlers: Mapping[str, Handler],
         *,
-        intervals: Mapping[str, float] | None = None,
+        paces: Paces | None = None,
         limits: Limits | None = None,
         luck: Callable[[], float] = random.random,
     ) -> None:
@@ -97,6 +107,7 @@ class Outbox:
         self._time = SteadyTime(clock)
         self._limits = limits or Limits()
         self._luck = luck
+        self._pacer = Pacer()
         self._receivers: dict[str, _Receiver] = {}
         self._woken = asyncio.Event()
         self._ended = asyncio.Event()
@@ -105,13 +116,16 @@ class Outbox:
         self._serving: asyncio.Task[None] | None = None
         self._measured_s = float("-inf")
         self._pruned_s = float("-inf")
+        self._thinned_s = float("-inf")
+        self._over = False
         self._trouble = ""
-        self.reload(handlers, intervals or {})
+        self.reload(handlers, paces or Paces())
 
-    def reload(self, handlers: Mapping[str, Handler], intervals: Mapping[str, float]) -> None:
+    def reload(self, handlers: Mapping[str, Handler], paces: Paces) -> None:
         """Take other handlers and paces; attempts in flight end with the old ones."""
         self._handlers = dict(handlers)
-        self._intervals = {destination: seconds for destination, seconds in intervals.items() if seconds > 0}
+        self._intervals = {name: seconds for name, seconds in paces.intervals.items() if seconds > 0}
+        self._budget = paces.budget
         self.wake()
 
     def wake(self) -> None:
@@ -119,7 +133,9 @@ class Outbox:
         self._woken.set()
 
     async def run(self) -> None:
-        """Send until cancelled, or until `drain` has ended it."""
+        """Send until cancelled, or until `drain` has ended it; at once when that was before."""
+        if self._over:
+            return
         self._ended.clear()
         self._serving = serving = asyncio.ensure_future(self._serve())
         try:
@@ -132,17 +148,16 @@ class Outbox:
             serving.result()
 
     async def drain(self, seconds: float) -> None:
-        """Finish what is in flight, try what is due, and end `run`; after `seconds` break off.
+        """Finish what is in flight, try what is due, and end `run`, for good; after `seconds` break off.
 
         What was broken off is tried again by the next process.
         """
-        self._draining = True
+        self._over = self._draining = True
         self.wake()
         await wait_for(self._clock, self._ended, seconds)
         if self._serving is not None:
             self._serving.cancel()
         await self._ended.wait()
-        self._draining = False
 
     async def retry(self, id: int) -> bool:
         """Try a dead, dropped or backing-off action again now; False when there is nothing to hurry."""
@@ -232,7 +247,10 @@ class Outbox:
 
     async def _attempt(self, delivery: Delivery, receiver: _Receiver) -> None:
         try:
+            await self._take_turn(delivery)
             outcome = await self._carry_out(delivery, receiver)
+            if not outcome.called:
+                receiver.paced_until_ms = 0
             tried = Tried(
                 attempt=delivery.attempt,
                 age_ms=self._clock.now_ms() - delivery.renewed_ms,
@@ -250,6 +268,12 @@ class Outbox:
         finally:
             receiver.in_flight -= 1
             self.wake()
+
+    async def _take_turn(self, delivery: Delivery) -> None:
+        """Wait for the place in a budget that is shared: first come, first served."""
+        budget = self._budget(delivery)
+        if budget is not None and (wait_ms := self._pacer.spend(budget, self._time.now_ms())):
+            await self._clock.sleep(wait_ms / 1000)
 
     async def _carry_out(self, delivery: Delivery, receiver: _Receiver) -> Outcome:
         """The handler's outcome, or what its silence, its exception or its absence amounts to."""
@@ -366,6 +390,9 @@ class Outbox:
         if now_s - self._pruned_s >= PRUNE_S and not self._draining:
             self._pruned_s = now_s
             await self._prune()
+        if now_s - self._thinned_s >= THIN_S:
+            self._thinned_s = now_s
+            await self._thin(plan)
         until_due_s = (plan.next_ms - self._time.now_ms()) / 1000
         return max(0.001, min(until_due_s, self._measure(now_s, plan)))
 
@@ -378,6 +405,17 @@ class Outbox:
         measure.show(self.stats, self._receivers)
         # While something waits its age grows, so we look up now and then; with nothing waiting we sleep.
         return MEASURE_S if plan.next_ms < BEHIND or self._in_flight else PRUNE_S
+
+    async def _thin(self, plan: _Plan) -> None:
+        """Keep what waits within its limit, where newer content allows it; and within reach."""
+        now_ms, steady_ms = self._clock.now_ms(), self._time.now_ms()
+        if plan.next_ms > steady_ms + LONGEST_BACKOFF_MS:
+            await self._write(lambda tx: rows.bring_near(tx, steady_ms))
+        while (excess := sum(self.stats.waiting.values()) - self._limits.waiting) > 0:
+            left_out = await self._write(lambda tx: rows.thin(tx, excess, now_ms))
+            if not left_out:
+                return
+            log.warning("too much waits, older states are left out: actions=%d", left_out)
 
     async def _prune(self) -> None:
         now_ms = self._clock.now_ms()

@@ -31,6 +31,8 @@ FIRST_BACKOFF_MS: Final = 1_000
 LONGEST_BACKOFF_MS: Final = 300_000
 LONGEST_PROBE_MS: Final = 30_000
 OUT_OF_REACH: Final = (OutcomeReason.NETWORK, OutcomeReason.TIMEOUT, OutcomeReason.SERVER)
+AMBIGUOUS: Final = (*OUT_OF_REACH, OutcomeReason.INTERNAL)
+"""After these an action may have arrived all the same."""
 MENDABLE: Final = (OutcomeReason.CREDENTIAL, OutcomeReason.DESTINATION)
 MENDED_WAIT_MS: Final = 60_000
 _JITTER: Final = 0.2
@@ -47,9 +49,13 @@ class RowState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The outbox's limits. `parallel` counts lanes of one destination; `receipts_ms` is how long done rows are kept."""
+    """The outbox's limits. `parallel` counts lanes of one destination; `receipts_ms` is how long done rows are kept.
+
+    With more than `waiting` actions, the oldest that only lead up to a newer one of their lane and step are left out.
+    """
 
     parallel: int = 4
+    waiting: int = 20_000
     attempt_s: float = 30.0
     max_age_ms: int = 3 * 86_400_000
     receipts_ms: int = 7 * 86_400_000

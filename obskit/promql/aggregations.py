@@ -9,7 +9,7 @@ import numpy as np
 
 from obskit.model.labels import NAME, Labels
 from obskit.promql import histogram_aggregations, ranking
-from obskit.promql.blocks import Block, Bools, Floats, Value, empty, reduce_groups
+from obskit.promql.blocks import Band, Block, Bools, Floats, Value, empty, fold_groups
 from obskit.promql.context import Context
 from obskit.promql.functions_labels import check_label_name
 from obskit.promql.labelsets import Groups, Ints, LabelSets
@@ -28,13 +28,15 @@ def aggregate(context: Context, expr: Aggregate, block: Block, param: Value | No
     if not len(block.sets):
         return empty(context.steps)
     groups = block.sets.grouped(expr.grouping, without=expr.without)
+    if context.instant and context.steps == 1 and not _in_order(block, groups):
+        block = block.take(block.alive())
+        groups = block.sets.grouped(expr.grouping, without=expr.without)
     if block.histograms is not None and expr.op not in histogram_aggregations.ANY_KIND:
         if expr.op in histogram_aggregations.COMBINE:
             return histogram_aggregations.combine(context, expr, block, groups, FOLDS[expr.op])
         block = histogram_aggregations.floats_only(context, expr, block)
     if expr.op in FOLDS:
-        present = reduce_groups(np.logical_or, block.present[groups.order], groups)
-        return Block(groups.sets, FOLDS[expr.op](block, groups), present)
+        return fold_groups(block, groups, FOLDS[expr.op])
     if isinstance(param, str):
         hidden = expr.without and param in (NAME, *expr.grouping)
         return _count_values(block, groups, "" if hidden else param)
@@ -42,51 +44,51 @@ def aggregate(context: Context, expr: Aggregate, block: Block, param: Value | No
     return ranking.RANKINGS[expr.op](context, expr, (block, groups), param)
 
 
-def _ordered(block: Block, groups: Groups, absent: float) -> Floats:
-    return np.where(block.present, block.values, absent)[groups.order]
+def _in_order(block: Block, groups: Groups) -> bool:
+    """Whether groups stand in the order of their first elements, also without the rows that have no value."""
+    if block.present.all():
+        return True
+    rows = len(block.present)
+    first = np.minimum.reduceat(np.where(block.present[groups.order, 0], groups.order, rows), groups.starts)
+    return bool((np.diff(first[first < rows]) > 0).all())
 
 
-def _sum(block: Block, groups: Groups) -> Floats:
-    return group_sums(block, groups)
+def _count(band: Band) -> Floats:
+    return band.reduce(np.add, band.present.astype(float))
 
 
-def _avg(block: Block, groups: Groups) -> Floats:
-    return group_means(block, groups, _count(block, groups))
+def _avg(band: Band) -> Floats:
+    return group_means(band, _count(band))
 
 
-def _count(block: Block, groups: Groups) -> Floats:
-    return reduce_groups(np.add, block.present[groups.order].astype(float), groups)
+def _min(band: Band) -> Floats:
+    return band.reduce(np.fmin, band.or_else(np.nan))
 
 
-def _min(block: Block, groups: Groups) -> Floats:
-    return reduce_groups(np.fmin, _ordered(block, groups, np.nan), groups)
+def _max(band: Band) -> Floats:
+    return band.reduce(np.fmax, band.or_else(np.nan))
 
 
-def _max(block: Block, groups: Groups) -> Floats:
-    return reduce_groups(np.fmax, _ordered(block, groups, np.nan), groups)
+def _group(band: Band) -> Floats:
+    return np.ones((len(band.starts), band.values.shape[1]))
 
 
-def _group(block: Block, groups: Groups) -> Floats:
-    return np.ones((len(groups.sets), block.steps))
-
-
-def _variance(block: Block, groups: Groups) -> Floats:
-    counts = np.maximum(_count(block, groups), 1)
-    codes = groups.codes[groups.order]
-    means = reduce_groups(np.add, _ordered(block, groups, 0.0), groups) / counts
-    apart = np.where(block.present[groups.order], block.values[groups.order] - means[codes], 0.0)
+def _variance(band: Band) -> Floats:
+    counts = np.maximum(_count(band), 1)
+    means = band.reduce(np.add, band.or_else(0.0)) / counts
+    apart = np.where(band.present, band.values - band.spread(means), 0.0)
     # The mean is rounded: what its error adds to the squares is taken out again (two-pass algorithm).
-    drift = reduce_groups(np.add, apart, groups) / counts
-    result: Floats = reduce_groups(np.add, apart * apart, groups) / counts - drift * drift
+    drift = band.reduce(np.add, apart) / counts
+    result: Floats = band.reduce(np.add, apart * apart) / counts - drift * drift
     return np.where(result < 0, 0.0, result)
 
 
-def _deviation(block: Block, groups: Groups) -> Floats:
-    return np.sqrt(_variance(block, groups))
+def _deviation(band: Band) -> Floats:
+    return np.sqrt(_variance(band))
 
 
-FOLDS: Final[dict[str, Callable[[Block, Groups], Floats]]] = {
-    "sum": _sum,
+FOLDS: Final[dict[str, Callable[[Band], Floats]]] = {
+    "sum": group_sums,
     "avg": _avg,
     "min": _min,
     "max": _max,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import pairwise
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from obskit.promql.labelsets import Groups, Ints, LabelSets
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Kind = TypeVar("Kind", bound=np.generic)
+
+TILE: Final = 1 << 15
+"""Cells computed at once: what is written between two steps of a calculation stays in the processor's cache."""
+MANY_STEPS: Final = 32
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
@@ -89,6 +95,15 @@ def single(sets: LabelSets, values: Floats, present: Bools | None = None) -> Blo
     return Block(sets, values[None, :], np.ones((1, len(values)), bool) if present is None else present[None, :])
 
 
+def blank(rows: int, steps: int) -> tuple[Floats, Bools]:
+    """Room for the values of a block and for what is there, of one piece of memory: of large ones pages are cheap."""
+    cells = rows * steps
+    memory = np.empty(9 * cells, np.uint8)
+    return memory[: 8 * cells].view(np.float64).reshape(rows, steps), memory[8 * cells :].view(bool).reshape(
+        rows, steps
+    )
+
+
 def broadcast(block: Block, steps: int) -> Block:
     """A block of one step at many steps."""
     if block.steps == steps:
@@ -126,7 +141,7 @@ def joined(block: Block) -> Block:
     present = block.present[groups.order]
     if (np.add.reduceat(present, groups.starts, axis=0, dtype=np.int64) > 1).any():
         raise QueryError(SAME_LABELSET)
-    values = np.where(present, block.values[groups.order], 0.0)
+    values = np.where(present, block.values[groups.order], -0.0)  # nothing changes when this is added to it
     return Block(
         groups.sets,
         np.add.reduceat(values, groups.starts, axis=0),
@@ -144,11 +159,78 @@ def _joined_histograms(block: Block, groups: Groups) -> Histograms | None:
     return made
 
 
-def reduce_groups(ufunc: np.ufunc, rows: NDArray[Kind], groups: Groups) -> NDArray[Kind]:
-    """`ufunc` over the rows of each group, per step. `rows` stand in the groups' order."""
-    if rows.shape[1] == 1:
-        # One step is the common case (a rule): reduceat is several times faster on one axis.
-        reduced: NDArray[Kind] = ufunc.reduceat(rows[:, 0], groups.starts)[:, None]
-        return reduced
-    result: NDArray[Kind] = ufunc.reduceat(rows, groups.starts, axis=0)
-    return result
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Some groups of rows at some steps, group by group: what is folded at once. `starts` is where each group begins."""
+
+    values: Floats
+    present: Bools
+    starts: Ints
+
+    @property
+    def sizes(self) -> Ints:
+        """How many rows each group has."""
+        return np.diff(self.starts, append=len(self.values))
+
+    def spread(self, per_group: NDArray[Kind]) -> NDArray[Kind]:
+        """A line per group, repeated for each of its rows."""
+        return np.repeat(per_group, self.sizes, axis=0)
+
+    def or_else(self, absent: float) -> Floats:
+        """The values, and something else where there is none."""
+        return self.values if self.present.all() else np.where(self.present, self.values, absent)
+
+    def reduce(self, ufunc: np.ufunc, rows: NDArray[Kind]) -> NDArray[Kind]:
+        """`ufunc` over the rows of each group, per step."""
+        steps = rows.shape[1]
+        if steps == 1:
+            # One step is the common case (a rule): reduceat is several times faster on one axis.
+            reduced: NDArray[Kind] = ufunc.reduceat(rows[:, 0], self.starts)[:, None]
+            return reduced
+        if steps < MANY_STEPS:
+            few: NDArray[Kind] = ufunc.reduceat(rows, self.starts, axis=0)
+            return few
+        # reduceat goes down the rows of one step after the other; this adds up whole rows, in the same order.
+        edges = pairwise([*self.starts.tolist(), len(rows)])
+        return np.array([ufunc.reduce(rows[low:high], axis=0) for low, high in edges])
+
+    def cell(self, group: int, step: int) -> list[float]:
+        """The values of one group at one step."""
+        rows = slice(int(self.starts[group]), int(self.starts[group] + self.sizes[group]))
+        values: list[float] = self.values[rows, step][self.present[rows, step]].tolist()
+        return values
+
+
+def fold_groups(block: Block, groups: Groups, fold: Callable[[Band], Floats]) -> Block:
+    """What `fold` makes of each group of rows at each step where it has any: in bands that fit in the cache."""
+    if len(groups.order) * block.steps <= TILE:
+        band = Band(block.values[groups.order], block.present[groups.order], groups.starts)
+        return Block(groups.sets, fold(band), band.reduce(np.logical_or, band.present))
+    values, present = blank(len(groups.sets), block.steps)
+    for chosen, rows, steps in _bands(groups, block.steps):
+        band = Band(
+            block.values[rows, steps], block.present[rows, steps], groups.starts[chosen] - groups.starts[chosen][0]
+        )
+        values[chosen, steps] = fold(band)
+        present[chosen, steps] = band.reduce(np.logical_or, band.present)
+    return Block(groups.sets, values, present)
+
+
+def _bands(groups: Groups, steps: int) -> Iterator[tuple[slice, Ints | slice, slice]]:
+    """Groups, their rows and steps: some groups at all steps, or a large one at some."""
+    ends = np.append(groups.starts[1:], len(groups.order))
+    low = 0
+    while low < len(ends):
+        begin = int(groups.starts[low])
+        high = max(low + 1, int(np.searchsorted(ends, begin + TILE // max(1, steps), side="right")))
+        rows = groups.order[begin : int(ends[high - 1])]
+        width = max(MANY_STEPS, TILE // len(rows))
+        for step in range(0, max(1, steps), width):
+            yield slice(low, high), _as_slice(rows), slice(step, step + width)
+        low = high
+
+
+def _as_slice(rows: Ints) -> Ints | slice:
+    """Neighbouring rows as a slice: they are not copied then."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all()) else rows

@@ -6,8 +6,7 @@ Samples come through the MetricReader protocol; where they lie is the store's bu
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -73,7 +72,7 @@ class Engine:
         evaluator = self._evaluator(plan, tick)
         if plan.expr.type is ValueType.MATRIX:
             with np.errstate(all="ignore"):
-                return _result(_raw(evaluator.windows(plan.expr, context)), context.notes)
+                return _result(_raw(evaluator.ranged(plan.expr, context).windows()), context.notes)
         with np.errstate(all="ignore"):  # IEEE arithmetic: 1/0 is Inf, and nobody needs to hear of it
             value = evaluator.value(plan.expr, context)
         if isinstance(value, str):
@@ -87,8 +86,21 @@ class Engine:
 
         Raises QueryError when one of them has no answer or they cannot be evaluated as one: ask them one by one.
         """
+        return self._answers(family, np.array([at_ms], np.int64), 0, tick)[0]
+
+    def answers_ahead(self, family: Family, start_ms: int, end_ms: int, step_ms: int) -> Sequence[Mapping[int, Answer]]:
+        """What the members of a family answer at start, start + step, … up to end; QueryError as above.
+
+        They get what they would get at each of these moments, unless one of them asks for the range of the query
+        (plans.asks_for_range).
+        """
+        return self._answers(family, self._grid(start_ms, end_ms, step_ms), step_ms)
+
+    def _answers(
+        self, family: Family, at_ms: Ints, step_ms: int, tick: Tick | None = None
+    ) -> Sequence[Mapping[int, Answer]]:
         plan = self._plan(family.expr)
-        context = self._context(plan, np.array([at_ms], np.int64), 0)
+        context = self._context(plan, at_ms, step_ms, int(at_ms[-1]))
         with np.errstate(all="ignore"):
             value = self._evaluator(plan, tick).value(plan.expr, context)
         assert isinstance(value, Block)
@@ -175,7 +187,7 @@ def _vector(block: Block, at_ms: int) -> Vector:
 
 def _matrix(value: Value, at_ms: Ints) -> Matrix:
     if isinstance(value, Block):
-        return _sorted(_rows(joined(value), at_ms))
+        return Matrix(tuple(_rows(joined(value), at_ms)))
     assert not isinstance(value, str)
     return Matrix((RangeSeries(EMPTY, at_ms.tolist(), value.tolist()),))
 
@@ -185,20 +197,21 @@ def _by_position(histograms: Histograms) -> dict[int, NativeHistogram]:
 
 
 def _rows(block: Block, at_ms: Ints) -> Iterator[RangeSeries]:
-    """The rows that have a value. Most have one at every step: these share the list of times.
+    """The rows that have a value, in the order of their labels. Most have one at every step: these share their times.
 
     Values are handed over as they are in memory: a million float objects take as long to make as the query itself.
     """
+    alive: list[bool] = np.logical_or.reduce(block.present, axis=1).tolist()
     whole: list[bool] = np.logical_and.reduce(block.present, axis=1).tolist()
     times_ms = at_ms.tolist()
-    for row in block.alive().tolist():
-        values, there = block.values[row], block.present[row]
-        if whole[row]:
-            times, kept = times_ms, values
-        else:
-            times, kept = at_ms[there].tolist(), values[there]
+    for row in block.sets.order():
+        if not alive[row]:
+            continue
+        times, kept, there = times_ms, block.values[row], block.present[row]
+        if not whole[row]:
+            times, kept = at_ms[there].tolist(), kept[there]
         histograms = {} if block.histograms is None else _by_position(block.histograms[row][there])
-        yield RangeSeries(block.sets.final(row), times, array("d", kept.tobytes()), histograms)
+        yield RangeSeries(block.sets.final(row), times, memoryview(kept), histograms)
 
 
 def _sorted(series: Iterable[RangeSeries]) -> Matrix:

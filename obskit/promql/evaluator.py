@@ -15,7 +15,7 @@ from obskit.errors import QueryError
 from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.aggregations import aggregate
 from obskit.promql.binary import binary, with_scalar
-from obskit.promql.blocks import Block, Value, broadcast, empty, nameless
+from obskit.promql.blocks import Block, Value, broadcast, empty, nameless, refuse_equal_series
 from obskit.promql.context import Context, Reading
 from obskit.promql.edges import FROM_EDGES, EdgesOf
 from obskit.promql.extended import ExtendedWindows, extend, smooth
@@ -47,7 +47,7 @@ from obskit.promql.plans import Plan
 from obskit.promql.selection import Selection
 from obskit.promql.spread import Against, Spread, own_numbers, spread
 from obskit.promql.ticks import Tick
-from obskit.promql.windows import SampleColumns, Windows, cut, search
+from obskit.promql.windows import RangeVector, SampleColumns, search
 
 
 class Evaluator:
@@ -112,6 +112,8 @@ class Evaluator:
         if expr.op == "+" or isinstance(value, str):
             return value
         if isinstance(value, Block):
+            if not context.delayed:
+                refuse_equal_series(value)
             return nameless(negated(value), delayed=context.delayed)
         return -value
 
@@ -151,7 +153,7 @@ class Evaluator:
         ranged = bare(expr)
         if isinstance(ranged, MatrixSelector) and ranged.vector.modifier:
             return self._extended(ranged, context)
-        return self.windows(ranged, context)
+        return self.ranged(ranged, context)
 
     def _info(self, call: Call, context: Context) -> Block:
         request = InfoRequest.of(call)
@@ -167,7 +169,7 @@ class Evaluator:
             if call.name == "start_timestamp":
                 block = self._newest_starts(arg, context)
             else:
-                block = self._newest(arg, context, times=True)
+                block = self._newest_times(arg, context)
         elif call.name == "start_timestamp":
             self.value(arg, context)
             return empty(context.steps)
@@ -176,24 +178,43 @@ class Evaluator:
             block = block.with_values(np.broadcast_to(context.seconds(), block.values.shape))
         return nameless(block, delayed=context.delayed)
 
+    def _newest_times(self, selector: VectorSelector, context: Context) -> Block:
+        """When the newest samples were.
+
+        With `@` upstream forgets the offset, but has read what lies within the lookback of the shifted time, no more:
+        found are samples within the lookback of both times.
+        """
+        shift = selector.shift
+        moved_ms = 0 if shift.at is None else context.milliseconds(shift.offset)
+        if abs(moved_ms) >= self.lookback_ms:
+            return empty(context.steps)
+        if moved_ms < 0:
+            selector = replace(selector, shift=replace(shift, offset=0.0))
+        return self._newest(selector, context, times=True, lookback_ms=self.lookback_ms - abs(moved_ms))
+
     def instant(self, selector: VectorSelector, context: Context) -> Block:
         """The newest sample of each series within the lookback, unless it is a stale marker."""
         if selector.modifier:
             return self._smoothed(selector, context)
         return self._newest(selector, context, times=False)
 
-    def _newest(self, selector: VectorSelector, context: Context, *, times: bool) -> Block:
+    def _newest(
+        self, selector: VectorSelector, context: Context, *, times: bool, lookback_ms: int | None = None
+    ) -> Block:
         ends = self._ends(selector.shift, context)
+        lookback_ms = self.lookback_ms if lookback_ms is None else lookback_ms
         if len(ends) == 1:
-            newest = self.selection.newest(selector, int(ends[0]) - self.lookback_ms, int(ends[0]))
+            newest = self.selection.newest(selector, int(ends[0]) - lookback_ms, int(ends[0]))
             if newest is not None:
                 sets, times_ms, values = newest
                 column = (times_ms / 1000 if times else values)[:, None]
                 return broadcast(Block(sets, column, np.ones(column.shape, bool)), context.steps)
-        return self._newest_of_samples(selector, context, ends, times=times)
+        return self._newest_of_samples(selector, context, ends, times=times, lookback_ms=lookback_ms)
 
-    def _newest_of_samples(self, selector: VectorSelector, context: Context, ends: Ints, *, times: bool) -> Block:
-        samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
+    def _newest_of_samples(
+        self, selector: VectorSelector, context: Context, ends: Ints, *, times: bool, lookback_ms: int
+    ) -> Block:
+        samples = self.selection.fetch(selector, int(ends[0]) - lookback_ms, int(ends[-1]))
         rows = len(samples.sets)
         self.selection.spend(rows * len(ends))
         if not len(samples.values):
@@ -208,7 +229,7 @@ class Evaluator:
             present = newest >= samples.starts[:-1, None]
             newest = np.maximum(newest, 0)
             values = samples.values[newest]
-            present &= (samples.times_ms[newest] > ends - self.lookback_ms) & (values.view(np.int64) != STALE_NAN_BITS)
+            present &= (samples.times_ms[newest] > ends - lookback_ms) & (values.view(np.int64) != STALE_NAN_BITS)
         histograms = None if samples.histograms is None or times else samples.histograms[newest]
         if times:
             values = samples.times_ms[newest] / 1000
@@ -218,7 +239,7 @@ class Evaluator:
     def _newest_starts(self, selector: VectorSelector, context: Context) -> Block:
         """Start timestamps of the newest samples in seconds, 0 where unknown."""
         ends = self._ends(selector.shift, context)
-        block = self._newest_of_samples(selector, context, ends, times=True)
+        block = self._newest_of_samples(selector, context, ends, times=True, lookback_ms=self.lookback_ms)
         samples = self.selection.fetch(selector, int(ends[0]) - self.lookback_ms, int(ends[-1]))
         if samples.start_ms is None or not len(samples.values):
             return block.with_values(np.zeros(block.values.shape))
@@ -255,8 +276,8 @@ class Evaluator:
         offset_ms = context.milliseconds(shift.offset)
         return ends - offset_ms if offset_ms else ends
 
-    def windows(self, expr: Expr, context: Context) -> Windows:
-        """The windows of a range vector."""
+    def ranged(self, expr: Expr, context: Context) -> RangeVector:
+        """A range vector."""
         expr = bare(expr)
         if isinstance(expr, Subquery):
             return self._subquery(expr, context)
@@ -265,7 +286,7 @@ class Evaluator:
         span_ms = self._span(expr, context)
         samples = self.selection.fetch(expr.vector, int(ends[0]) - span_ms, int(ends[-1])).without_stale()
         self.selection.spend(len(samples.sets) * len(ends))
-        return cut(samples, ends, context.at_ms, span_ms, between=self.selection.check_time)
+        return RangeVector(samples, ends, context.at_ms, span_ms, self.selection.check_time)
 
     def _span(self, expr: MatrixSelector | Subquery, context: Context) -> int:
         span_ms = context.milliseconds(expr.range)
@@ -273,7 +294,7 @@ class Evaluator:
             raise QueryError("duration must be greater than 0")
         return span_ms
 
-    def _subquery(self, expr: Subquery, context: Context) -> Windows:
+    def _subquery(self, expr: Subquery, context: Context) -> RangeVector:
         """The inner expression at multiples of the step, its results taken as samples."""
         ends, span_ms = self._ends(expr.shift, context), self._span(expr, context)
         step_ms = self.default_step_ms if expr.step is None else context.milliseconds(expr.step)
@@ -285,7 +306,7 @@ class Evaluator:
         grid = first + np.arange(count, dtype=np.int64) * step_ms
         samples = self._samples(expr.expr, replace(context.at(grid), reading=Reading.BUCKETS))
         self.selection.spend(len(samples.sets) * len(ends))
-        return cut(samples, ends, context.at_ms, span_ms, between=self.selection.check_time)
+        return RangeVector(samples, ends, context.at_ms, span_ms, self.selection.check_time)
 
     def _samples(self, expr: Expr, context: Context) -> SampleColumns:
         if not context.steps:

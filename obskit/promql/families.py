@@ -106,24 +106,25 @@ class Family:
     flipped: bool
     thresholds: NDArray[np.float64]
 
-    def answers(self, block: Block) -> dict[int, Answer]:
-        """What each member answers, given the value of `expr` at one moment; members without elements are left out."""
+    def answers(self, block: Block) -> list[dict[int, Answer]]:
+        """What each member answers at each step of the value of `expr`; members without elements are left out."""
         block = joined(block)
         if block.has_histogram().any():
             raise QueryError("histograms are asked for one by one")
         rows, owners = block.sets.memo(("members", self), lambda: self._pairs(block.sets))
-        holds = block.present[rows, 0]
+        holds = block.present[rows]
         if self.op:
-            holds &= self._compared(block.values[rows, 0], owners)
-        found: dict[int, Answer] = {}
-        for pair in np.flatnonzero(holds).tolist():
+            holds &= self._compared(block.values[rows], owners)
+        found: list[dict[int, Answer]] = [{} for _ in range(block.steps)]
+        pairs, steps = np.nonzero(holds)
+        for pair, step in zip(pairs.tolist(), steps.tolist(), strict=True):
             row = int(rows[pair])
-            element = without_variant(block.sets.final(row)), float(block.values[row, 0])
-            found.setdefault(self.members[owners[pair]], []).append(element)
+            element = without_variant(block.sets.final(row)), float(block.values[row, step])
+            found[step].setdefault(self.members[owners[pair]], []).append(element)
         return found
 
     def _compared(self, values: NDArray[np.float64], owners: Ints) -> Bools:
-        thresholds = self.thresholds[owners]
+        thresholds = self.thresholds[owners][:, None]
         return COMPARE[self.op](thresholds, values) if self.flipped else COMPARE[self.op](values, thresholds)
 
     def _pairs(self, sets: LabelSets) -> tuple[Ints, Ints]:
@@ -138,8 +139,8 @@ class Family:
         return order[np.repeat(starts[self.variants], counts) + within], np.repeat(np.arange(len(counts)), counts)
 
 
-def families(exprs: Sequence[Expr]) -> list[Family]:
-    """The families of at least two among some expressions; those in no family are for themselves."""
+def families(exprs: Sequence[Expr], *, at_least: int = 2) -> list[Family]:
+    """The families of `at_least` so many among some expressions; those in no family are for themselves."""
     by_shape: dict[_Shape, list[_Member]] = {}
     for index, expr in enumerate(exprs):
         try:
@@ -149,7 +150,7 @@ def families(exprs: Sequence[Expr]) -> list[Family]:
         by_shape.setdefault(shape, []).append(member)
     found = []
     for shape, members in by_shape.items():
-        if len(members) > 1:
+        if len(members) >= at_least:
             with suppress(_UnfitError):
                 found.append(_family(shape, members))
     return found

@@ -30,13 +30,10 @@ from obskit.promql.extended import EXTENDED, ExtendedWindows
 from obskit.promql.functions_time import CALENDAR
 from obskit.promql.histogram_extended import HistogramExtendedWindows
 from obskit.promql.labelsets import METADATA, LabelSets
-from obskit.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, bare
-from obskit.promql.windows import Windows
+from obskit.promql.nodes import Call, Expr, MatrixSelector, ValueType, VectorSelector, bare
+from obskit.promql.windows import RangeVector, Windows
 
 Function = Callable[[Context, Call, list[Any]], Value]
-RANGES: Final = (Windows, ExtendedWindows, HistogramExtendedWindows)
-"""The forms of a range vector."""
-
 KEEPS_NAME: Final = frozenset(
     {
         "last_over_time",
@@ -92,10 +89,12 @@ def apply(context: Context, call: Call, args: list[Any]) -> Value:
     """The value of a call."""
     function = FUNCTIONS[call.name]
     mixed = any(map(histogram_functions.has_histograms, args))
+    if mixed:
+        args = [arg.windows() if isinstance(arg, RangeVector) else arg for arg in args]
     value = histogram_functions.apply(function, context, call, args) if mixed else function(context, call, args)
     if not isinstance(value, Block):
         return value
-    if not context.delayed and call.name not in KEEPS_NAME and any(isinstance(arg, RANGES) for arg in args):
+    if not context.delayed and call.name not in KEEPS_NAME and any(arg.type is ValueType.MATRIX for arg in call.args):
         refuse_equal_series(value)
     if call.name not in COUNTERS:
         return finished(context, call, value)
@@ -125,12 +124,17 @@ def _fold(fold: Callable[[Windows], Block]) -> Function:
     return lambda _context, call, args: _folded(fold, call, args[0])
 
 
-def _folded(fold: Callable[[Windows], Block], call: Call, windows: Windows | ExtendedWindows) -> Block:
-    if isinstance(windows, ExtendedWindows):
-        return EXTENDED[call.name](windows)
-    if windows.samples.start_ms is not None:
+def _folded(fold: Callable[[Windows], Block], call: Call, ranged: RangeVector | Windows | ExtendedWindows) -> Block:
+    if isinstance(ranged, ExtendedWindows):
+        return EXTENDED[call.name](ranged)
+    if ranged.samples.start_ms is not None:
         fold = starts.FOLDS.get(call.name, fold)
-    return fold(windows)
+    return _each(ranged, fold)
+
+
+def _each(ranged: RangeVector | Windows, fold: Callable[[Windows], Block]) -> Block:
+    """A fold of all windows. They are cut out already where histograms were taken from among their samples."""
+    return fold(ranged) if isinstance(ranged, Windows) else ranged.folded(fold)
 
 
 def _check_counters(context: Context, call: Call, names: Iterable[str]) -> None:
@@ -140,8 +144,11 @@ def _check_counters(context: Context, call: Call, names: Iterable[str]) -> None:
             context.inform(f'{message}: "{name}"', call.args[0])
 
 
-def _check_starts(context: Context, call: Call, windows: object) -> None:
-    if isinstance(windows, Windows) and windows.samples.start_ms is not None and call.name != "irate":
+def _check_starts(context: Context, call: Call, ranged: Any) -> None:
+    if isinstance(ranged, ExtendedWindows | HistogramExtendedWindows) or call.name == "irate":
+        return
+    if ranged.samples.start_ms is not None:
+        windows = ranged if isinstance(ranged, Windows) else ranged.windows()
         for row in starts.rows_with_overlap(windows).tolist():
             histogram_notes.overlap(context, call.args[0], windows.sets[row].name)
 
@@ -190,8 +197,8 @@ def _absent(context: Context, call: Call, args: list[Any]) -> Block:
 
 
 def _absent_over_time(context: Context, call: Call, args: list[Any]) -> Block:
-    windows: Windows = args[0]
-    return _missing(context, call, np.logical_or.reduce(windows.counts > 0, axis=0))
+    there = _each(args[0], over_time.present_over_time).present
+    return _missing(context, call, np.logical_or.reduce(there, axis=0))
 
 
 def _missing(context: Context, call: Call, there: Bools) -> Block:
@@ -221,12 +228,16 @@ def _implied(expr: Expr) -> Labels:
 
 def _quantile_over_time(context: Context, call: Call, args: list[Any]) -> Block:
     context.check_quantile(args[0], call.args[0])
-    return over_time.quantile_over_time(args[1], args[0])
+    return _each(args[1], lambda windows: over_time.quantile_over_time(windows, args[0]))
+
+
+def _predict_linear(_context: Context, _call: Call, args: list[Any]) -> Block:
+    return _each(args[0], lambda windows: over_time.predict_linear(windows, args[1]))
 
 
 def _smoothing(_context: Context, _call: Call, args: list[Any]) -> Block:
     functions_labels.check_factors(args[1], args[2])
-    return over_time.double_exponential_smoothing(*args)
+    return _each(args[0], lambda windows: over_time.double_exponential_smoothing(windows, *args[1:]))
 
 
 def _query_scalar(value: Callable[[Context], float]) -> Function:
@@ -254,7 +265,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "idelta": _fold(rates.idelta),
     "changes": _fold(rates.changes),
     "resets": _fold(rates.resets),
-    "predict_linear": lambda _context, _call, args: over_time.predict_linear(args[0], args[1]),
+    "predict_linear": _predict_linear,
     "quantile_over_time": _quantile_over_time,
     "double_exponential_smoothing": _smoothing,
     "absent": _absent,

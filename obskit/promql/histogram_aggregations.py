@@ -10,7 +10,7 @@ import numpy as np
 from obskit.model.histogram_arithmetic import mean, total
 from obskit.model.histograms import NativeHistogram
 from obskit.promql import histogram_notes as notes
-from obskit.promql.blocks import Block, Floats, reduce_groups
+from obskit.promql.blocks import Band, Block, Floats, fold_groups
 from obskit.promql.context import Context
 from obskit.promql.histogram_values import held, none_of
 from obskit.promql.labelsets import Groups
@@ -28,20 +28,19 @@ def floats_only(context: Context, expr: Aggregate, block: Block) -> Block:
     return block.floats()
 
 
-def combine(
-    context: Context, expr: Aggregate, block: Block, groups: Groups, fold: Callable[[Block, Groups], Floats]
-) -> Block:
+def combine(context: Context, expr: Aggregate, block: Block, groups: Groups, fold: Callable[[Band], Floats]) -> Block:
     """sum and avg: floats by `fold`, histograms added up; a group with both at a step has no value."""
-    floats, there = block.floats(), block.has_histogram()
-    has_floats = reduce_groups(np.logical_or, floats.present[groups.order], groups)
-    has_histograms = reduce_groups(np.logical_or, there[groups.order], groups)
+    there = block.has_histogram()
+    floats = fold_groups(block.floats(), groups, fold)
+    has_floats = floats.present
+    has_histograms = fold_groups(block.only(there), groups, lambda band: np.zeros((len(band.starts), 1))).present
     if (has_floats & has_histograms).any():
         notes.mixed_floats_in_group(context, expr.expr)
     cells = none_of(has_floats.shape)
     for group, step in np.argwhere(has_histograms & ~has_floats).tolist():
         rows = [row for row in groups.members(group).tolist() if there[row, step]]
         cells[group, step] = _combined(context, expr, block, rows, step)
-    return Block(groups.sets, fold(floats, groups), has_floats & ~has_histograms | held(cells), cells)
+    return Block(groups.sets, floats.values, has_floats & ~has_histograms | held(cells), cells)
 
 
 def _combined(context: Context, expr: Aggregate, block: Block, rows: list[int], step: int) -> NativeHistogram | None:

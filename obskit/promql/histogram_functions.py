@@ -26,7 +26,7 @@ from obskit.promql.histogram_windows import Fold
 from obskit.promql.histograms import open_metrics
 from obskit.promql.labelsets import METADATA, Ints, LabelSets
 from obskit.promql.nodes import Call, Expr
-from obskit.promql.windows import Windows
+from obskit.promql.windows import RangeVector, Windows
 
 Function = Callable[[Context, Call, list[Any]], Value]
 
@@ -36,7 +36,7 @@ def has_histograms(arg: object) -> bool:
     if isinstance(arg, Block):
         return arg.histograms is not None
     return isinstance(arg, HistogramExtendedWindows) or (
-        isinstance(arg, Windows) and arg.samples.histograms is not None
+        isinstance(arg, RangeVector) and arg.samples.histograms is not None
     )
 
 

@@ -48,7 +48,8 @@ class MixedWindows:
         """The same windows without the histograms."""
         whole = self.windows
         kept = np.concatenate(([0], np.cumsum(~self._is_histogram)))
-        return replace(whole, samples=whole.samples.floats(), first=kept[whole.first], last=kept[whole.last])
+        floats = whole.samples.floats()
+        return replace(whole, samples=floats, first=kept[whole.first], last=kept[whole.last], clocks=None)
 
     @cached_property
     def _is_histogram(self) -> Bools:

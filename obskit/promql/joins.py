@@ -10,7 +10,7 @@ from obskit.errors import QueryError
 from obskit.model.labels import Labels, quote
 from obskit.promql.blocks import Block, Bools
 from obskit.promql.labelsets import Groups, Ints, LabelSets
-from obskit.promql.nodes import Matching
+from obskit.promql.nodes import Cardinality, Matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Join:
     """Rows of two sides by match group.
 
     `right_of[g]` is the right side's group of the left side's group `g` (-1: none), `left_of` the other way round.
-    `pairs` are the rows (left, right) of common groups.
+    `pairs` are the rows (left, right) of common groups, in the order of the many side's rows.
     """
 
     left: Groups
@@ -40,7 +40,7 @@ class Join:
 
 def join(left: LabelSets, right: LabelSets, matching: Matching) -> Join:
     """The join of two sets of rows, made once for each pair."""
-    key = ("join", right, matching.on, matching.labels)
+    key = ("join", right, matching.on, matching.labels, matching.cardinality is Cardinality.ONE_TO_MANY)
     return left.memo(key, lambda: _join(left, right, matching))
 
 
@@ -52,7 +52,11 @@ def _join(left: LabelSets, right: LabelSets, matching: Matching) -> Join:
     left_of = np.full(len(theirs.sets), -1, np.int64)
     found = np.flatnonzero(right_of >= 0)
     left_of[right_of[found]] = found
-    return Join(ours, theirs, right_of, left_of, _pairs(ours, theirs, right_of))
+    pairs = _pairs(ours, theirs, right_of)
+    if matching.cardinality is Cardinality.ONE_TO_MANY:
+        order = np.argsort(pairs[1], kind="stable")
+        pairs = pairs[0][order], pairs[1][order]
+    return Join(ours, theirs, right_of, left_of, pairs)
 
 
 def _pairs(ours: Groups, theirs: Groups, right_of: Ints) -> tuple[Ints, Ints]:

@@ -49,22 +49,33 @@ class LabelSets:
         self.distinct = distinct
         self._make = make
         self._keys = keys
-        self._rows: list[Labels | None] = [None] * size
+        self._rows: Sequence[Labels | None] | None = None
         self._memo: dict[Hashable, Any] = {}
 
     @classmethod
     def of(cls, labels: Sequence[Labels], *, distinct: bool = False) -> LabelSets:
         """Label sets that are there already."""
-        return cls(len(labels), labels.__getitem__, distinct=distinct)
+        sets = cls(len(labels), labels.__getitem__, distinct=distinct)
+        sets._rows = labels
+        return sets
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, row: int) -> Labels:
-        labels = self._rows[row]
+        rows = self._rows
+        labels = None if rows is None else rows[row]
         if labels is None:
-            labels = self._rows[row] = self._make(row)
+            made = rows if isinstance(rows, list) else [None] * self.size
+            self._rows = made
+            labels = made[row] = self._make(row)
         return labels
+
+    def passing(self, row: int) -> Labels:
+        """A row's labels for one who remembers what he makes of them: they are not remembered here as well."""
+        rows = self._rows
+        labels = None if rows is None else rows[row]
+        return self._make(row) if labels is None else labels
 
     def rows(self) -> list[Labels]:
         """All label sets."""
@@ -75,6 +86,10 @@ class LabelSets:
         if self.dropped is not None and self.dropped[row]:
             return drop_metadata(self[row])
         return self[row]
+
+    def order(self) -> list[int]:
+        """The rows in the order of their final labels."""
+        return self.memo("order", lambda: sorted(range(self.size), key=lambda row: self.final(row).pairs))
 
     def memo(self, key: Hashable, build: Callable[[], T]) -> T:
         """What `build` gives, made once per key."""
@@ -102,7 +117,9 @@ class LabelSets:
 
     def _nameless(self) -> LabelSets:
         one_name = self.distinct and self.dropped is None and self._one_metric()
-        return LabelSets(self.size, lambda row: drop_metadata(self[row]), distinct=one_name, keys=self._nameless_keys)
+        return LabelSets(
+            self.size, lambda row: drop_metadata(self.passing(row)), distinct=one_name, keys=self._nameless_keys
+        )
 
     def _nameless_keys(self, names: tuple[str, ...], without: bool) -> Iterator[Hashable]:
         # No label has the empty name: a name that is dropped reads as absent.
@@ -150,9 +167,9 @@ class LabelSets:
         keys = self.keys(names, without=without)
         if without:
             drop = METADATA.union(names)
-            groups = _group(keys, lambda first: self[first].without(*drop))
+            groups = _group(keys, lambda first: self.passing(first).without(*drop))
         else:
-            groups = _group(keys, lambda first: self[first].only(*names))
+            groups = _group(keys, lambda first: self.passing(first).only(*names))
         if self.dropped is not None and not without and METADATA.intersection(names):
             groups.sets.dropped = np.logical_or.reduceat(self.dropped[groups.order], groups.starts)
             groups.sets.distinct = False

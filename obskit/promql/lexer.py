@@ -7,9 +7,9 @@ that the first error in the text is the one a person sees, as in Prometheus.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from sys import intern
+from typing import Final, NamedTuple
 
 from obskit.promql.literals import parse_number, unquote
 
@@ -24,6 +24,8 @@ class Kind(StrEnum):
     ERROR = "error"
     END = "end of input"
 
+
+_LAST: Final = (Kind.ERROR, Kind.END)
 
 AGGREGATIONS: Final = frozenset(
     {
@@ -58,24 +60,32 @@ _PUNCTUATION: Final = {
     "=": "assignment",
     "@": "at",
 }
-_SPACE: Final = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)+")
-_NUMBER: Final = re.compile(
-    r"0[xX][0-9a-zA-Z_]*|(?=\.?\d)[0-9a-zA-Z_.]+(?:(?<=[0-9.][eE])[+-][0-9a-zA-Z_.]*)?", re.ASCII
-)
+_SPACE: Final = r"(?:[ \t\r\n]+|#[^\r\n]*)*"
+_NUMBER: Final = r"0[xX][0-9a-zA-Z_]*|(?=\.?\d)[0-9a-zA-Z_.]+(?:(?<=[0-9.][eE])[+-][0-9a-zA-Z_.]*)?"
 _NUMBER_FORM: Final = re.compile(
     r"0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*"
     r"|(?:\d+(?:ms|[ywdhms]))+"
     r"|(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:[eE][+-]?\d+(?:_\d+)*)?",
     re.ASCII,
 )
-_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
-_NAME_IN_BRACES: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
-_STRING: Final = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`", re.DOTALL)
-_OPERATOR: Final = re.compile(r"=~|!~|!=|==|>=|<=|</|>/|[-+*/%^=<>(){}\[\],:@]")
+_NAME: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+_NAME_IN_BRACKETS: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
+_STRING: Final = r"\"(?:[^\"\\\n]|\\(?s:.))*\"|'(?:[^'\\\n]|\\(?s:.))*'|`[^`]*`"
+_OPERATOR: Final = r"=~|!~|!=|==|>=|<=|</|>/|[-+*/%^=<>(){}\[\],:@]"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+def _next(name: str) -> re.Pattern[str]:
+    """Space and the token behind it, of which no group tells the kind when there is none."""
+    token = f"(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<name>{name})|(?P<operator>{_OPERATOR})"
+    return re.compile(f"{_SPACE}(?:{token})?", re.ASCII)
+
+
+_BRACKETS: Final = frozenset("(){}[]")
+_ANYWHERE: Final = _next(_NAME)
+_WITHIN_BRACKETS: Final = _next(_NAME_IN_BRACKETS)
+
+
+class Token(NamedTuple):
     """One token. `text` is as written; an ERROR's `text` is the message."""
 
     kind: Kind
@@ -133,14 +143,21 @@ class _Lexer:
     def run(self) -> list[Token]:
         text = self.text
         while True:
-            space = _SPACE.match(text, self.position)
-            if space:
-                self.position = space.end()
-            if self.position >= len(text):
-                self._end()
-                return self.out
-            self._next()
-            if self.out[-1].kind is Kind.ERROR:
+            match = (_WITHIN_BRACKETS if self.braces or self.brackets else _ANYWHERE).match(text, self.position)
+            assert match is not None  # everything in it is optional
+            kind = match.lastgroup
+            self.position = match.start(kind) if kind else match.end()
+            if kind == "operator":
+                self._operator(match[kind])
+            elif kind == "name":
+                self._name(match[kind])
+            elif kind == "string":
+                self._string(match[kind])
+            elif kind == "number":
+                self._number(match[kind])
+            else:
+                self._no_token()
+            if self.out[-1].kind in _LAST:
                 return self.out
 
     def _add(self, kind: Kind, text: str, length: int, value: float | str = "") -> None:
@@ -150,17 +167,13 @@ class _Lexer:
     def _fail(self, message: str, length: int = 1) -> None:
         self._add(Kind.ERROR, message, length)
 
-    def _next(self) -> None:
-        text, position = self.text, self.position
-        char = text[position]
-        if char in "\"'`":
-            self._string(char)
-        elif match := _NUMBER.match(text, position):
-            self._number(match.group())
-        elif match := (_NAME_IN_BRACES if self.braces or self.brackets else _NAME).match(text, position):
-            self._name(match.group())
-        elif match := _OPERATOR.match(text, position):
-            self._operator(match.group())
+    def _no_token(self) -> None:
+        char = self.text[self.position : self.position + 1]
+        if not char:
+            self._end()
+        elif char in "\"'`":
+            kind = "raw" if char == "`" else "quoted"
+            self._fail(f"unterminated {kind} string", len(self.text) - self.position)
         else:
             self._unknown(char)
 
@@ -182,18 +195,13 @@ class _Lexer:
             where = " inside braces" if self.braces else " in duration expression" if self.brackets else ""
             self._fail(f"unexpected character{where}: {char!r}")
 
-    def _string(self, quote: str) -> None:
-        match = _STRING.match(self.text, self.position)
-        if match is None:
-            kind = "raw" if quote == "`" else "quoted"
-            self._fail(f"unterminated {kind} string", len(self.text) - self.position)
-            return
+    def _string(self, text: str) -> None:
         try:
-            value = unquote(match.group())
+            value = intern(unquote(text))
         except ValueError as error:
-            self._fail(str(error), len(match.group()))
-            return
-        self._add(Kind.STRING, match.group(), len(match.group()), value)
+            self._fail(str(error), len(text))
+        else:
+            self._add(Kind.STRING, text, len(text), value)
 
     def _number(self, word: str) -> None:
         if self.braces:
@@ -212,24 +220,30 @@ class _Lexer:
         if word.lower() in ("inf", "nan") and not self.braces:
             self._add(Kind.NUMBER, word, len(word), parse_number(word))
         else:
-            self._add(Kind.NAME, word, len(word))
+            # Names of metrics and labels are in many trees at once: they share one text while any of them has it.
+            self._add(Kind.NAME, intern(word), len(word))
 
     def _operator(self, text: str) -> None:
+        if text not in _BRACKETS or self._nests(text):
+            self._add(Kind.OPERATOR, text, len(text))
+
+    def _nests(self, text: str) -> bool:
+        """Keep track of a bracket; an error when it cannot stand here."""
         if text in "{}" and self.braces is (text == "{"):
             self._fail(
                 f"unexpected {_PUNCTUATION[text]} {text!r}" if text == "{" else f"unexpected character: {text!r}"
             )
-            return
+            return False
         if text in "[]" and self.brackets is (text == "["):
             self._fail(f"unexpected {_PUNCTUATION[text]} {text!r}")
-            return
+            return False
         if text in "()":
             self.parentheses += 1 if text == "(" else -1
             if self.parentheses < 0:
                 self._fail("unexpected right parenthesis ')'")
-                return
+                return False
         if text in "{}":
             self.braces = text == "{"
         elif text in "[]":
             self.brackets = text == "["
-        self._add(Kind.OPERATOR, text, len(text))
+        return True

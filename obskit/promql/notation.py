@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from obskit.model.labels import Labels
+from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import MatchOp
 from obskit.model.samples import STALE_NAN
 from obskit.promql.histogram_notation import Sample, expand_histograms, split_items
@@ -19,6 +19,11 @@ from obskit.promql.parse_selectors import SelectorParser
 _NUMBER: Final = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[iI]nf|[nN]a[nN])"
 _ITEM: Final = re.compile(rf"({_NUMBER})(?:([-+])({_NUMBER}))?(?:x(\d+))?")
 _GAP: Final = re.compile(r"_(?:x(\d+))?")
+
+# Without escapes, and without a second way to name the metric.
+_LABEL: Final = r'(?!__name__=)[a-zA-Z_][a-zA-Z0-9_]*="[^"\\\n]*"'
+_PLAIN: Final = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{((?:{_LABEL}(?:, ?{_LABEL})*)?)\}})?", re.ASCII)
+_PLAIN_LABEL: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"]*)"', re.ASCII)
 
 
 def parse_series(text: str) -> tuple[Labels, list[Sample | None]]:
@@ -32,6 +37,9 @@ def parse_series(text: str) -> tuple[Labels, list[Sample | None]]:
 
 def parse_labels(text: str) -> tuple[Labels, int]:
     """The label set at the start of the text, and where it ends."""
+    if (plain := _PLAIN.fullmatch(text)) and plain[1].lower() not in ("inf", "nan"):
+        # Nearly all are written so, and there are thousands of them; anything else is the parser's.
+        return Labels([(NAME, plain[1]), *_PLAIN_LABEL.findall(plain[2] or "")]), len(text)
     close = _closing_brace(text)
     head = text[:close] if close else text.split(maxsplit=1)[0]
     if head.strip() == "{}":

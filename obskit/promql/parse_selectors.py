@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from obskit.errors import PatternError, QuerySyntaxError
@@ -18,18 +19,14 @@ _MAX_SECONDS: Final = (1 << 63) / 1e9
 
 
 class TokenReader:
-    """The tokens of one text and the errors that point at them."""
+    """The tokens of one text, `token` being the one at hand, and the errors that point at them."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens = tokens(text)
         self.index = 0
+        self.token = self.tokens[0]
         self.last_end = 0
-
-    @property
-    def token(self) -> Token:
-        """The token at hand."""
-        return self.tokens[self.index]
 
     def peek(self, ahead: int = 1) -> Token:
         """A token further on (the last one when there are no more)."""
@@ -42,6 +39,7 @@ class TokenReader:
             self.unexpected()
         self.last_end = token.end
         self.index += 1
+        self.token = self.tokens[self.index]
         return token
 
     def take_word(self, word: str) -> bool:
@@ -104,7 +102,7 @@ class SelectorParser(TokenReader):
         """`name`, `name{…}` or `{…}`."""
         start = self.token.start
         name = self.advance().text if self.token.kind is Kind.NAME else ""
-        matchers = [Matcher(NAME, MatchOp.EQUAL, name)] if name else []
+        matchers = [_equal(NAME, name)] if name else []
         if self.token.text == "{" and self.token.kind is Kind.OPERATOR:
             name = self.braces(name, matchers)
         if not self.empty_allowed and all(matcher.matches_empty for matcher in matchers):
@@ -119,7 +117,7 @@ class SelectorParser(TokenReader):
                 token = self.advance()
                 self.name_once(name, str(token.value), token)
                 name = str(token.value)
-                matchers.insert(0, Matcher(NAME, MatchOp.EQUAL, name))
+                matchers.insert(0, _equal(NAME, name))
             else:
                 name = self.matcher(name, matchers)
             if self.token.text != ",":
@@ -140,7 +138,7 @@ class SelectorParser(TokenReader):
         op = MatchOp(self.advance().text)
         value = self.expect(Kind.STRING, "label matching", "string")
         try:
-            matcher = Matcher(label, op, str(value.value))
+            matcher = _equal(label, str(value.value)) if op is MatchOp.EQUAL else Matcher(label, op, str(value.value))
         except PatternError as error:
             self.fail_at(f"error parsing regexp: {error}", value)
         if label == NAME and op is MatchOp.EQUAL:
@@ -250,6 +248,12 @@ class SelectorParser(TokenReader):
         if math.isnan(seconds) or abs(seconds) >= 1e15:
             self.fail_at("timestamp out of bounds for @ modifier: " + token.text, token)
         return round(seconds * 1000) / 1000
+
+
+@lru_cache(maxsize=4096)
+def _equal(label: str, value: str) -> Matcher:
+    """One object for the matcher that many rules of a service have in common."""
+    return Matcher(label, MatchOp.EQUAL, value)
 
 
 def duration_arithmetic(op: str, left: float, right: float) -> float:

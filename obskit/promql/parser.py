@@ -282,7 +282,7 @@ class Parser(SelectorParser):
             self.check.fail("ranges only allowed for vector selectors", expr)
         if expr.shift.offset != 0.0:
             self.check.fail("no offset modifiers allowed before range", expr)
-        if expr.shift.at is not None:
+        if isinstance(expr.shift.at, float):  # upstream looks for a time only: `x @ start()[5m]` passes
             self.check.fail("no @ modifiers allowed before range", expr)
         return MatrixSelector(vector=expr, range=span, start=expr.start, end=self.last_end)
 

@@ -44,6 +44,9 @@ TIME_DEPENDENT: Final = frozenset(
 )
 """Functions whose result depends on the evaluation time even when their arguments do not."""
 
+OF_THE_QUERY: Final = frozenset({"start", "end", "range", "step"})
+"""Functions that tell the query's own range and step."""
+
 DEFAULT_LOOKBACK_MS: Final = 300_000
 
 
@@ -99,6 +102,25 @@ def metric_names(expr: Expr) -> frozenset[str] | None:
         return None
     names = {exact_name(selector.matchers) for selector in selectors(expr)}
     return None if None in names else frozenset(name for name in names if name is not None)
+
+
+def asks_for_range(expr: Expr) -> bool:
+    """Whether its value at a moment depends on the range or the step of the query: `@ start()`, `[step()]`, `range()`."""
+    return any(_asks_for_range(node) for node in expr.walk())
+
+
+def _asks_for_range(node: Expr) -> bool:
+    if isinstance(node, Call):
+        return node.name in OF_THE_QUERY
+    durations: list[Duration | None] = []
+    if isinstance(node, VectorSelector | Subquery):
+        durations.append(node.shift.offset)
+    if isinstance(node, MatrixSelector | Subquery):
+        durations.append(node.range)
+    if isinstance(node, Subquery):
+        durations.append(node.step)
+    named = isinstance(node, VectorSelector | Subquery) and isinstance(node.shift.at, str)
+    return named or any(not isinstance(duration, float | None) for duration in durations)
 
 
 def longest_range_ms(expr: Expr, *, lookback_ms: int = DEFAULT_LOOKBACK_MS) -> int:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from obskit.errors import QueryError
+from obskit.promql import heaps
 from obskit.promql.blocks import Block, Bools, Floats
 from obskit.promql.context import Context
 from obskit.promql.labelsets import Groups, Ints
@@ -22,6 +23,10 @@ NUMBERS_ONLY: Final = {
     **dict.fromkeys(("topk", "bottomk", "limitk"), "Parameter value is NaN"),
     "limit_ratio": "Ratio value is NaN",
 }
+
+
+MAX_TIED: Final = 1 << 19
+"""Values that are put on upstream's heap to see which of equals it would keep; of more, those in front are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def _cells(grouped: Grouped, key: Callable[[Floats], Floats], *, nan_last: bool)
     values = block.values[rows, steps]
     cells = groups.codes[rows] * block.steps + steps
     nan = np.isnan(values)
-    # lexsort is stable: equal values keep the order of storage, as upstream's heap does.
+    # lexsort is stable: equal values keep the order of storage.
     order = np.lexsort((np.where(nan, 0.0, key(values)), nan if nan_last else ~nan, cells))
     unique, starts, counts = np.unique(cells[order], return_index=True, return_counts=True)
     return _Cells(rows[order], steps[order], values[order], starts, counts, unique)
@@ -70,11 +75,28 @@ def topk(context: Context, expr: Aggregate, grouped: Grouped, param: Floats) -> 
     """The k largest (`bottomk`: smallest) of each group, with all their labels; NaN ranks last."""
     limit = _how_many(param)
     cells = _cells(grouped, np.negative if expr.op == "topk" else np.positive, nan_last=True)
+    ordered = context.instant and context.steps == 1
     chosen = cells.ranks < limit[cells.steps]
-    block = _only(grouped[0], cells.rows[chosen], cells.steps[chosen])
-    if context.instant and context.steps == 1:
-        return block.take(cells.rows[chosen])
-    return block
+    rows = cells.rows.copy()
+    for cell in _tied(cells, chosen, ordered=ordered).tolist():
+        span = slice(int(cells.starts[cell]), int(cells.starts[cell] + cells.counts[cell]))
+        kept = heaps.kept(cells.values[span], cells.rows[span], int(limit[cells.steps[span.start]]), expr.op)
+        rows[span.start : span.start + len(kept)] = kept
+    block = _only(grouped[0], rows[chosen], cells.steps[chosen])
+    return block.take(rows[chosen]) if ordered else block
+
+
+def _tied(cells: _Cells, chosen: Bools, *, ordered: bool) -> Ints:
+    """The cells in which it matters that values are equal: where some are chosen and some not, or any are ordered."""
+    if len(chosen) < 2:
+        return np.zeros(0, np.int64)
+    before, after = cells.values[:-1], cells.values[1:]
+    equal = (before == after) | (np.isnan(before) & np.isnan(after))
+    owners = np.repeat(np.arange(len(cells.counts)), cells.counts)
+    equal &= owners[:-1] == owners[1:]
+    equal &= chosen[:-1] & (True if ordered else ~chosen[1:])
+    tied = np.unique(owners[:-1][equal], return_index=True)[0]
+    return tied[np.cumsum(cells.counts[tied]) <= MAX_TIED]
 
 
 def _only(block: Block, rows: Ints, steps: Ints) -> Block:

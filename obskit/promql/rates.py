@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from obskit.promql.blocks import Block, Bools, Floats
 from obskit.promql.labelsets import Ints
-from obskit.promql.windows import Windows
+from obskit.promql.windows import Clocks, Windows
 
 
 def rate(windows: Windows) -> Block:
@@ -27,39 +28,45 @@ def delta(windows: Windows) -> Block:
 
 
 def _of_windows(windows: Windows, *, counter: bool, per_second: bool) -> Block:
-    # As floats milliseconds are exact too, and need no conversion at every step of the calculation.
-    times, values = windows.samples.times_ms.astype(float), windows.samples.values
-    ends_ms = windows.ends_ms.astype(float)
-    resets = _lost_to_resets(windows) if counter else 0.0
-    result, present = np.empty(windows.first.shape), np.empty(windows.first.shape, bool)
-    for rows, tile in windows.tiles():
-        counts, newest = tile.counts, tile.last - 1
-        ends = Ends(
-            counts,
-            tile.nth(times, tile.first),
-            tile.nth(values, tile.first),
-            tile.nth(times, newest),
-            tile.nth(values, newest),
-            resets if isinstance(resets, float) else resets[rows],
-        )
-        result[rows] = extrapolated(ends, ends_ms, windows.span_ms, counter=counter, per_second=per_second)
-        np.greater_equal(counts, 2, out=present[rows])
-    return windows.block(result, present)
+    values, times, clocks = windows.samples.values, windows.samples.times_ms, windows.clocks
+    if clocks is None:
+        clocks = Clocks(everyone := np.arange(len(windows.first)), everyone)
+    # Whose samples have the same times is extrapolated alike.
+    first, last = windows.first[clocks.rows], windows.last[clocks.rows]
+    ends = Ends(
+        last - first,
+        windows.nth(times, first),
+        windows.nth(values, windows.first),
+        windows.nth(times, last - 1),
+        windows.nth(values, windows.last - 1),
+        _lost_to_resets(windows) if counter else 0.0,
+        clocks.spread,
+    )
+    result = extrapolated(ends, windows.ends_ms, windows.span_ms, counter=counter, per_second=per_second)
+    return windows.block(result, clocks.spread(ends.counts >= 2))
+
+
+def _as_it_is(column: Floats) -> Floats:
+    return column
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The outermost samples of windows; `resets` is what counters had reached before each reset in between."""
+    """The outermost samples of windows; `resets` is what counters had reached before each reset in between.
+
+    Counts and times may be those of fewer windows than there are values: `spread` gives all windows theirs.
+    """
 
     counts: Ints
-    first_ms: Ints | Floats
+    first_ms: Ints
     first: Floats
-    last_ms: Ints | Floats
+    last_ms: Ints
     last: Floats
     resets: Floats | float
+    spread: Callable[[Floats], Floats] = _as_it_is
 
 
-def extrapolated(ends: Ends, ends_ms: Ints | Floats, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
+def extrapolated(ends: Ends, ends_ms: Ints, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
     """What a window that is `span_ms` long and ends at `ends_ms` would have, going by the samples within it."""
     result = ends.last - ends.first
     if counter:
@@ -72,8 +79,10 @@ def extrapolated(ends: Ends, ends_ms: Ints | Floats, span_ms: int, *, counter: b
     average /= 2
     np.copyto(to_start, average, where=to_start >= threshold)
     np.copyto(to_end, average, where=to_end >= threshold)
-    if counter:
+    spread = ends.spread
+    if counter and (spread is _as_it_is or _may_reach_zero(ends, result, to_start, sampled)):
         # A counter cannot have been below zero: do not extrapolate past where it would have started.
+        sampled, to_start, to_end, spread = spread(sampled), spread(to_start), spread(to_end), _as_it_is
         to_zero = sampled * (ends.first / result)
         np.minimum(to_start, to_zero, out=to_start, where=(result > 0) & (ends.first >= 0))
     to_start += sampled
@@ -81,8 +90,18 @@ def extrapolated(ends: Ends, ends_ms: Ints | Floats, span_ms: int, *, counter: b
     to_start /= sampled
     if per_second:
         to_start /= span_ms / 1000
-    result *= to_start
+    result *= spread(to_start)
     return result
+
+
+def _may_reach_zero(ends: Ends, result: Floats, to_start: Floats, sampled: Floats) -> bool:
+    """Whether any counter can have been zero after its window's begin. A quick look: no means no."""
+    if not len(result):
+        return False
+    counted = ends.counts >= 2
+    reach = float(np.max(to_start / sampled, where=counted, initial=0.0))
+    # What stands where a window is empty is as good as any: at worst it makes this careful. So does a NaN.
+    return not (ends.first.min() >= result.max() * (reach * 1.001) and ends.first.min() >= 0)
 
 
 def _lost_to_resets(windows: Windows) -> Floats | float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -42,7 +43,8 @@ class KnownSets:
         found = self._by_sequence.get(id(labels))
         if found is not None and len(found[0]) == found[1].size:
             return found[1]
-        rows = np.fromiter(map(id, labels), np.int64, len(labels)).tobytes()
+        # As large as the sequence itself, and kept as long: its digest has no less to tell.
+        rows = blake2b(np.fromiter(map(id, labels), np.int64, len(labels)).tobytes(), digest_size=16).digest()
         sets = self._by_rows.get(rows)
         if sets is None:
             # A copy: its Labels are held by it whatever the reader does with the sequence.

@@ -82,7 +82,7 @@ def _handed_out(sets: LabelSets, node: Spread) -> tuple[Ints, LabelSets]:
     # Labels are built late here too: most rows are only counted by their variant.
     made = LabelSets(
         len(rows),
-        lambda row: sets[int(rows[row])].updated({VARIANT: str(variants[row])}),
+        lambda row: sets.passing(int(rows[row])).updated({VARIANT: str(variants[row])}),
         dropped=None if sets.dropped is None else sets.dropped[rows],
         distinct=sets.distinct,
         keys=keys,

@@ -12,8 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from obskit.promql.blocks import Block, Bools, Floats, reduce_groups
-from obskit.promql.labelsets import Groups
+from obskit.promql.blocks import Band, Bools, Floats
 from obskit.promql.windows import Windows
 
 CANCELLATION: Final = 1e-8
@@ -66,34 +65,22 @@ def window_means(windows: Windows) -> Floats:
     return _means(window_sums(windows), windows.counts.astype(float), recompute, values)
 
 
-def group_sums(block: Block, groups: Groups) -> Floats:
+def group_sums(band: Band) -> Floats:
     """The sum of each group at each step."""
-    present = block.present[groups.order]
-    values = np.where(present, block.values[groups.order], 0.0)
 
     def recompute(index: tuple[int, ...]) -> float:
-        return neumaier(_cell(block, groups, index))
+        return neumaier(band.cell(*index))
 
-    def fold(ufunc: np.ufunc, column: Floats) -> Floats:
-        return reduce_groups(ufunc, column, groups)
-
-    return _careful(values, fold, recompute, None)
+    return _careful(band.or_else(0.0), band.reduce, recompute, None)
 
 
-def group_means(block: Block, groups: Groups, counts: Floats) -> Floats:
+def group_means(band: Band, counts: Floats) -> Floats:
     """The mean of each group at each step."""
 
     def recompute(index: tuple[int, ...]) -> float:
-        return safe_mean(_cell(block, groups, index))
+        return safe_mean(band.cell(*index))
 
-    return _means(group_sums(block, groups), counts, recompute, block.values)
-
-
-def _cell(block: Block, groups: Groups, index: tuple[int, ...]) -> list[float]:
-    """The values of one group at one step."""
-    rows = groups.members(index[0])
-    values: list[float] = block.values[rows, index[1]][block.present[rows, index[1]]].tolist()
-    return values
+    return _means(group_sums(band), counts, recompute, band.values)
 
 
 def _careful(
@@ -103,6 +90,7 @@ def _careful(
     wanted: Bools | None,
 ) -> Floats:
     sums = fold(np.add, column)
+    sums += 0.0  # sums begin at zero: those of negative zeros are positive
     # Nothing cancels among numbers of one sign; a NaN makes this comparison false and the long way is taken.
     if not len(column) or (column.min() >= 0.0 and np.isfinite(sums).all()):
         return sums

@@ -6,7 +6,7 @@ neighbouring steps overlap, and numpy's reduceat takes overlapping pairs as they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.model.samples import STALE_NAN_BITS
-from obskit.promql.blocks import Block, Bools, Floats, Kind
+from obskit.promql.blocks import TILE, Block, Bools, Floats, Kind, blank
 from obskit.promql.histogram_values import Histograms, held
 from obskit.promql.labelsets import Ints, LabelSets
 
 CHUNK: Final = 1 << 20
 """Samples laid out at once by `fold_segments`: 8 MB per column."""
-TILE: Final = 1 << 14
-"""Windows computed at once: what is written between two steps of a calculation stays in the processor's cache."""
 FEW_BORDERS: Final = 8
 """For fewer borders than these a search is cheaper than counting all samples."""
 
@@ -43,6 +41,8 @@ class SampleColumns:
 
     def without_stale(self) -> SampleColumns:
         """The samples that are no stale markers; series that keep none stay as empty rows."""
+        if not np.isnan(self.values.max(initial=0.0)):
+            return self
         stale = self.values.view(np.int64) == STALE_NAN_BITS
         return self.only(~stale) if stale.any() else self
 
@@ -58,11 +58,46 @@ class SampleColumns:
             None if self.start_ms is None else self.start_ms[keep],
         )
 
+    def band(self, rows: slice) -> SampleColumns:
+        """The samples of neighbouring rows, not copied."""
+        starts = self.starts[rows.start : rows.stop + 1]
+        kept = slice(int(starts[0]), int(starts[-1]))
+        return SampleColumns(
+            self.sets.take(np.arange(rows.start, rows.stop)),
+            starts - kept.start,
+            self.times_ms[kept],
+            self.values[kept],
+            None if self.histograms is None else self.histograms[kept],
+            None if self.start_ms is None else self.start_ms[kept],
+        )
+
+    def clocks(self) -> Clocks:
+        """Which neighbouring rows have the same times, as the series of one target do."""
+        counts, times = np.diff(self.starts), self.times_ms
+        of_row_before = np.arange(len(times)) - np.repeat(counts, counts)
+        unlike = np.concatenate(([0], np.cumsum(times != times[of_row_before])))
+        begins = np.diff(unlike[self.starts]) > 0
+        begins[1:] |= counts[1:] != counts[:-1]
+        begins[:1] = True
+        return Clocks(np.flatnonzero(begins), np.cumsum(begins) - 1)
+
     def floats(self) -> SampleColumns:
         """The samples that are floats."""
         if self.histograms is None:
             return self
         return replace(self.only(~held(self.histograms)), histograms=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Runs of rows that have the same times: `rows[c]` is the first of a run, `of[row]` the run of each row."""
+
+    rows: Ints
+    of: Ints
+
+    def spread(self, per_clock: NDArray[Kind]) -> NDArray[Kind]:
+        """A line per clock, repeated for each of its rows."""
+        return per_clock if len(self.rows) == len(self.of) else per_clock.take(self.of, axis=0)
 
 
 def _nothing() -> None:
@@ -74,7 +109,8 @@ class Windows:
     """Windows over samples: row `r` at step `s` holds the samples `first[r, s]:last[r, s]`.
 
     `ends_ms[s]` is the right border at a step (after offset and `@`), `at_ms[s]` the step's own time. `between` is called
-    between two pieces of work, and may raise.
+    between two pieces of work, and may raise. `clocks` (None: nobody looked) tells rows whose windows hold samples of
+    the same times.
     """
 
     samples: SampleColumns
@@ -84,6 +120,7 @@ class Windows:
     at_ms: Ints
     span_ms: int
     between: Callable[[], None] = _nothing
+    clocks: Clocks | None = None
 
     @property
     def sets(self) -> LabelSets:
@@ -129,17 +166,6 @@ class Windows:
             and bool((first[1:] == last[:-1]).all())
             and int(last[-1]) == samples
         )
-
-    def tiles(self) -> Iterator[tuple[slice, Windows]]:
-        """The windows in bands of rows, each small enough for the cache."""
-        height = max(1, TILE // max(1, self.first.shape[1]))
-        if len(self.first) <= height:
-            yield slice(None), self
-            return
-        for top in range(0, len(self.first), height):
-            self.between()
-            rows = slice(top, top + height)
-            yield rows, replace(self, first=self.first[rows], last=self.last[rows])
 
     def fold_segments(self, fold: Callable[[Segments], Floats], *, timeless: bool = False) -> Floats:
         """`fold` over all windows with samples, laid out one behind the other in pieces of bounded size.
@@ -207,20 +233,69 @@ class Segments:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
-def cut(
-    samples: SampleColumns, ends_ms: Ints, at_ms: Ints, span_ms: int, *, between: Callable[[], None] = _nothing
-) -> Windows:
-    """The windows `(end - span, end]`. Where there is only one, the samples must be those of it and no others."""
-    rows = len(samples.starts) - 1
-    if len(ends_ms) == 1:
-        first, last = samples.starts[:-1, None], samples.starts[1:, None]
-    else:
-        first, last = _borders(samples, ends_ms, span_ms)
-    if len(ends_ms) != len(at_ms):
-        shape = (rows, len(at_ms))
-        first, last = np.broadcast_to(first, shape), np.broadcast_to(last, shape)
-        ends_ms = np.broadcast_to(ends_ms, len(at_ms))
-    return Windows(samples, first, last, ends_ms, at_ms, span_ms, between)
+@dataclass(frozen=True, slots=True)
+class RangeVector:
+    """A range vector at every step: some samples, and the windows `(end - span, end]` that will be cut out of them.
+
+    Where there is only one end, the samples must be those of its window and no others. The other fields are as in
+    Windows.
+    """
+
+    samples: SampleColumns
+    ends_ms: Ints
+    at_ms: Ints
+    span_ms: int
+    between: Callable[[], None] = _nothing
+
+    @property
+    def sets(self) -> LabelSets:
+        """The label sets of the rows."""
+        return self.samples.sets
+
+    def windows(self) -> Windows:
+        """All windows at once."""
+        samples, ends_ms, shape = self.samples, self.ends_ms, (len(self.sets), len(self.at_ms))
+        clocks = None
+        if len(ends_ms) == 1:
+            first, last = samples.starts[:-1, None], samples.starts[1:, None]
+        else:
+            clocks = samples.clocks()
+            first, last = _borders_by_clock(samples, clocks, ends_ms, self.span_ms)
+        if len(ends_ms) != len(self.at_ms):
+            first, last = np.broadcast_to(first, shape), np.broadcast_to(last, shape)
+            ends_ms = np.broadcast_to(ends_ms, len(self.at_ms))
+        return Windows(samples, first, last, ends_ms, self.at_ms, self.span_ms, self.between, clocks)
+
+    def folded(self, fold: Callable[[Windows], Block]) -> Block:
+        """What `fold` makes of the windows, row by row: in bands that fit in the cache, and in bounded memory."""
+        rows, steps = len(self.sets), len(self.at_ms)
+        height = max(1, TILE // max(1, steps))
+        if rows <= height:
+            return fold(self.windows())
+        values, present = blank(rows, steps)
+        for top in range(0, rows, height):
+            self.between()
+            band = slice(top, min(top + height, rows))
+            block = fold(replace(self, samples=self.samples.band(band)).windows())
+            values[band], present[band] = block.values, block.present
+        return Block(self.sets, values, present)
+
+
+def _borders_by_clock(samples: SampleColumns, clocks: Clocks, ends_ms: Ints, span_ms: int) -> tuple[Ints, Ints]:
+    """Where the windows begin and end, looked for once per clock."""
+    if len(clocks.rows) == len(clocks.of):
+        return _borders(samples, ends_ms, span_ms)
+    counts = np.diff(samples.starts)
+    is_first = np.zeros(len(counts), bool)
+    is_first[clocks.rows] = True
+    starts = np.concatenate(([0], np.cumsum(counts[clocks.rows])))
+    times_ms = samples.times_ms[np.repeat(is_first, counts)]
+    found = _borders(SampleColumns(samples.sets, starts, times_ms, times_ms.view(np.float64)), ends_ms, span_ms)
+    first, last = map(clocks.spread, found)
+    shifts = (samples.starts[:-1] - starts[clocks.of])[:, None]
+    first += shifts
+    last += shifts
+    return first, last
 
 
 def _borders(samples: SampleColumns, ends_ms: Ints, span_ms: int) -> tuple[Ints, Ints]:

@@ -9,26 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from obskit.clock import Clock, SteadyTime, wait_for
 from obskit.model.actions import Action, Notice, NoticeReason
 from obskit.model.alerts import Alert, Transition
+from obskit.model.digest import Digest
 from obskit.model.labels import Labels
 from obskit.model.telemetry import REGISTRY, Counter, Gauge
 from obskit.outbox import put
-from obskit.routing import rows
-from obskit.routing.flush import Standing, Told, decide, stand
+from obskit.routing import intake, rows
+from obskit.routing.floods import Floods
+from obskit.routing.flush import Standing, Told, stand, tell
 from obskit.routing.groups import Group, Groups
-from obskit.routing.tree import Route
+from obskit.routing.inhibit import Inhibitor
+from obskit.routing.intervals import muted_by
+from obskit.routing.policy import Policy
+from obskit.routing.silences import Silences
+from obskit.routing.views import AlertView, view_alerts
 from obskit.store.database import Database, Transaction
 
 log = logging.getLogger(__name__)
 
 FLUSHES_AT_ONCE: Final = 50
 """Groups per transaction, so that a storm of alerts does not hold up the other writers."""
+TAKEN_AT_ONCE: Final = 500
+"""Alerts per transaction that find their groups, for the same reason."""
 RETRY_S: Final = 1.0
 LONGEST_SLEEP_S: Final = 3_600.0
 
@@ -39,6 +47,12 @@ NOTICES = Counter(
     registry=REGISTRY,
 )
 ALERT_GROUPS = Gauge("obskit_alert_groups", "Alert groups that are open.", registry=REGISTRY)
+SUPPRESSED = Counter(
+    "obskit_alerts_suppressed",
+    "Alerts left out at a flush, by what kept them quiet.",
+    labelnames=("reason",),
+    registry=REGISTRY,
+)
 UNTELLABLE = Counter(
     "obskit_notices_failed",
     "Notices that a destination could not make into actions: a defect in it, tried again at the next flush.",
@@ -52,6 +66,11 @@ class Destination(Protocol):
 
     id: str
     send_resolved: bool
+    digests: bool
+
+    def digest(self, digest: Digest) -> Sequence[Action]:
+        """The outbox actions that tell it of a flood, if it `digests` them. Pure."""
+        ...
 
     def actions(self, notice: Notice) -> Sequence[Action]:
         """The outbox actions that tell it. Pure."""
@@ -60,7 +79,7 @@ class Destination(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """A group for people: its alerts, and when it is looked at next (Unix milliseconds)."""
+    """A group for people: its alerts, when it is looked at next (Unix milliseconds), which intervals keep it quiet."""
 
     receiver: str
     group_key: str
@@ -68,43 +87,55 @@ class GroupView:
     incident: str
     next_flush_ms: int
     alerts: tuple[Alert, ...]
+    muted_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What one destination is told at a flush, and what is noted that it was told."""
+    """What one destination is told at a flush, and what is noted that it was told. Nothing is said without alerts."""
 
-    reason: NoticeReason
+    notice: Notice
     told: Told
-    actions: Sequence[Action]
 
 
 @dataclass(slots=True, eq=False)
 class _Plan:
-    """One routing tree with its destinations and the groups under it; `loaded` when those agree with the rows."""
+    """One policy with its destinations, the groups and who inhibits; `loaded` when those agree with the rows."""
 
+    policy: Policy
     groups: Groups
     destinations: Mapping[str, Sequence[Destination]]
+    inhibitor: Inhibitor
     loaded: bool = False
+
+    @classmethod
+    def of(cls, policy: Policy, destinations: Mapping[str, Sequence[Destination]]) -> _Plan:
+        reach = {name: tuple(each) for name, each in destinations.items()}
+        return cls(policy, Groups(policy.route), reach, Inhibitor(policy.inhibit_rules))
 
     def load(self, tx: Transaction, now_ms: int) -> None:
         ids = {name: [destination.id for destination in ours] for name, ours in self.destinations.items()}
         self.groups.load(tx, ids, now_ms)
+        self.inhibitor = Inhibitor(self.policy.inhibit_rules, rows.load_alerts(tx))
         self.loaded = True
+
+    def take_in(self, tx: Transaction, alert: Alert, now_ms: int) -> None:
+        self.inhibitor.note(alert)
+        self.groups.take_in(tx, alert, now_ms)
 
 
 class Dispatcher:
     """Groups alerts by the routing tree and tells each receiver's destinations what they do not know.
 
     `destinations` are those of each receiver's name; a receiver without any is one that nobody hears. `decided` is
-    called after each COMMIT that put something into the outbox (Outbox.wake).
+    called after each COMMIT that put something into the outbox (Outbox.wake). `silences` are heeded at each flush.
     """
 
     def __init__(
         self,
         database: Database,
         clock: Clock,
-        route: Route,
+        policy: Policy,
         destinations: Mapping[str, Sequence[Destination]],
         *,
         external_url: str = "",
@@ -118,12 +149,18 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._touched: list[str] = []  # in the writer's thread
         self._trouble = ""
-        self.reload(route, destinations)
+        self.silences = Silences(database, clock)
+        self.reload(policy, destinations)
 
-    def reload(self, route: Route, destinations: Mapping[str, Sequence[Destination]]) -> None:
-        """Route by another tree. Groups it has no place for stay until those who heard of them heard of their end."""
-        self._plan = _Plan(Groups(route), {name: tuple(each) for name, each in destinations.items()})
+    def reload(self, policy: Policy, destinations: Mapping[str, Sequence[Destination]]) -> None:
+        """Route by another policy. Groups it has no place for stay until who heard of them heard of their end."""
+        self._plan = _Plan.of(policy, destinations)
         self.wake()
+
+    @property
+    def policy(self) -> Policy:
+        """What it decides by now."""
+        return self._plan.policy
 
     def accept(self, tx: Transaction, transitions: Iterable[Transition]) -> None:
         """Take transitions in, inside the transaction that decided them. Call `wake` after its COMMIT."""
@@ -132,6 +169,11 @@ class Dispatcher:
             rows.save_alert(tx, transition.alert, now_ms)
             # Read back inside a transaction of our own: one thread writes, so by then this one stands or is undone.
             self._touched.append(transition.alert.fingerprint)
+
+    async def post(self, posted: Sequence[intake.Posted]) -> None:
+        """Take in alerts that others decided."""
+        await self._database.write(lambda tx: self._take_posted(tx, posted), essential=True)
+        self.wake()
 
     def wake(self) -> None:
         """Look at once: transitions were accepted and committed. From the event loop's thread only."""
@@ -159,9 +201,14 @@ class Dispatcher:
                 incident=group.incident,
                 next_flush_ms=group.next_flush_ms,
                 alerts=stand(alerts[each] for each in tuple(group.members) if each in alerts).alerts,
+                muted_by=self._muted_by(group, self._plan),
             )
             for group in self._plan.groups.all()
         ]
+
+    def alerts(self) -> dict[str, AlertView]:
+        """Every alert that is on, by its fingerprint."""
+        return view_alerts(self._database, self.policy, self.silences, self._clock.now_ms())
 
     async def _turn(self) -> float:
         """Take in and flush what is due; seconds until the next group is."""
@@ -181,6 +228,8 @@ class Dispatcher:
             self._decided()
         ALERT_GROUPS.set(len(plan.groups))
         next_flush_ms = plan.groups.next_flush_ms()
+        if self._touched:
+            return 0.0
         if next_flush_ms is None:
             return LONGEST_SLEEP_S
         return min(LONGEST_SLEEP_S, (next_flush_ms - self._time.now_ms()) / 1000)
@@ -188,61 +237,127 @@ class Dispatcher:
     def _advance(self, tx: Transaction, plan: _Plan) -> list[tuple[str, NoticeReason]]:
         """One transaction's work, in the writer's thread: which receivers were told, and why."""
         now_ms = self._time.now_ms()
-        touched, self._touched = self._touched, []
+        touched, self._touched = self._touched[:TAKEN_AT_ONCE], self._touched[TAKEN_AT_ONCE:]
         if not plan.loaded:
             plan.load(tx, now_ms)
+            touched, self._touched = [], []  # all of them were among the rows
         for alert in rows.load_alerts(tx, touched):
-            plan.groups.take_in(tx, alert, now_ms)
+            plan.take_in(tx, alert, now_ms)
+        self._end_expired(tx, plan, now_ms)
+        if self._touched:
+            return []  # groups are flushed when everybody is in
         told: list[tuple[str, NoticeReason]] = []
+        floods = Floods(tx, self._clock.now_ms(), self._external_url)
         for group in plan.groups.due(now_ms, FLUSHES_AT_ONCE):
-            told += self._flush(tx, plan, group, now_ms)
+            told += self._flush(floods, plan, group, now_ms)
+        for action in floods.sum_up():
+            put(tx, action, self._clock.now_ms())
         return told
 
-    def _flush(self, tx: Transaction, plan: _Plan, group: Group, now_ms: int) -> list[tuple[str, NoticeReason]]:
+    def _take_posted(self, tx: Transaction, posted: Sequence[intake.Posted]) -> None:
+        now_ms = self._clock.now_ms()
+        fresh = [intake.settle(each, now_ms, self.policy.resolve_timeout_ms) for each in posted]
+        known = {each.fingerprint: each for each in rows.load_alerts(tx, {each.fingerprint for each in fresh})}
+        for alert in fresh:
+            known[alert.fingerprint] = intake.merge(known.get(alert.fingerprint), alert, now_ms)
+        for alert in known.values():
+            rows.save_alert(tx, alert, now_ms)
+            self._touched.append(alert.fingerprint)
+
+    def _end_expired(self, tx: Transaction, plan: _Plan, now_ms: int) -> None:
+        """Alerts of others whose end has come."""
+        wall_ms = self._clock.now_ms()
+        for alert in map(intake.expired, rows.load_expired(tx, wall_ms)):
+            rows.save_alert(tx, alert, wall_ms)
+            plan.take_in(tx, alert, now_ms)
+
+    def _flush(self, floods: Floods, plan: _Plan, group: Group, now_ms: int) -> list[tuple[str, NoticeReason]]:
+        tx = floods.tx
         standing = stand(rows.load_alerts(tx, group.members))
         last_told = rows.load_told(tx, group.key)
-        gone: Collection[str] = group.members - standing.firing
+        destinations = plan.destinations.get(group.receiver, ())
+        kept = set(standing.firing)
+        if self._muted_by(group, plan):
+            SUPPRESSED.labels("time interval").inc(len(standing.alerts))
+            # Who was told that they are on hears of their end when the interval allows it.
+            kept.update(*(standing.owed(last_told.get(destination.id)) for destination in destinations))
+            plan.groups.flushed(tx, group, group.members - kept, now_ms)
+            return []
+        quiet = self._kept_quiet(plan, standing)
         reasons = []
-        for destination in plan.destinations.get(group.receiver, ()):
+        for destination in destinations:
+            told = last_told.get(destination.id)
             try:
-                decision = self._decide(group, destination, standing, last_told.get(destination.id), now_ms)
+                decision = self._decide(group, destination, (told, standing, quiet), now_ms)
+                actions = _actions(floods, destination, decision.notice) if decision else ()
             except Exception:  # a defect in one destination must not hold up the others
                 log.exception("destination cannot be told: destination=%s", destination.id)
                 UNTELLABLE.labels(group.receiver).inc()
-                gone = ()  # what is over stays until everybody has been told
+                kept |= group.members  # what is over stays until everybody has been told
                 continue
-            if decision is not None:
-                rows.save_told(tx, group.key, destination.id, group.incident, decision.told)
-                for action in decision.actions:
-                    put(tx, action, self._clock.now_ms())
-                reasons.append((group.receiver, decision.reason))
-        plan.groups.flushed(tx, group, gone, now_ms)
+            if decision is None:
+                kept |= quiet & standing.owed(told)
+                continue
+            rows.save_told(tx, group.key, destination.id, group.incident, decision.told)
+            for action in actions:
+                put(tx, action, self._clock.now_ms())
+            reasons.append((group.receiver, decision.notice.reason))
+        plan.groups.flushed(tx, group, group.members - kept, now_ms)
         return reasons
 
+    def _muted_by(self, group: Group, plan: _Plan) -> tuple[str, ...]:
+        return muted_by(group.mutes, group.actives, plan.policy.intervals, self._clock.now_ms())
+
+    def _kept_quiet(self, plan: _Plan, standing: Standing) -> frozenset[str]:
+        """The fingerprints of the alerts that are silenced or inhibited."""
+        silences = self.silences.active(self._clock.now_ms())
+        if not silences and not plan.policy.inhibit_rules:
+            return frozenset()
+        quiet = set()
+        for alert in standing.alerts:
+            inhibited = bool(plan.inhibitor.inhibiting(alert.labels))
+            if inhibited or any(each.covers(alert.labels) for each in silences):
+                SUPPRESSED.labels("inhibition" if inhibited else "silence").inc()
+                quiet.add(alert.fingerprint)
+        return frozenset(quiet)
+
     def _decide(
-        self, group: Group, destination: Destination, standing: Standing, told: Told | None, now_ms: int
+        self,
+        group: Group,
+        destination: Destination,
+        state: tuple[Told | None, Standing, frozenset[str]],
+        now_ms: int,
     ) -> _Decision | None:
+        """What the destination is told, from what it was told, how the group stands, and what is kept quiet of it."""
+        told, standing, quiet = state
         if told is None and group.closing:
             return None
-        reason = decide(
+        found = tell(
             told,
             standing,
+            quiet,
             now_ms=now_ms,
             repeat_interval_ms=group.repeat_interval_ms,
             send_resolved=destination.send_resolved,
         )
-        if reason is None:
+        if found is None:
             return None
+        reason, shown = found
         notice = Notice(
             receiver=group.receiver,
             group_key=group.group_key,
             group_labels=group.labels,
-            alerts=tuple(each for each in standing.alerts if each.firing or destination.send_resolved),
+            alerts=tuple(each for each in shown.alerts if each.firing or destination.send_resolved),
             reason=reason,
             incident=group.incident,
             decided_ms=self._clock.now_ms(),
             external_url=self._external_url,
-            changed=standing.changed(told),
+            changed=shown.changed(told),
         )
-        actions = destination.actions(notice) if notice.alerts else ()
-        return _Decision(reason, Told(standing.firing, standing.resolved, now_ms), actions)
+        return _Decision(notice, Told(shown.firing, shown.resolved, now_ms))
+
+
+def _actions(floods: Floods, destination: Destination, notice: Notice) -> Sequence[Action]:
+    if not notice.alerts:
+        return ()
+    return floods.sift(destination, notice) if destination.digests else destination.actions(notice)

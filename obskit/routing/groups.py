@@ -16,7 +16,7 @@ from obskit.model.labels import Labels
 from obskit.routing import rows
 from obskit.routing.rows import GroupRow
 from obskit.routing.tree import Route
-from obskit.store.database import Transaction
+from obskit.store.database import Database, Transaction
 
 _SEPARATOR: Final = "\n"
 
@@ -25,7 +25,7 @@ _SEPARATOR: Final = "\n"
 class Group:
     """One group of one receiver. Times are steady milliseconds.
 
-    A group is `fresh` until its first flush. It is `closing` when no route leads to it any more, since a reload: then
+    A group is `fresh` until its first flush. `mutes` and `actives` name time intervals. It is `closing` when no route leads to it any more, since a reload: then
     it takes no new alerts and repeats nothing, but whoever was told that it fires will hear that it is over.
     """
 
@@ -37,6 +37,8 @@ class Group:
     next_flush_ms: int
     group_interval_ms: int
     repeat_interval_ms: int | None
+    mutes: tuple[str, ...] = ()
+    actives: tuple[str, ...] = ()
     fresh: bool = True
     members: set[str] = field(default_factory=set)
 
@@ -141,7 +143,7 @@ class Groups:
     ) -> None:
         """No route leads to a stored group any more: keep it for those who were told that it fires."""
         group = self._keep(row, self._route)
-        group.repeat_interval_ms = None
+        group.repeat_interval_ms, group.mutes, group.actives = None, (), ()
         for destination, told in rows.load_told(tx, row.key).items():
             if destination in destinations.get(group.receiver, ()):
                 group.members |= told.firing & frozenset(known)
@@ -161,6 +163,8 @@ class Groups:
             next_flush_ms=row.next_flush_ms,
             group_interval_ms=route.group_interval_ms,
             repeat_interval_ms=route.repeat_interval_ms,
+            mutes=route.mutes,
+            actives=route.actives,
         )
         self._groups[row.key] = group
         return group
@@ -180,3 +184,11 @@ class Groups:
 
 def _key(route: Route, group_labels: Labels) -> str:
     return f"{route.receiver}{_SEPARATOR}{route.group_key(group_labels)}"
+
+
+def open_incidents(database: Database) -> dict[str, list[str]]:
+    """The incidents that are open, by the group key that messages carry: each receiver of a group has its own."""
+    found: dict[str, list[str]] = {}
+    for key, incident in database.read("SELECT group_key, incident FROM alert_group"):
+        found.setdefault(key.partition(_SEPARATOR)[2], []).append(incident)
+    return found

@@ -19,9 +19,11 @@ from obskit.store.database import Transaction
 _PAGE: Final = 500
 _COLUMNS: Final = (
     "labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, resolved_value,"
-    " resolved_summary"
+    " resolved_summary, expires_ms, timed_out"
 )
 ALERTS: Final = f"SELECT {_COLUMNS} FROM alert"  # noqa: S608 - a constant
+DATED_ALERTS: Final = f"SELECT updated_ms, {_COLUMNS} FROM alert"  # noqa: S608 - a constant
+"""The same with when each was last heard of in front."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,13 @@ def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
     """The alert as it is now, in place of what it was."""
     tx.execute(
         "INSERT INTO alert (fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source,"
-        " resolve_reason, resolved_value, resolved_summary, updated_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+        " resolve_reason, resolved_value, resolved_summary, expires_ms, timed_out, updated_ms)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (fingerprint) DO UPDATE SET annotations = excluded.annotations, starts_ms = excluded.starts_ms,"
         " ends_ms = excluded.ends_ms, value = excluded.value, generator_url = excluded.generator_url,"
         " source = excluded.source, resolve_reason = excluded.resolve_reason,"
-        " resolved_value = excluded.resolved_value, resolved_summary = excluded.resolved_summary, updated_ms = excluded.updated_ms",
+        " resolved_value = excluded.resolved_value, resolved_summary = excluded.resolved_summary,"
+        " expires_ms = excluded.expires_ms, timed_out = excluded.timed_out, updated_ms = excluded.updated_ms",
         (
             alert.fingerprint,
             _json(alert.labels),
@@ -56,6 +60,8 @@ def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
             alert.resolve_reason.value if alert.resolve_reason else None,
             alert.resolved_value,
             alert.resolved_summary,
+            alert.expires_ms,
+            alert.timed_out,
             now_ms,
         ),
     )
@@ -63,8 +69,8 @@ def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
 
 def read_alert(row: Iterable[Any]) -> Alert:
     """A row of ALERTS."""
-    labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, *resolved = row
-    resolved_value, resolved_summary = resolved
+    labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, *more = row
+    resolved_value, resolved_summary, expires_ms, timed_out = more
     return Alert(
         labels=Labels(json.loads(labels)),
         annotations=json.loads(annotations),
@@ -76,6 +82,8 @@ def read_alert(row: Iterable[Any]) -> Alert:
         resolve_reason=ResolveReason(resolve_reason) if resolve_reason else None,
         resolved_value=resolved_value,
         resolved_summary=resolved_summary,
+        expires_ms=expires_ms,
+        timed_out=bool(timed_out),
     )
 
 
@@ -88,6 +96,11 @@ def load_alerts(tx: Transaction, fingerprints: Collection[str] | None = None) ->
     for start in range(0, len(wanted), _PAGE):
         page = wanted[start : start + _PAGE]
         yield from map(read_alert, tx.execute(f"{ALERTS} WHERE fingerprint IN ({','.join('?' * len(page))})", page))
+
+
+def load_expired(tx: Transaction, now_ms: int) -> list[Alert]:
+    """The alerts that were to be over by now, and are still on."""
+    return [read_alert(row) for row in tx.execute(f"{ALERTS} WHERE expires_ms <= ?", (now_ms,))]
 
 
 def delete_alert(tx: Transaction, fingerprint: str) -> None:

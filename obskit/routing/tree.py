@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final
+from typing import Final
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator
+from pydantic import Field, field_validator
 
-from obskit.errors import PatternError
-from obskit.model.labels import Labels, quote
-from obskit.model.matchers import Matcher, MatchOp, match_all, parse_matchers
+from obskit.model.alert_matchers import RESERVED, AlertMatcher, matchers_text
+from obskit.model.go_text import go_quote
+from obskit.model.labels import Labels
+from obskit.model.matchers import MatchOp, match_all
 from obskit.model.problems import did_you_mean
 from obskit.model.settings import Duration, Settings
+from obskit.routing.match_settings import MatcherLine, Patterns, written_matchers
 
 GROUP_WAIT_MS: Final = 30_000
 GROUP_INTERVAL_MS: Final = 300_000
 REPEAT_INTERVAL_MS: Final = 4 * 3_600_000
 ALL_LABELS: Final = "..."
+INTERVAL_KEYS: Final = ("mute_time_intervals", "active_time_intervals")
 
 _OPS: Final = (MatchOp.EQUAL, MatchOp.NOT_EQUAL, MatchOp.REGEX, MatchOp.NOT_REGEX)
 
@@ -31,17 +34,20 @@ class Route:
     """A node of the tree with everything it inherited. Times are milliseconds.
 
     `key` is Alertmanager's route key (`{}/{team="x"}`). `group_by` is None for "all labels".
+    `mutes` and `actives` name time intervals (intervals.py).
     """
 
     receiver: str
     key: str = "{}"
-    matchers: tuple[Matcher, ...] = ()
+    matchers: tuple[AlertMatcher, ...] = ()
     group_by: frozenset[str] | None = frozenset()
     group_wait_ms: int = GROUP_WAIT_MS
     group_interval_ms: int = GROUP_INTERVAL_MS
     repeat_interval_ms: int = REPEAT_INTERVAL_MS
     goes_on: bool = False
     routes: tuple[Route, ...] = ()
+    mutes: tuple[str, ...] = ()
+    actives: tuple[str, ...] = ()
 
     def match(self, labels: Mapping[str, str]) -> list[Route]:
         """The routes an alert takes: depth first, the first child that matches wins unless it says `continue`."""
@@ -61,7 +67,7 @@ class Route:
 
     def group_key(self, group_labels: Labels) -> str:
         """Alertmanager's text for the group: `{}/{team="x"}:{alertname="y"}`."""
-        pairs = ", ".join(f"{_name(name)}={_go_quote(value)}" for name, value in group_labels.pairs)
+        pairs = ", ".join(f"{_name(name)}={go_quote(value)}" for name, value in group_labels.pairs)
         return f"{self.key}:{{{pairs}}}"
 
     def walk(self) -> Iterator[Route]:
@@ -69,21 +75,6 @@ class Route:
         yield self
         for child in self.routes:
             yield from child.walk()
-
-
-def _parse_line(value: Any) -> tuple[Matcher, ...]:
-    if not isinstance(value, str):
-        raise ValueError('must be text such as team="x"')
-    return parse_matchers(value)
-
-
-def _refuse_intervals(value: Any) -> None:
-    if value is not None:
-        raise ValueError("obskit does not know time intervals yet: this route would notify at all times")
-
-
-MatcherLine = Annotated[tuple[Matcher, ...], PlainValidator(_parse_line, json_schema_input_type=str)]
-NoIntervals = Annotated[None, BeforeValidator(_refuse_intervals)]
 
 
 class RouteSettings(Settings):
@@ -95,7 +86,7 @@ class RouteSettings(Settings):
     )
     matchers: list[MatcherLine] = Field([], description='all must match, such as `severity="critical"`')
     match: dict[str, str] = Field({}, description="labels and their values (the old form)")
-    match_re: dict[str, str] = Field({}, description="labels and patterns (the old form)")
+    match_re: Patterns = Field({}, description="labels and patterns (the old form)")
     goes_on: bool = Field(
         default=False, alias="continue", description="go on to the next routes after this one matched"
     )
@@ -105,8 +96,10 @@ class RouteSettings(Settings):
         None, description="how long until a group that was told is told of changes; default 5m"
     )
     repeat_interval: Duration | None = Field(None, description="how often what still fires is told again; default 4h")
-    mute_time_intervals: NoIntervals = None
-    active_time_intervals: NoIntervals = None
+    mute_time_intervals: list[str] = Field([], description="time intervals in which nobody is told; not inherited")
+    active_time_intervals: list[str] = Field(
+        [], description="time intervals outside which nobody is told; not inherited"
+    )
 
     @field_validator("group_by")
     @classmethod
@@ -127,22 +120,9 @@ class RouteSettings(Settings):
             raise ValueError("must not be zero")
         return value_ms
 
-    @field_validator("match_re")
-    @classmethod
-    def _check_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
-        for name, pattern in patterns.items():
-            try:
-                Matcher(name, MatchOp.REGEX, pattern)
-            except PatternError as error:
-                raise ValueError(f"{name}: {error}") from None
-        return patterns
-
-    def all_matchers(self) -> tuple[Matcher, ...]:
+    def all_matchers(self) -> tuple[AlertMatcher, ...]:
         """`match`, `match_re` and `matchers` together, in Alertmanager's order: it is part of the route's key."""
-        found = [Matcher(name, MatchOp.EQUAL, value) for name, value in self.match.items()]
-        # Alertmanager prints these with their anchors, and the key is part of what receivers know an incident by.
-        found += [Matcher(name, MatchOp.REGEX, f"^(?:{value})$") for name, value in self.match_re.items()]
-        found += [matcher for line in self.matchers for matcher in line]
+        found = written_matchers(self.match, self.match_re, self.matchers)
         return tuple(sorted(found, key=lambda each: (each.name, each.value, _OPS.index(each.op))))
 
 
@@ -154,8 +134,8 @@ class RouteProblem:
     message: str
 
 
-def check_tree(root: RouteSettings, receivers: Collection[str]) -> list[RouteProblem]:
-    """Everything that only the whole file can tell: the root's duties, and receivers that are not defined."""
+def check_tree(root: RouteSettings, receivers: Collection[str], intervals: Collection[str] = ()) -> list[RouteProblem]:
+    """Everything that only the whole file can tell: the root's duties, names of receivers or intervals nobody defined."""
     problems = []
     if root.receiver is None:
         problems.append(RouteProblem((), "the root route must name a default receiver"))
@@ -164,17 +144,27 @@ def check_tree(root: RouteSettings, receivers: Collection[str]) -> list[RoutePro
             problems.append(RouteProblem((key,), "the root route must not have any matchers: every alert takes it"))
     if root.goes_on:
         problems.append(RouteProblem(("continue",), "the root route cannot have `continue`"))
-    return problems + list(_undefined(root, receivers, ()))
+    for key in INTERVAL_KEYS:
+        if getattr(root, key):
+            message = f"the root route cannot have {key}: put a route with them below it"
+            problems.append(RouteProblem((key,), message))
+    return problems + list(_undefined(root, (receivers, intervals), ()))
 
 
 def _undefined(
-    settings: RouteSettings, receivers: Collection[str], path: tuple[str | int, ...]
+    settings: RouteSettings, known: tuple[Collection[str], Collection[str]], path: tuple[str | int, ...]
 ) -> Iterator[RouteProblem]:
+    receivers, intervals = known
     if settings.receiver is not None and settings.receiver not in receivers:
         hint = did_you_mean(settings.receiver, receivers)
         yield RouteProblem((*path, "receiver"), f'undefined receiver "{settings.receiver}" used in route{hint}')
+    for key in INTERVAL_KEYS:
+        for index, name in enumerate(getattr(settings, key)):
+            if name not in intervals:
+                hint = did_you_mean(name, intervals)
+                yield RouteProblem((*path, key, index), f'undefined time interval "{name}" used in route{hint}')
     for index, child in enumerate(settings.routes):
-        yield from _undefined(child, receivers, (*path, "routes", index))
+        yield from _undefined(child, known, (*path, "routes", index))
 
 
 def build_tree(root: RouteSettings) -> Route:
@@ -193,8 +183,10 @@ def _build(settings: RouteSettings, parent: Route, key: str) -> Route:
         group_interval_ms=_given(settings.group_interval, parent.group_interval_ms),
         repeat_interval_ms=_given(settings.repeat_interval, parent.repeat_interval_ms),
         goes_on=settings.goes_on,
+        mutes=tuple(settings.mute_time_intervals),
+        actives=tuple(settings.active_time_intervals),
     )
-    children = [_build(child, inherited, f"{key}/{_matchers_key(child)}") for child in settings.routes]
+    children = [_build(child, inherited, f"{key}/{matchers_text(child.all_matchers())}") for child in settings.routes]
     return replace(inherited, routes=tuple(children))
 
 
@@ -208,41 +200,6 @@ def _given(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
 
-def _matchers_key(settings: RouteSettings) -> str:
-    texts = (f"{_name(each.name)}{each.op.value}{quote(each.value)}" for each in settings.all_matchers())
-    return "{" + ",".join(texts) + "}"
-
-
 def _name(name: str) -> str:
     """Alertmanager quotes a name only where the characters of its own grammar are in it."""
-    reserved = any(char in "{}!=~,\\\"'`" or char.isspace() for char in name)
-    return _go_quote(name) if reserved else name
-
-
-_GO_ESCAPES: Final = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-    "\\": "\\\\",
-    '"': '\\"',
-}
-
-
-def _go_quote(text: str) -> str:
-    """Go's `%q`, in which Alertmanager prints a group's labels."""
-    return '"' + "".join(_go_char(char) for char in text) + '"'
-
-
-def _go_char(char: str) -> str:
-    if char in _GO_ESCAPES:
-        return _GO_ESCAPES[char]
-    if char.isprintable():
-        return char
-    code = ord(char)
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return go_quote(name) if RESERVED.search(name) else name

@@ -1,24 +1,22 @@
 """Which alerting rules an append may concern, and which of them wait for their turn.
 
-Waking is a few set lookups: what a metric name or a stream wakes is worked out once. A rule that has been evaluated
+Waking by metrics is a few set lookups: what a name wakes is worked out once. Which rules lines concern is decided in
+log_windows.py. A rule that has been evaluated
 rests for a multiple of the time that took, so that costly rules under a flood of data cannot take the machine: they
 are evaluated less often on arrival, at last only at their slots. Quiet times are saved up, and pay for a burst.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from obskit.logql.nodes import stream_selectors
-from obskit.model.labels import NAME, Labels
+from obskit.model.labels import NAME
 from obskit.model.matchers import Matcher, exact_name, match_all
 from obskit.rules.evaluation import metric_selectors
 from obskit.rules.groups import AlertRule, Group
 from obskit.store.interface import Touched
-
-K = TypeVar("K")
 
 REST: Final = 9
 """A rule rests nine times as long as it took, times the rules that rest: under a flood, with what is saved, arrivals
@@ -52,9 +50,7 @@ class Arrivals:
         self._rules: dict[str, tuple[str, AlertRule]] = {}
         self._by_name: dict[str, set[str]] = {}
         self._by_matchers: list[tuple[Sequence[Matcher], str]] = []
-        self._by_stream: list[tuple[Sequence[Matcher], str]] = []
         self._metric_memory: dict[str, frozenset[str]] = {}
-        self._stream_memory: dict[Labels, frozenset[str]] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._rested_s: dict[str, float] = {}
         self._saved_s = SAVED_S
@@ -62,9 +58,10 @@ class Arrivals:
         for group in groups:
             # An offset asks for data that came a while ago: what comes now says nothing to such a group.
             if group.query_offset_ms == 0:
+                key = group.key
                 for rule in group.rules:
                     if isinstance(rule, AlertRule):
-                        self._listen(group, rule)
+                        self._listen(key, group, rule)
 
     def take_over(self, before: Arrivals) -> None:
         """Keep waiting and resting what did so before a reload."""
@@ -73,19 +70,21 @@ class Arrivals:
         self._saved_s, self._counted_s = before._saved_s, before._counted_s
 
     def wake(self, touched: Touched, now_s: float) -> bool:
-        """Note the rules that may see what was appended; whether any is waiting now."""
+        """Note the rules that may see the samples that were appended; whether any is waiting now."""
         keys: set[str] = set()
         for name in touched.metrics:
             keys |= self._woken_by_metric(name)
-        for stream in touched.streams:
-            keys |= self._woken_by_stream(stream)
-        for key in keys:
-            waiting = self._waiting.get(key)
-            if waiting is None:
-                self._waiting[key] = _Waiting(touched.newest_ms, now_s)
-            else:
-                waiting.newest_ms = max(waiting.newest_ms, touched.newest_ms)
+        self.wake_rules(dict.fromkeys(keys, touched.newest_ms), now_s)
         return bool(self._waiting)
+
+    def wake_rules(self, newest_ms: Mapping[str, int], now_s: float) -> None:
+        """Note rules by their keys, with the time of the newest data that concern them."""
+        for key, of_rule_ms in newest_ms.items():
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.newest_ms = max(waiting.newest_ms, of_rule_ms)
+            elif key in self._rules:
+                self._waiting[key] = _Waiting(of_rule_ms, now_s)
 
     def take(self, now_s: float, busy: Iterable[str] = ()) -> list[Woken]:
         """The waiting rules that are rested and whose group is not busy, in order of the files; they wait no longer."""
@@ -120,10 +119,9 @@ class Arrivals:
         waiting = self._waiting.pop(key)
         return Woken(*self._rules[key], waiting.newest_ms, waiting.woken_s)
 
-    def _listen(self, group: Group, rule: AlertRule) -> None:
-        self._rules[rule.key] = (group.key, rule)
+    def _listen(self, key: str, group: Group, rule: AlertRule) -> None:
+        self._rules[rule.key] = (key, rule)
         if group.type.reads_logs:
-            self._by_stream += [(matchers, rule.key) for query in rule.queries for matchers in stream_selectors(query)]
             return
         for matchers in (matchers for query in rule.queries for matchers in metric_selectors(query)):
             name = exact_name(matchers)
@@ -138,18 +136,7 @@ class Arrivals:
         if keys is None:
             matched = {key for matchers, key in self._by_matchers if match_all(matchers, {NAME: name})}
             keys = frozenset(matched | self._by_name.get(name, set()))
-            _remember(self._metric_memory, name, keys)
+            if len(self._metric_memory) >= _MEMORY:
+                self._metric_memory.clear()
+            self._metric_memory[name] = keys
         return keys
-
-    def _woken_by_stream(self, stream: Labels) -> frozenset[str]:
-        keys = self._stream_memory.get(stream)
-        if keys is None:
-            keys = frozenset(key for matchers, key in self._by_stream if match_all(matchers, stream))
-            _remember(self._stream_memory, stream, keys)
-        return keys
-
-
-def _remember(memory: dict[K, frozenset[str]], key: K, keys: frozenset[str]) -> None:
-    if len(memory) >= _MEMORY:
-        memory.clear()
-    memory[key] = keys

@@ -7,16 +7,18 @@ commits leaves a state from which the next slot goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from obskit.errors import StoreError
 from obskit.model.alerts import Transition
 from obskit.model.labels import Labels
+from obskit.model.samples import STALE_NAN
 from obskit.rules import ledger, telemetry
-from obskit.rules.evaluation import Outcome
-from obskit.rules.groups import Group, source_of_rule
+from obskit.rules.evaluation import Outcome, may_write
+from obskit.rules.expansion import ALERTNAME
+from obskit.rules.groups import Group, Rule, source_of_rule
 from obskit.rules.live import LiveGroup, Past
 from obskit.rules.state import abandon
 from obskit.store.database import Database, Transaction
@@ -37,7 +39,7 @@ class RuleStore(Protocol):
 
     async def append(
         self, batch: Batch, also: Callable[[Transaction], object] | None = None, *, essential: bool = False
-    ) -> None:
+    ) -> object:
         """Store the batch, and do what `also` does, in one transaction."""
         ...
 
@@ -86,13 +88,17 @@ class Commits:
         if transitions:
             self._listeners.after_commit()
 
-    async def end_gone(self, groups: Sequence[Group], past: Past, now_ms: int) -> Sequence[Labels]:
-        """End what fires for rules of the past that are in no group, and forget them. The series they wrote."""
+    async def end_gone(self, groups: Sequence[Group], past: Past, now_ms: int) -> dict[Labels, set[str]]:
+        """End what fires for rules of the past that are in no group, and forget them.
+
+        Their series end too, but for those that a rule may be about to go on with: these are returned, each with the
+        keys of the groups that have such a rule.
+        """
         kept = {rule.key for group in groups for rule in group.rules}
         gone = {key: known for key, known in past.rules.items() if key not in kept}
         gone_groups = past.groups.keys() - {group.key for group in groups}
         if not gone and not gone_groups:
-            return ()
+            return {}
         ended = [
             transition
             for key, known in gone.items()
@@ -100,15 +106,21 @@ class Commits:
             if (transition := abandon(alert, source_of_rule(key), now_ms)) is not None
         ]
 
+        leaving = _heirs([series for known in gone.values() for series in known.standing.series], groups)
+        markers = Samples()
+        for series, heirs in leaving.items():
+            if not heirs:
+                markers.add(series, now_ms, STALE_NAN)
+
         def also(tx: Transaction) -> None:
             ledger.forget(tx, rules=gone, groups=gone_groups)
             if ended:
                 self._listeners.record(tx, ended)
 
-        await self._store.append(Batch(), also, essential=True)
+        await self._store.append(Batch(samples=markers), also, essential=True)
         if ended:
             self._listeners.after_commit()
-        return [labels for known in gone.values() for labels in known.standing.series]
+        return {series: heirs for series, heirs in leaving.items() if heirs}
 
     def _note_failure(self, error: Exception) -> None:
         telemetry.UNSAVED.inc()
@@ -117,6 +129,23 @@ class Commits:
         self._failing = True
         expected = isinstance(error, StoreError)
         log.error("rule results cannot be saved: reason=%s", error, exc_info=None if expected else error)
+
+
+def _heirs(leaving: Iterable[Labels], groups: Sequence[Group]) -> dict[Labels, set[str]]:
+    """Of each series the keys of the groups with a rule that may write it."""
+    by_name: dict[str, list[tuple[Rule, str]]] = {}
+    for group in groups:
+        for rule in group.rules:
+            by_name.setdefault(rule.name, []).append((rule, group.key))
+    return {
+        series: {
+            key
+            for name in (series.name, series.get(ALERTNAME))
+            for rule, key in by_name.get(name, ())
+            if may_write(rule, series)
+        }
+        for series in leaving
+    }
 
 
 def _save(tx: Transaction, live: LiveGroup, outcomes: Sequence[Outcome], slot_ms: int | None) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from obskit.logql import nodes as logql
+from obskit.model.context import Limit
 from obskit.promql import nodes as promql
 from obskit.promql.nodes import Aggregate, Binary, Call, Cardinality, Expr, Matching, ValueType
 
 _NARROWING: Final = frozenset({"and", "unless"})
 _CHOOSING: Final = frozenset({"topk", "bottomk", "limitk", "limit_ratio", "count_values"})
+_TURNED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _ABSENT: Final = frozenset({"absent", "absent_over_time"})
 
 
@@ -34,7 +35,8 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`measured` is the side whose value the rule gives; `limit` is the other one where it has elements of its own.
+    """`measured` is the side whose value the rule gives; `limit` is the other one where it has elements of its own,
+    `bound` where it is a number.
 
     With `steady`, a side without an element has no data; else it may lack one because of what the data say.
     """
@@ -42,6 +44,7 @@ class Comparison:
     measured: Side
     limit: Side | None = None
     steady: bool = False
+    bound: Limit | None = None
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -51,19 +54,23 @@ class Comparison:
 
 def comparison_of(query: Any) -> Comparison | None:
     """The comparison at the top of a rule's expression (PromQL or LogQL); None when there is none that filters."""
-    if isinstance(query, logql.Binary):
-        return _of_logs(query)
-    return _of_metrics(query) if isinstance(query, Expr) else None
+    return _of_metrics(query) if isinstance(query, Expr) else _of_logs(query)
 
 
-def _of_logs(query: logql.Binary) -> Comparison | None:
+def _of_logs(query: Any) -> Comparison | None:
+    from obskit.logql import nodes as logql  # noqa: PLC0415 - whose rules are all over metrics never loads it
+
+    if not isinstance(query, logql.Binary):
+        return None
     if query.op in _NARROWING:
         return comparison_of(query.left)
     if query.op not in logql.COMPARISONS or query.returns_bool:
         return None
     constant = isinstance(query.left, logql.Number)
     # Where no lines are, there is no element: in logs, silence is no lack of data.
-    return Comparison(Side(query.right if constant else query.left))
+    number, measured = (query.left, query.right) if constant else (query.right, query.left)
+    bound = _bound(query.op, number.value, turned=constant) if isinstance(number, logql.Number) else None
+    return Comparison(Side(measured), bound=bound)
 
 
 def _of_metrics(query: Expr) -> Comparison | None:
@@ -75,12 +82,12 @@ def _of_metrics(query: Expr) -> Comparison | None:
     if expr.op not in promql.COMPARISONS:
         return None
     if expr.lhs.type is ValueType.SCALAR:
-        return _of_metrics(expr.rhs) or Comparison(Side(expr.rhs), steady=_steady(expr.rhs))
+        return _of_metrics(expr.rhs) or _beside_number(expr, expr.rhs, expr.lhs)
     inner = _of_metrics(expr.lhs)
     if inner is not None:
         return inner
     if expr.rhs.type is ValueType.SCALAR:
-        return Comparison(Side(expr.lhs), steady=_steady(expr.lhs))
+        return _beside_number(expr, expr.lhs, expr.rhs)
     matching = expr.matching or Matching()
     left, right = _side(expr.lhs, matching), _side(expr.rhs, matching)
     # The side of the many gives its labels to the result, all but those that the other side lends it.
@@ -89,6 +96,17 @@ def _of_metrics(query: Expr) -> Comparison | None:
     elif matching.cardinality is Cardinality.ONE_TO_MANY:
         right = Side(expr.rhs, ignored=frozenset(matching.include))
     return Comparison(left, right, steady=_steady(expr.lhs) and _steady(expr.rhs))
+
+
+def _beside_number(expr: Binary, measured: Expr, other: Expr) -> Comparison:
+    number = promql.bare(other)
+    bound = _bound(expr.op, number.value, turned=other is expr.lhs) if isinstance(number, promql.Number) else None
+    return Comparison(Side(measured), steady=_steady(measured), bound=bound)
+
+
+def _bound(op: str, value: float, *, turned: bool) -> Limit:
+    """The limit as it stands behind the measured side: `2 < x` is `x > 2`."""
+    return Limit(_TURNED.get(op, op) if turned else op, value)
 
 
 def _side(query: Expr, matching: Matching) -> Side:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from obskit.errors import QueryError
 from obskit.model.alerts import ActiveAlert, AlertState, Transition
@@ -22,10 +23,13 @@ from obskit.promql.nodes import Expr, VectorSelector
 from obskit.promql.parser import parse
 from obskit.rules.batches import Batches, Sharing
 from obskit.rules.evidence import Evidence
-from obskit.rules.expansion import Elements, Sampled, Surroundings
+from obskit.rules.expansion import ALERTNAME, Elements, Sampled, Surroundings
 from obskit.rules.groups import AlertRule, Group, OnMissing, RecordingRule, Rule
 from obskit.rules.state import NO_EVIDENCE, Active, Occasion, Step, arrive, step
 from obskit.store.interface import Samples
+
+if TYPE_CHECKING:  # whose rules are all over metrics never loads LogQL
+    from obskit.rules.sample_lines import SampleLines
 
 ALERTS: Final = "ALERTS"
 ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
@@ -69,10 +73,17 @@ class Evaluator:
     """Evaluates rules with two engines. Not for several threads at once."""
 
     def __init__(
-        self, promql: Engine, logql: Engine, *, external_labels: Labels = EMPTY, external_url: str = ""
+        self,
+        promql: Engine,
+        logql: Engine,
+        *,
+        external_labels: Labels = EMPTY,
+        external_url: str = "",
+        lines: SampleLines | None = None,
     ) -> None:
         self._promql = promql
         self._logql = logql
+        self._lines = lines
         self._external_labels = external_labels
         self._external_url = external_url
         self._quiet = Standing()
@@ -87,17 +98,24 @@ class Evaluator:
         self, group: Group, rule: Rule, standing: Standing, slot_ms: int, sharing: Sharing | None = None
     ) -> Outcome:
         """One evaluation in the group's turn. A query that fails is an outcome with an error, not an exception."""
-        asked_ms = slot_ms - group.query_offset_ms
         try:
-            vector = self._answer(group, rule, asked_ms, sharing)
-            if not vector and _is_quiet(rule, standing) and not standing.series:
-                return Outcome(rule, self._quiet_since(slot_ms), NOTHING)
-            if isinstance(rule, RecordingRule):
-                return _record(group, rule, standing, vector, slot_ms)
+            vector = self._answer(group, rule, slot_ms - group.query_offset_ms, sharing)
+        except QueryError as error:
+            return Outcome(rule, standing, error=str(error))
+        return self.answered(group, rule, standing, slot_ms, vector)
+
+    def answered(self, group: Group, rule: Rule, standing: Standing, slot_ms: int, vector: Elements) -> Outcome:
+        """As `at_slot`, of a rule whose query is known to answer `vector`."""
+        if not vector and has_nothing_to_say(rule, standing):
+            return Outcome(rule, self._quiet_since(slot_ms), NOTHING)
+        if isinstance(rule, RecordingRule):
+            return _record(group, rule, standing, vector, slot_ms)
+        try:
             stepped = step(rule, standing.active, vector, self._occasion(group, rule, standing, slot_ms))
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
-        return _alert_outcome(rule, standing, stepped, slot_ms, asked_ms)
+        stepped = self._with_lines(group, rule, stepped, (slot_ms - group.query_offset_ms) * NS_PER_MS)
+        return _alert_outcome(rule, standing, stepped, slot_ms, slot_ms - group.query_offset_ms)
 
     def on_arrival(
         self, group: Group, rule: AlertRule, standing: Standing, t_ms: int, sharing: Sharing | None = None
@@ -112,7 +130,13 @@ class Evaluator:
             stepped = arrive(rule, standing.active, vector, occasion)
         except QueryError as error:
             return Outcome(rule, standing, error=str(error))
+        stepped = self._with_lines(group, rule, stepped, (t_ms - group.query_offset_ms + 1) * NS_PER_MS - 1)
         return Outcome(rule, replace(standing, active=stepped.active), transitions=stepped.transitions)
+
+    def _with_lines(self, group: Group, rule: AlertRule, stepped: Step, at_ns: int) -> Step:
+        if self._lines is None or not stepped.transitions or not group.type.reads_logs:
+            return stepped
+        return replace(stepped, transitions=self._lines.told(rule, stepped.transitions, at_ns))
 
     def _quiet_since(self, slot_ms: int) -> Standing:
         """Where all rules stand that have nothing to say at this slot: one value for all of them."""
@@ -123,7 +147,9 @@ class Evaluator:
     def _answer(self, group: Group, rule: Rule, at_ms: int, sharing: Sharing | None, *, extra_ns: int = 0) -> Elements:
         """What the rule's own query gives, asked together with others where that is possible."""
         if sharing is None:
-            return self._vector(group, rule.query, at_ms, extra_ns=extra_ns)
+            vector = self._vector(group, rule.query, at_ms, extra_ns=extra_ns)
+            hours = rule.during if isinstance(rule, AlertRule) else None
+            return vector if not vector or hours is None or hours.cover(at_ms) else ()
         answer = sharing.answer(rule)
         return _elements(sharing.instant(rule)) if answer is None else answer
 
@@ -158,6 +184,11 @@ class Evaluator:
 def _is_quiet(rule: Rule, standing: Standing) -> bool:
     """Whether an empty answer changes nothing: no alert is on, and none comes of missing data."""
     return not standing.active and not (isinstance(rule, AlertRule) and rule.on_missing is OnMissing.ALERT)
+
+
+def has_nothing_to_say(rule: Rule, standing: Standing) -> bool:
+    """Whether an empty answer neither changes an alert nor ends a series."""
+    return _is_quiet(rule, standing) and not standing.series
 
 
 def _elements(result: Result) -> Elements:
@@ -236,12 +267,28 @@ def reads(group: Group, rule: Rule) -> frozenset[str] | None:
     if group.type.reads_logs:
         return frozenset()
     names = [exact_name(matchers) for query in rule.queries for matchers in metric_selectors(query)]
-    return None if None in names else frozenset(name for name in names if name)
+    return None if None in names else _set_of(tuple(name for name in names if name))
+
+
+@lru_cache(maxsize=1024)
+def _set_of(names: tuple[str, ...]) -> frozenset[str]:
+    """One object for all rules that read the same metrics."""
+    return frozenset(names)
 
 
 def writes(rule: Rule) -> frozenset[str]:
     """The metrics a rule's evaluation may write."""
     return frozenset((rule.name,) if isinstance(rule, RecordingRule) else (ALERTS, ALERTS_FOR_STATE))
+
+
+def may_write(rule: Rule, series: Labels) -> bool:
+    """Whether a rule's evaluation may write this very series, by its name and those labels that are no templates."""
+    if isinstance(rule, RecordingRule):
+        named, own = series.name == rule.name, rule.labels
+    else:
+        named = series.name in writes(rule) and series.get(ALERTNAME) == rule.name
+        own = {name: text for name, text in rule.labels.items() if text not in rule.templates}
+    return named and all(series.get(name) == text for name, text in own.items())
 
 
 def metric_selectors(query: Expr) -> list[tuple[Matcher, ...]]:

@@ -85,9 +85,9 @@ class Evidence:
             for element, value in self._ask(side.query):
                 if isinstance(value, NativeHistogram):
                     continue  # it is not measured in one number
-                values.setdefault(_own(self._rule, side, element), []).append(value)
+                values.setdefault(own_labels(self._rule, side, element), []).append(value)
             self._sides[id(side.query)] = values
-        return values.get(_own(self._rule, side, labels), ())
+        return values.get(own_labels(self._rule, side, labels), ())
 
     def _finds_nothing(self) -> bool:
         if not isinstance(self._rule.query, Expr):
@@ -96,6 +96,6 @@ class Evidence:
         return bool(selectors) and not any(self._ask(node) for node in selectors)
 
 
-def _own(rule: AlertRule, side: Side, labels: Labels) -> Labels:
+def own_labels(rule: AlertRule, side: Side, labels: Labels) -> Labels:
     """The labels by which an element of the side and an alert of the rule find each other."""
     return Labels([pair for pair in series_labels(rule, labels).pairs if side.tells(pair[0])])

@@ -7,31 +7,35 @@ of obskit.promql and obskit.logql, templates to template.py; what is right but u
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from obskit.errors import PatternError, QuerySyntaxError
-from obskit.logql.nodes import LogQuery
-from obskit.logql.parser import parse as parse_logql
-from obskit.model.documents import Document, parse_document
-from obskit.model.durations import parse_duration
-from obskit.model.labels import NAME
+from obskit.model.documents import parse_document
 from obskit.model.problems import Problem, Severity, did_you_mean
 from obskit.promql.nodes import ValueType
 from obskit.promql.parser import parse as parse_promql
+from obskit.rules.fields import Fields, Path
 from obskit.rules.groups import AlertRule, Group, GroupType, OnMissing, RecordingRule, Rule, rule_key
 from obskit.rules.lints import lint_rule
 from obskit.rules.template import Template, TemplateError, compile_template
 
-Path = tuple[str | int, ...]
-
+FORM_KEYS: Final = (
+    "frequency", "spike", "flatline", "change", "new_value", "cardinality", "percentage", "metric", "whitelist",
+    "blacklist", "absence", "funnel",
+)  # fmt: skip
+LINE_KEYS: Final = ("window", "notify", "at_most", "during", *FORM_KEYS)
+"""The keys of rules over lines; what they mean is decided in line_rules.py and forms.py."""
 GROUP_KEYS: Final = ("name", "interval", "query_offset", "limit", "labels", "rules", "type")
 RULE_KEYS: Final = (
     "record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations", "resolve_expr", "on_missing",
+    *LINE_KEYS,
 )  # fmt: skip
-ALERT_ONLY: Final = ("for", "keep_firing_for", "annotations", "resolve_expr", "on_missing")
-OWN_KEYS: Final = ("type", "resolve_expr", "on_missing")
+ALERT_ONLY: Final = ("for", "keep_firing_for", "annotations", "resolve_expr", "on_missing", *LINE_KEYS)
+_NOTHING: Final = ("", "0", "0s", "0m", "0h")
+"""What generators write beside a recording rule to say nothing of alerts, and Prometheus takes for nothing."""
+OWN_KEYS: Final = ("type", "resolve_expr", "on_missing", *LINE_KEYS)
 """The keys of groups and rules that a Prometheus does not know, and refuses."""
 
 
@@ -63,7 +67,7 @@ def load_rules(
 ) -> RuleFile:
     """Read one rule file. `file` names it in places and keys; a group without `interval` or `query_offset` takes ours."""
     document = parse_document(text, file)
-    fields = _Fields(document)
+    fields = _RuleFields(document)
     root = fields.mapping((), document.data, ("groups",)) or {}
     groups: list[Group] = []
     names: set[str] = set()
@@ -77,86 +81,27 @@ def load_rules(
         names.add(group.name)
         groups.append(group)
     problems = sorted(document.problems, key=lambda problem: (problem.place.line, problem.place.column))
-    return RuleFile(file, tuple(groups), tuple(problems), tuple(key for key in OWN_KEYS if key in fields.own_keys))
+    return RuleFile(file, tuple(groups), tuple(problems), tuple(key for key in OWN_KEYS if key in fields.keys))
 
 
 @dataclass(slots=True)
-class _Fields:
-    """Reads one value after the other out of a document; what is wrong is added to the document's problems."""
+class _RuleFields(Fields):
+    """Fields of a rule file. Hundreds of rules have equal texts, and nobody changes them: each is kept once."""
 
-    document: Document
-    own_keys: set[str] = field(default_factory=set)
+    same_texts: dict[tuple[tuple[str, str], ...], dict[str, str]] = field(default_factory=dict)
+    same_templates: dict[tuple[str, ...], dict[str, Template]] = field(default_factory=dict)
+    compiled: dict[str, Template] = field(default_factory=dict)
 
-    def error(self, path: Path, id: str, message: str, *, at_key: bool = False) -> None:
-        self.document.problems.append(self.document.problem(path, id, message, at_key=at_key))
-
-    def error_at(self, path: Path, offset: int, length: int, *, id: str, message: str) -> None:
-        """An error at a character of a scalar's text."""
-        place = self.document.offset_place(path, offset, length)
-        self.document.problems.append(self.document.problem_at(place, id, message))
-
-    def mapping(self, path: Path, value: Any, known: Sequence[str]) -> dict[str, Any] | None:
-        """The mapping at `path`; None when it is something else. Keys that nobody knows are errors."""
-        if not isinstance(value, dict):
-            if value is not None:
-                self.error(path, "wrong-type", "a mapping (key: value) belongs here")
-            return None
-        for key in value:
-            if key in OWN_KEYS:
-                self.own_keys.add(key)
-            if key not in known:
-                self.error((*path, key), "unknown-key", f'unknown key "{key}"{did_you_mean(key, known)}', at_key=True)
-        return value
-
-    def sequence(self, path: Path, value: Any) -> list[Any]:
-        if value is None or isinstance(value, list):
-            return value or []
-        self.error(path, "wrong-type", "a list belongs here")
-        return []
-
-    def text(self, path: Path, value: Any) -> str:
-        if value is None or isinstance(value, str):
-            return value or ""
-        self.error(path, "wrong-type", "text belongs here")
-        return ""
-
-    def duration(self, path: Path, value: Any, default_ms: int) -> int:
-        text = self.text(path, value)
-        if not text:
-            return default_ms
-        try:
-            return parse_duration(text)
-        except ValueError as error:
-            self.error(path, "bad-duration", str(error))
-            return default_ms
-
-    def integer(self, path: Path, value: Any) -> int:
-        text = self.text(path, value)
-        if not text:
-            return 0
-        if not text.isascii() or not text.isdigit():
-            self.error(path, "bad-number", f"not a whole number of 0 or more: {text!r}")
-            return 0
-        return int(text)
-
-    def texts(self, path: Path, value: Any, what: str) -> dict[str, str]:
-        """Labels or annotations: names to texts. Any UTF-8 name is allowed, as in Prometheus 3, except `__name__`."""
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            self.error(path, "wrong-type", f"a mapping of {what} names to texts belongs here")
-            return {}
-        for name in value:
-            if not name or (name == NAME and what == "label"):
-                self.error((*path, name), "bad-name", f"not a {what} name: {name!r}", at_key=True)
-        return {name: self.text((*path, name), text) for name, text in value.items()}
+    def shared(self, texts: dict[str, str]) -> dict[str, str]:
+        """The first of all texts that are equal to these."""
+        return self.same_texts.setdefault(tuple(texts.items()), texts)
 
 
 @dataclass(slots=True)
 class _GroupReader:
     """Reads one group. `seen` counts its rules by name and labels, so that equal ones get keys of their own."""
 
-    fields: _Fields
+    fields: _RuleFields
     path: Path
     file: str
     name: str = ""
@@ -202,13 +147,15 @@ class _GroupReader:
             return GroupType.PROMETHEUS
 
     def _rules(self, rules: Iterable[Any]) -> Iterable[Rule]:
+        fields = self.fields
         for index, data in enumerate(rules):
             path = (*self.path, "rules", index)
             if data is None:
-                self.fields.error(path, "wrong-type", "a rule (alert or record, expr) belongs here")
-            rule = self.fields.mapping(path, data, RULE_KEYS)
+                fields.error(path, "wrong-type", "a rule (alert or record, expr) belongs here")
+            rule = fields.mapping(path, data, RULE_KEYS)
             if rule is not None:
                 yield from self._rule(path, rule)
+            fields.done(path)
 
     def _rule(self, path: Path, data: dict[str, Any]) -> Iterable[Rule]:
         """One rule, or none when it could not be named or its expression not be read."""
@@ -220,44 +167,60 @@ class _GroupReader:
             fields.error(path, "alert-or-record", message)
             return
         own = fields.texts((*path, "labels"), data.get("labels"), "label")
-        labels = {**self.labels, **own}
-        query = self._query((*path, "expr"), data.get("expr"))
+        labels = fields.shared({**self.labels, **own})
+        expr, query = self._measured(path, data)
         name = alert or record
         identity = rule_key((self.file, self.name), name, labels, 0)
-        key = rule_key((self.file, self.name), name, labels, self.seen[identity])
+        before = self.seen[identity]
+        key = rule_key((self.file, self.name), name, labels, before) if before else identity
         self.seen[identity] += 1
         place = fields.document.place((*path, "alert" if alert else "record"))
-        base = {"key": key, "name": name, "expr": str(data.get("expr") or "").strip(), "query": query}
+        base = {"key": key, "name": name, "expr": expr, "query": query}
+        base |= {"labels": labels, "place": place}
         rule: Rule
         if alert:
-            rule = self._alert(path, data, AlertRule(**base, labels=labels, place=place))
+            rule = AlertRule(**base, **self._of_alerts(path, data, labels))
         else:
             self._check_record(path, data, record)
-            rule = RecordingRule(**base, labels=labels, place=place)
-        fields.document.problems.extend(lint_rule(fields.document, path, rule, repeated=self.seen[identity] > 1))
+            rule = RecordingRule(**base)
+        fields.document.problems.extend(lint_rule(fields.document, path, rule, repeated=before > 0))
         if query is not None:
             yield rule
 
-    def _alert(self, path: Path, data: Mapping[str, Any], base: AlertRule) -> AlertRule:
+    def _measured(self, path: Path, data: Mapping[str, Any]) -> tuple[str, Any]:
+        """The expression of a rule, as text and parsed: its `expr`, or what its form stands for."""
+        if self.type.reads_logs and any(name in data for name in FORM_KEYS):
+            text, form = _line_rules().read_form(self.fields, path, data)
+            return str(text), form
+        for name in LINE_KEYS:
+            if name in data and not self.type.reads_logs:
+                message = f"`{name}` is for rules over lines: the group needs `type: loki` or `type: events`"
+                self.fields.error((*path, name), "lines-only", message, at_key=True)
+        query = self._query((*path, "expr"), data.get("expr"), lines="alert" in data)
+        if self.type.reads_logs and query is not None and _gives_lines(query):
+            query = _line_rules().read_lines(self.fields, path, data, query)
+        return str(data.get("expr") or "").strip(), query
+
+    def _of_alerts(self, path: Path, data: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+        """What only an alerting rule has."""
         fields = self.fields
         annotations = fields.texts((*path, "annotations"), data.get("annotations"), "annotation")
         templates: dict[str, Template] = {}
-        for section, texts in (("labels", base.labels), ("annotations", annotations)):
+        for section, texts in (("labels", labels), ("annotations", annotations)):
             for name, text in texts.items():
                 inherited = section == "labels" and name not in (data.get("labels") or {})
                 place = (*self.path, "labels", name) if inherited else (*path, section, name)
                 self._compile(place, text, templates)
-        return replace(
-            base,
-            for_ms=fields.duration((*path, "for"), data.get("for"), 0),
-            keep_firing_for_ms=fields.duration((*path, "keep_firing_for"), data.get("keep_firing_for"), 0),
-            annotations=annotations,
-            templates=templates,
-            on_missing=self._on_missing((*path, "on_missing"), data.get("on_missing")),
-            resolve_query=self._query((*path, "resolve_expr"), data["resolve_expr"])
-            if "resolve_expr" in data
-            else None,
-        )
+        resolve = self._query((*path, "resolve_expr"), data["resolve_expr"]) if "resolve_expr" in data else None
+        return {
+            "for_ms": fields.duration((*path, "for"), data.get("for"), 0),
+            "keep_firing_for_ms": fields.duration((*path, "keep_firing_for"), data.get("keep_firing_for"), 0),
+            "annotations": fields.shared(annotations),
+            "templates": fields.same_templates.setdefault(tuple(templates), templates),
+            "on_missing": self._on_missing((*path, "on_missing"), data.get("on_missing")),
+            "resolve_query": resolve,
+            "during": _line_rules().read_during(fields, path, data) if "during" in data else None,
+        }
 
     def _on_missing(self, path: Path, value: Any) -> OnMissing:
         text = self.fields.text(path, value) or OnMissing.RESOLVE.value
@@ -273,14 +236,14 @@ class _GroupReader:
 
     def _check_record(self, path: Path, data: Mapping[str, Any], name: str) -> None:
         for key in ALERT_ONLY:
-            if data.get(key):
+            if data.get(key) and data[key] not in _NOTHING:
                 message = f"`{key}` belongs to alerts, not to a recording rule"
                 self.fields.error((*path, key), "alert-only", message, at_key=True)
         if "{" in name or "}" in name:
             message = f"braces in the name of a recording rule: {name!r} (labels go under `labels`)"
             self.fields.error((*path, "record"), "bad-name", message)
 
-    def _query(self, path: Path, value: Any) -> Any:
+    def _query(self, path: Path, value: Any, *, lines: bool = False) -> Any:
         text = self.fields.text(path, value)
         if not text.strip():
             if value is None or isinstance(value, str):
@@ -289,7 +252,7 @@ class _GroupReader:
             return None
         language = "logql" if self.type.reads_logs else "promql"
         try:
-            query = parse_logql(text) if self.type.reads_logs else parse_promql(text)
+            query = _parse_logql(text) if self.type.reads_logs else parse_promql(text)
         except QuerySyntaxError as error:
             # The parsers say where in the expression the pattern stands, and keep the reason as the context.
             slug = "bad-regex" if isinstance(error.__context__, PatternError) else f"{language}-syntax"
@@ -297,13 +260,13 @@ class _GroupReader:
         except PatternError as error:
             self.fields.error(path, "bad-regex", str(error))
         else:
-            if self._numbers(path, query):
+            if (lines and self.type.reads_logs) or self._numbers(path, query):
                 return query
         return None
 
     def _numbers(self, path: Path, query: Any) -> bool:
         """Whether the expression gives numbers; Prometheus would find out at the first evaluation only."""
-        if isinstance(query, LogQuery):
+        if self.type.reads_logs and _gives_lines(query):
             message = "a rule needs numbers, and this gives lines: count them, as in count_over_time({...}[5m]) > 0"
         elif not self.type.reads_logs and query.type in (ValueType.MATRIX, ValueType.STRING):
             message = f"a rule needs an instant vector or a scalar, and this is a {query.type}"
@@ -315,7 +278,26 @@ class _GroupReader:
     def _compile(self, path: Path, text: str, templates: dict[str, Template]) -> None:
         if "{{" not in text or text in templates:
             return
+        known = self.fields.compiled
         try:
-            templates[text] = compile_template(text)
+            templates[text] = known.get(text) or known.setdefault(text, compile_template(text))
         except TemplateError as error:
             self.fields.error_at(path, error.start, 1, id="template-syntax", message=error.message)
+
+
+def _parse_logql(text: str) -> Any:
+    from obskit.logql.parser import parse  # noqa: PLC0415 - whose rules are all over metrics never loads it
+
+    return parse(text)
+
+
+def _gives_lines(query: Any) -> bool:
+    from obskit.logql.nodes import LogQuery  # noqa: PLC0415 - as above
+
+    return isinstance(query, LogQuery)
+
+
+def _line_rules() -> Any:
+    from obskit.rules import line_rules  # noqa: PLC0415 - as above
+
+    return line_rules

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obskit.model.labels import Labels
 from obskit.model.problems import Place
 from obskit.rules.template import Template
+
+if TYPE_CHECKING:  # it brings pydantic, which whose rules have no hours need not load
+    from obskit.rules.active_hours import ActiveHours
 
 
 class GroupType(StrEnum):
@@ -46,6 +49,7 @@ class AlertRule:
     compiled form of those texts of labels and annotations that have an action in them, by text. `key` names the rule
     across reloads and restarts: its alerts are carried over for as long as file, group, name and labels stay.
     `resolve_query` is the parsed `resolve_expr`, if there is one: what must find a firing alert before it may resolve.
+    Outside the hours of `during` the rule finds nothing.
     """
 
     key: str
@@ -59,6 +63,7 @@ class AlertRule:
     templates: Mapping[str, Template] = field(default_factory=dict)
     on_missing: OnMissing = OnMissing.RESOLVE
     resolve_query: Any = None
+    during: ActiveHours | None = None
     place: Place = field(default=Place(""))
 
     @property

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from obskit.rules.go_format import format_float
-from obskit.rules.go_values import MAX_INT64, NS_PER_S, Instant, Span, ValueProblem
+from obskit.clock import NS_PER_MS
+from obskit.gotemplate.printing import format_float
+from obskit.gotemplate.problems import ValueProblem
+from obskit.gotemplate.times import NS_PER_S, Instant
+from obskit.gotemplate.values import MAX_INT64, Span
 
 _LARGE: Final = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 _BINARY: Final = ("", "ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")
@@ -75,7 +78,9 @@ def humanize_timestamp(seconds: float) -> str:
 
 def to_time(seconds: float) -> Instant:
     """The moment of a Unix time; ValueProblem where Go's nanoseconds would not hold it."""
-    return Instant(_nanoseconds(seconds) // 1_000_000)
+    ns = _nanoseconds(seconds)
+    ms = (abs(ns) // NS_PER_MS) * (1 if ns > 0 else -1)  # to the millisecond towards 1970, as Go divides
+    return Instant(ms * NS_PER_MS)
 
 
 def to_span(seconds: float) -> Span:

@@ -19,6 +19,7 @@ def lint_rule(document: Document, path: tuple[str | int, ...], rule: Rule, *, re
         yield _warning(document, path, "duplicate-rule", f'"{rule.name}" with these labels is already in this group')
     if isinstance(rule, AlertRule):
         yield from _volatile_labels(document, path, rule)
+        yield from _failing_templates(document, path, rule)
         if not rule.labels.get("severity"):
             message = f'"{rule.name}" has no `severity` label: routes cannot tell how much it matters'
             yield _warning(document, path, "missing-severity", message)
@@ -35,6 +36,16 @@ def _volatile_labels(document: Document, path: tuple[str | int, ...], rule: Aler
         place = document.offset_place((*path, "labels", name), *span)
         message = f"label `{name}` follows the value: each change ends the alert and begins a new one"
         yield document.problem_at(place, "labels-volatile", message, severity=Severity.WARNING)
+
+
+def _failing_templates(document: Document, path: tuple[str | int, ...], rule: AlertRule) -> Iterator[Problem]:
+    """Prometheus loads what can only fail, and the alert says so in the place of its text."""
+    for section, texts in (("labels", rule.labels), ("annotations", rule.annotations)):
+        for name, text in texts.items():
+            template = rule.templates.get(text)
+            for doomed in () if template is None else template.doomed:
+                place = document.offset_place((*path, section, name), doomed.start, 1)
+                yield document.problem_at(place, "template-fails", doomed.why, severity=Severity.WARNING)
 
 
 def _warning(document: Document, path: tuple[str | int, ...], id: str, message: str) -> Problem:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from obskit.model.alerts import ActiveAlert
 from obskit.rules.batches import Batches
@@ -80,7 +81,10 @@ class LiveRule:
 
 @dataclass(slots=True)
 class LiveGroup:
-    """One group while it runs. Who evaluates any of its rules, or replaces it, holds `lock`."""
+    """One group while it runs. Who evaluates any of its rules, or replaces it, holds `lock`.
+
+    `waits` is there while a slot that has come waits for lines that are late; it is set when it must wait no longer.
+    """
 
     group: Group
     rules: dict[str, LiveRule]
@@ -89,6 +93,7 @@ class LiveGroup:
     last_slot_ms: int | None = None
     last_arrival_ms: int = 0
     next_slot_ms: int | None = None
+    waits: asyncio.Event | None = None
     duration_s: float = 0.0
 
     def status(self) -> GroupStatus:
@@ -97,8 +102,9 @@ class LiveGroup:
         return GroupStatus(self.group, self.last_slot_ms, self.duration_s, rules)
 
     def slot_is_due(self, now_ms: int) -> bool:
-        """Whether the slot it waits for has come."""
-        return self.next_slot_ms is not None and self.next_slot_ms <= now_ms
+        """Whether the slot it waits for has come, and waits for no lines."""
+        waits = self.waits is not None and not self.waits.is_set()
+        return self.next_slot_ms is not None and self.next_slot_ms <= now_ms and not waits
 
     def first_slot_ms(self, now_ms: int) -> int:
         """The slot to begin with: the one a reload found it waiting for, or the first after `now_ms`."""
@@ -113,6 +119,10 @@ class Known:
 
     standing: Standing
     saved: Standing
+
+
+UNKNOWN: Final = Known(Standing(), Standing())
+"""What is known of a rule that is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +183,6 @@ class Past:
         if slots.next_ms is not None and slots.next_ms == group.slot_at(slots.next_ms):
             live.next_slot_ms = slots.next_ms
         for rule in group.rules:
-            known = self.rules.get(rule.key, Known(Standing(), Standing()))
+            known = self.rules.get(rule.key, UNKNOWN)
             live.rules[rule.key] = LiveRule(rule, known.standing, known.saved, reads(group, rule))
         return live

@@ -1,7 +1,7 @@
 """The evaluate loop: every group at its slots, and alerting rules at once when data comes that they look at.
 
 It decides when to evaluate. What an evaluation means is left to evaluation.py and state.py, writing it to commits.py,
-whom an arrival concerns to arrivals.py.
+whom an arrival concerns to arrivals.py and, for log lines, log_windows.py.
 
 Queries run in one worker thread, in slices, so that a big group holds up neither the event loop nor an arrival.
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from obskit.clock import Clock
+from obskit.clock import Clock, wait_for
 from obskit.errors import StoreError
 from obskit.model.labels import Labels
 from obskit.model.samples import STALE_NAN
@@ -27,7 +27,9 @@ from obskit.rules.batches import Sharing
 from obskit.rules.commits import Commits, Listeners, RuleStore
 from obskit.rules.evaluation import Evaluator, Outcome, writes
 from obskit.rules.groups import Group
+from obskit.rules.leaves import LeafState
 from obskit.rules.live import GroupStatus, LiveGroup, LiveRule, Past
+from obskit.rules.log_windows import LogWindows
 from obskit.store.interface import Samples, Touched
 
 log = logging.getLogger(__name__)
@@ -37,8 +39,8 @@ T = TypeVar("T")
 SLICE_S: Final = 0.02
 COALESCE_S: Final = 0.01
 LONGEST_SLEEP_S: Final = 60.0
-LEAVING_MS: Final = 120_000
-"""Series of a rule that is gone are ended after this time, unless another rule took them over."""
+WARM_AGAIN_S: Final = 0.2
+LOOK_AGAIN_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -59,10 +61,12 @@ class _Turn:
 class Runner:
     """Evaluates rule groups until it is cancelled. `wake` is given to the store's subscription.
 
-    `worked_s` tells what evaluations on arrival cost (CPU seconds of the calling thread); without it, all time counts.
+    `logs` are the windows of log rules, which the evaluator asks too; without them such rules are judged at their slots
+    only. `worked_s` tells what evaluations on arrival cost (CPU seconds of the calling thread); without it, all time
+    counts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         store: RuleStore,
         evaluator: Evaluator,
@@ -70,12 +74,15 @@ class Runner:
         clock: Clock,
         *,
         groups: Iterable[Group] = (),
+        logs: LogWindows | None = None,
         worked_s: Callable[[], float] | None = None,
     ) -> None:
         self._commits = Commits(store, listeners)
         self._database = store.database
         self._evaluator = evaluator
         self._clock = clock
+        self._logs = logs
+        self._cold = asyncio.Event()
         self._worked_s = worked_s or clock.monotonic
         self._groups: dict[str, LiveGroup] = {group.key: LiveGroup(group, {}) for group in groups}
         self._arrivals = Arrivals(live.group for live in self._groups.values())
@@ -85,7 +92,7 @@ class Runner:
         self._of_groups: list[asyncio.Task[None]] = []
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_s = 0.0
-        self._leaving: dict[Labels, int] = {}
+        self._leaving: dict[Labels, set[str]] = {}
         self._changing = asyncio.Lock()
         self._restored = False
 
@@ -96,12 +103,17 @@ class Runner:
             async with asyncio.TaskGroup() as self._tasks:
                 self._start_groups()
                 self._tasks.create_task(self._listen(), name="rules: arrivals")
+                if self._logs is not None:
+                    self._tasks.create_task(self._warm(self._logs), name="rules: windows of log rules")
         finally:
             self._tasks = None
             self._thread.shutdown(wait=False)
 
     def wake(self, touched: Touched) -> None:
         """Note what an append touched; cheap, and called on the event loop after each commit."""
+        if touched.records and self._logs is not None:
+            self._logs.offer(touched.records)
+            self._woken.set()
         if self._arrivals.wake(touched, self._clock.monotonic()):
             self._woken.set()
 
@@ -116,7 +128,7 @@ class Runner:
                 await self._end_gone(groups, past)
             except StoreError as error:  # alerting goes on from memory; what is left to end, the next start ends
                 log.error("rules that are gone cannot be ended: reason=%s", error)
-            self._install(groups, past.after_pause(groups, self._clock.now_ms()))
+            await self._install(groups, past.after_pause(groups, self._clock.now_ms()))
             self._restored = True
 
     async def reload(self, groups: Iterable[Group]) -> None:
@@ -133,7 +145,7 @@ class Runner:
             await self._end_gone(wanted, past)
             for task in self._of_groups:
                 task.cancel()
-            self._install(wanted, past)
+            await self._install(wanted, past)
             for key in before - set(self._groups):
                 telemetry.drop_group(key)
             self._start_groups()
@@ -149,14 +161,19 @@ class Runner:
         """Groups, rules and alerts as they stand."""
         return tuple(live.status() for live in self._groups.values())
 
+    def log_windows(self) -> Mapping[LeafState, int]:
+        """How many windows of log rules are in which state."""
+        return {} if self._logs is None else self._logs.states()
+
     # Start and reload
 
     async def _end_gone(self, groups: Sequence[Group], past: Past) -> None:
-        now_ms = self._clock.now_ms()
-        for labels in await self._commits.end_gone(groups, past, now_ms):
-            self._leaving[labels] = now_ms + LEAVING_MS
+        self._leaving |= await self._commits.end_gone(groups, past, self._clock.now_ms())
 
-    def _install(self, groups: Sequence[Group], past: Past) -> None:
+    async def _install(self, groups: Sequence[Group], past: Past) -> None:
+        if self._logs is not None:
+            await self._in_thread(self._logs.watch, groups)
+            self._cold.set()
         self._groups = {group.key: past.continue_in(group) for group in groups}
         arrivals = Arrivals(groups)
         arrivals.take_over(self._arrivals)
@@ -178,7 +195,10 @@ class Runner:
         live.next_slot_ms = live.first_slot_ms(self._clock.now_ms())
         while True:
             await self._sleep_until_slot(live)
-            due_ms = max(group.slot_at(self._clock.now_ms()), live.next_slot_ms)
+            late_ms = 0
+            if self._logs is not None and group.type.reads_logs:
+                late_ms = await self._wait_for_lines(live, self._logs)
+            due_ms = max(group.slot_at(self._clock.now_ms() - late_ms), live.next_slot_ms)
             missed = (due_ms - live.next_slot_ms) // group.interval_ms
             telemetry.MISSED.labels(group.key).inc(missed)
             telemetry.ITERATIONS.labels(group.key).inc(missed + 1)
@@ -201,9 +221,32 @@ class Runner:
                 continue
             await self._clock.sleep(min(wait_ms / 1000, LONGEST_SLEEP_S))
 
+    async def _wait_for_lines(self, live: LiveGroup, logs: LogWindows) -> int:
+        """Wait as long as sources lag, and say how long that is; lines of before the slot are judged meanwhile.
+
+        Slots that come due in this time are not missed: they are late, each by as much.
+        """
+        group, slot_ms = live.group, live.next_slot_ms
+        assert slot_ms is not None
+        live.waits = asyncio.Event()
+        try:
+            while not live.waits.is_set():
+                ready_ms = await self._in_thread(logs.ready_at_ms, group.key, slot_ms - group.query_offset_ms)
+                now_ms = self._clock.now_ms()
+                left_ms = ready_ms + group.query_offset_ms - now_ms
+                if left_ms <= 0 or now_ms < slot_ms:
+                    break
+                await wait_for(self._clock, live.waits, min(left_ms / 1000, LOOK_AGAIN_S))
+        finally:
+            live.waits = None
+        return logs.lag_ms(group.key)
+
     async def _evaluate(self, live: LiveGroup, slot_ms: int) -> None:
         """One evaluation of a group; the caller holds its lock."""
         started_s = self._clock.monotonic()
+        if self._logs is not None and live.group.type.reads_logs:
+            self._hear(self._logs, await self._in_thread(self._logs.take_in))
+            self._logs.judged(live.group.key, slot_ms - live.group.query_offset_ms)
         turn = _Turn(live, slot_ms, deque(live.rules.values()))
         while True:
             if turn.sharing is None:
@@ -273,22 +316,24 @@ class Runner:
         for outcome in turn.found:
             samples.extend(outcome.samples)
         if not turn.to_come:
-            self._end_leaving(samples, turn.slot_ms - turn.live.group.query_offset_ms)
+            self._end_leaving(turn, samples)
         await self._commits.commit(turn.live, turn.found, samples, slot_ms=turn.slot_ms)
         turn.found, turn.written, turn.sharing = [], set(), None
 
-    def _end_leaving(self, samples: Samples, at_ms: int) -> None:
-        """Stale markers for the series of rules that a reload removed, once nobody writes them any more."""
-        due = [labels for labels, due_ms in self._leaving.items() if due_ms <= at_ms]
-        if not due:
+    def _end_leaving(self, turn: _Turn, samples: Samples) -> None:
+        """Stale markers for the series that a rule could have gone on with after a reload, once none of them did."""
+        if not self._leaving:
             return
-        taken_over = {
-            series for live in self._groups.values() for r in live.rules.values() for series in r.standing.series
-        }
-        for labels in due:
-            del self._leaving[labels]
-            if labels not in taken_over:
-                samples.add(labels, at_ms, STALE_NAN)
+        group, rules = turn.live.group, turn.live.rules.values()
+        written = {series for rule in rules for series in rule.standing.series}
+        written.update(series for outcome in turn.found for series in outcome.standing.series)
+        for series, heirs in list(self._leaving.items()):
+            heirs.intersection_update(self._groups.keys() - {group.key})
+            if series in written:
+                del self._leaving[series]
+            elif not heirs:
+                del self._leaving[series]
+                samples.add(series, turn.slot_ms - group.query_offset_ms, STALE_NAN)
 
     # Arrivals
 
@@ -296,6 +341,9 @@ class Runner:
         while True:
             await self._woken.wait()
             self._woken.clear()
+            if self._logs is not None and self._logs.behind:
+                found = await self._in_thread(self._logs.take_in, self._clock.monotonic() + SLICE_S)
+                self._hear(self._logs, found)
             for group, woken in _by_group(self._arrivals.take(self._clock.monotonic(), self._busy())):
                 live = self._groups.get(group)
                 if live is None:
@@ -323,6 +371,27 @@ class Runner:
         await self._clock.sleep(in_s)
         self._woken.set()
 
+    def _hear(self, logs: LogWindows, found: Mapping[str, int]) -> None:
+        """Log lines that concern some rules were found."""
+        self._arrivals.wake_rules(found, self._clock.monotonic())
+        if found or logs.behind:
+            self._woken.set()
+        if logs.cold:
+            self._cold.set()
+
+    async def _warm(self, logs: LogWindows) -> None:
+        """Read windows from the store, piece by piece, whenever there are cold ones."""
+        while True:
+            await self._cold.wait()
+            self._cold.clear()
+            while logs.cold:
+                await self._in_thread(logs.read_piece)
+                await self._database.call(lambda: None)  # by then, all is told that was committed before
+                found, kept = await self._in_thread(logs.judge_piece)
+                self._hear(logs, found)
+                if not kept:
+                    await self._clock.sleep(WARM_AGAIN_S)
+
     def _busy(self) -> set[str]:
         """The groups that are being evaluated, or about to be: an arrival must not overtake a slot."""
         now_ms = self._clock.now_ms()
@@ -333,14 +402,14 @@ class Runner:
         left = deque(woken)
         while left:
             now_ms = self._clock.now_ms()
-            if live.slot_is_due(now_ms):
+            if live.slot_is_due(now_ms) or _overtakes(live, left):
                 self._arrivals.put_back(left)
                 return
             if max(live.last_slot_ms or 0, live.last_arrival_ms) > now_ms:
                 return  # the clock went back: the next slot sorts it out
             # Strictly after the last slot, so that what it resolved and what an arrival resolved can be told apart.
             newest_ms = min(max(one.newest_ms for one in left), now_ms)
-            t_ms = max(newest_ms, (live.last_slot_ms or 0) + 1, live.last_arrival_ms)
+            t_ms = max(newest_ms, _latest_slot_ms(live, now_ms) + 1, live.last_arrival_ms)
             woken_s = min(one.woken_s for one in left)
             found = await self._in_thread(self._arrival_slice, live, left, t_ms)
             live.last_arrival_ms = t_ms
@@ -371,6 +440,21 @@ class Runner:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def _latest_slot_ms(live: LiveGroup, now_ms: int) -> int:
+    """The last slot. Before the first one what comes may be old (a history is brought in), but is not judged as of then."""
+    return now_ms - live.group.interval_ms if live.last_slot_ms is None else live.last_slot_ms
+
+
+def _overtakes(live: LiveGroup, woken: Iterable[Woken]) -> bool:
+    """Whether lines of after a slot came while that waits: it waits no longer, or they would be judged before it."""
+    if live.waits is None or live.next_slot_ms is None:
+        return False
+    if max(one.newest_ms for one in woken) > live.next_slot_ms:
+        live.waits.set()
+        return True
+    return False
 
 
 def _count(group: Group, outcomes: Sequence[Outcome]) -> None:

@@ -33,14 +33,16 @@ next slot would, and leaves alone what the slots count by (a pending alert's beg
 
     none      yes   for = 0                                 firing (active = fired = t)            -> FIRED
     pending   yes   t - active >= for                       firing (fired = t)                     -> FIRED
+    firing    yes   for = 0, last slot: only resolve_expr   firing; keep_firing_since cleared
     firing    no    nothing in the table above holds it     inactive (resolved = t)                -> RESOLVED
     inactive  yes   for = 0, resolved since the last slot   firing (fired = t, the rest as it was) -> FIRED
     inactive  yes   for = 0, resolved before                as none
 
 What an arrival resolved the next slot sees as still firing: a dip that no slot saw must not cost the alert its `for`.
 So after every slot an alert that Prometheus would have firing is firing here too. What resolve_expr let go on an arrival
-is gone all the same, unless the slot sees it: that is no dip. A missing alert with `on_missing: keep` or `alert` is the
-slots' business alone.
+is gone all the same, unless the slot sees it: that is no dip. What resolve_expr alone still held would be a new alert
+without it: keep_firing_for begins anew, or the alert would end earlier because of resolve_expr. A missing alert with
+`on_missing: keep` or `alert` is the slots' business alone.
 """
 
 from __future__ import annotations
@@ -300,8 +302,9 @@ def _fired_early(rule: AlertRule, known: ActiveAlert | None, found: _Found, occa
     if known.state is AlertState.INACTIVE:
         # It dipped since the last slot. What slots count by goes on; with a `for`, only they take the dip back.
         return begun if rule.for_ms == 0 else None
-    due = occasion.t_ms - known.active_ms >= rule.for_ms
-    return begun if known.state is AlertState.PENDING and due else None
+    if known.state is AlertState.PENDING:
+        return begun if occasion.t_ms - known.active_ms >= rule.for_ms else None
+    return replace(known, keep_firing_since_ms=None) if _outlived(rule, known, occasion) else None
 
 
 def _as_slots_have_it(alert: ActiveAlert, occasion: Occasion) -> ActiveAlert:
@@ -321,6 +324,14 @@ def _held(rule: AlertRule, alert: ActiveAlert, t_ms: int) -> bool:
     """Whether keep_firing_for still holds an alert that is not seen. The first miss is counted from a slot."""
     since = alert.keep_firing_since_ms
     return rule.keep_firing_for_ms > 0 and (since is None or t_ms - since < rule.keep_firing_for_ms)
+
+
+def _outlived(rule: AlertRule, alert: ActiveAlert, occasion: Occasion) -> bool:
+    """Whether a firing alert was held by `resolve_expr` alone at the last slot: keep_firing_for had let it go."""
+    since, slot_ms = alert.keep_firing_since_ms, occasion.last_slot_ms
+    if since is None or slot_ms is None:
+        return False
+    return rule.for_ms == 0 and slot_ms - since >= rule.keep_firing_for_ms > 0
 
 
 def _released(rule: AlertRule, alert: ActiveAlert, occasion: Occasion) -> bool:

@@ -45,6 +45,36 @@ BLIND: Final = Gauge(
     "obskit_rule_blind", "1 while a rule of yours looks for series that do not exist.", ["rule"], registry=REGISTRY
 )
 
+LOG_LEAVES: Final = Gauge(
+    "obskit_rule_log_windows",
+    "Windows of log rules: warm ones answer from memory, for cold and given_up (too large) ones the store is asked.",
+    ["state"],
+    registry=REGISTRY,
+)
+LOG_SAMPLES: Final = Gauge(
+    "obskit_rule_log_samples", "Samples of log lines that the windows of rules hold in memory.", registry=REGISTRY
+)
+LOG_REQUERIES: Final = Counter(
+    "obskit_rule_log_requeries_total", "Log queries of rules that were answered by the store.", registry=REGISTRY
+)
+LOG_GROUPS_DROPPED: Final = Counter(
+    "obskit_rule_log_groups_dropped_total",
+    "Series of a log rule that were forgotten because there were more than 1,000.",
+    registry=REGISTRY,
+)
+LOG_BACKLOG_LOST: Final = Counter(
+    "obskit_rule_log_backlog_resets_total",
+    "Times that rules fell behind the log lines and read their windows from the store again.",
+    registry=REGISTRY,
+)
+
+LATE_RECORDS: Final = Counter(
+    "obskit_late_records_total",
+    "Log lines that came after rules had been judged for their time; they count from then on.",
+    ["source"],
+    registry=REGISTRY,
+)
+
 _OF_GROUPS: Final = (EVALUATIONS, FAILURES, ITERATIONS, MISSED, LAST_EVALUATION, LAST_DURATION, INTERVAL, RULES)
 
 

@@ -1,323 +1,66 @@
-"""Templates of labels and annotations: the part of Go's text/template that Prometheus' rules use, on plain values.
-
-Nothing of Python can be reached from a template, and whatever it says it ends: its output, its steps and its depth
-are bounded. Syntax is template_parser's, functions are template_functions', printing is go_format's.
-"""
+"""Templates of labels and annotations: Go's text/template with what Prometheus gives its rules."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from obskit.errors import TemplateError
+from obskit.gotemplate.nodes import Doomed
+from obskit.gotemplate.template import MAX_STEPS, Dialect
+from obskit.gotemplate.template import Template as GoTemplate
+from obskit.gotemplate.values import Struct
 from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
-from obskit.rules.go_format import check_printable, format_value
-from obskit.rules.go_values import Struct, ValueProblem, is_true, member, type_name
-from obskit.rules.template_functions import FUNCTIONS, MAX_TEXT, TemplateData, call_function
-from obskit.rules.template_nodes import (
-    Block,
-    Call,
-    Command,
-    Dot,
-    Group,
-    If,
-    Include,
-    Jump,
-    Literal,
-    Operand,
-    Output,
-    Pipe,
-    Range,
-    Statement,
-    Text,
-    Variable,
-    With,
+from obskit.rules.template_functions import FUNCTIONS, MAX_TEXT, TemplateData
+
+__all__ = ["MAX_STEPS", "Template", "TemplateData", "TemplateError", "compile_template"]
+
+_QUERY_STEPS: Final = 100
+_PROMETHEUS: Final = Dialect(
+    FUNCTIONS,
+    MAX_TEXT,
+    variables=("labels", "externalLabels", "externalURL", "value"),
+    renders="tmpl",
+    costs={"query": _QUERY_STEPS},
 )
-from obskit.rules.template_parser import MAX_DEPTH, Tree, parse
-
-__all__ = ["Template", "TemplateData", "TemplateError", "compile_template"]
-
-MAX_STEPS: Final = 10_000
-"""How many statements and commands one expansion may carry out."""
-QUERY_STEPS: Final = 100
-
-_SPECIAL: Final = ("and", "or", "tmpl")
-_NAMES: Final = frozenset((*FUNCTIONS, *_SPECIAL))
-_NOTHING: Final = object()  # no value comes through the pipe; None is Go's nil
 
 
+@lru_cache(maxsize=4096)
 def compile_template(text: str) -> Template:
     """A template ready to be expanded; TemplateError with the place where the text is wrong."""
-    if len(text) > MAX_TEXT:
-        raise TemplateError(f"the template is longer than {MAX_TEXT} characters", MAX_TEXT)
-    if "{{" not in text:
-        return Template(text, Tree((Text(0, text),)))
-    return Template(text, parse(text, _NAMES))
+    return Template(_PROMETHEUS.compile(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
     """A compiled template. Expanding it changes nothing, so one serves all alerts of a rule."""
 
-    text: str
-    _tree: Tree = field(repr=False)
+    _template: GoTemplate = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The template as written."""
+        return self._template.text
 
     @property
     def uses_value(self) -> bool:
         """Whether the text depends on the rule's value: in a label that makes a new alert of every new value."""
-        return self._tree.uses_value
+        return not self._template.tree.reads.isdisjoint(("Value", "$value"))
+
+    @property
+    def doomed(self) -> Sequence[Doomed]:
+        """The places at which every expansion fails that comes to them; Prometheus loads such a template too."""
+        return self._template.tree.doomed
 
     def expand(self, data: TemplateData) -> str:
         """The text for these data; TemplateError when a function fails or a limit is reached."""
-        if not self._tree.body:
-            return ""
-        if isinstance(self._tree.body[0], Text) and len(self._tree.body) == 1:
-            return self._tree.body[0].text
-        return _Expansion(self.text, self._tree, data).run()
-
-
-class _Leave(Exception):  # noqa: N818 - a jump, not an error
-    """A break or a continue, on its way to its range."""
-
-    def __init__(self, *, loop: bool) -> None:
-        self.loop = loop
-
-
-class _Expansion:
-    """One expansion: the output so far, the variables in reach, and what is left of the limits."""
-
-    def __init__(self, text: str, tree: Tree, data: TemplateData) -> None:
-        self._text = text
-        self._tree = tree
-        self._data = data
-        self._root = Struct(
-            Labels=_as_labels(data.labels),
-            ExternalLabels=_as_labels(data.external_labels),
-            ExternalURL=data.external_url,
-            Value=data.value if isinstance(data.value, NativeHistogram) else float(data.value),
-        )
-        self._variables: list[tuple[str, Any]] = [
-            ("", self._root),
-            ("labels", self._root["Labels"]),
-            ("externalLabels", self._root["ExternalLabels"]),
-            ("externalURL", data.external_url),
-            ("value", self._root["Value"]),
-        ]
-        self._output: list[str] = []
-        self._size = 0
-        self._steps = 0
-        self._depth = 0
-
-    def run(self) -> str:
-        self._block(self._tree.body, self._root)
-        return "".join(self._output)
-
-    # Limits
-
-    def _step(self, start: int, cost: int = 1) -> None:
-        self._steps += cost
-        if self._steps > MAX_STEPS:
-            raise TemplateError(f"the template takes more than {MAX_STEPS} steps", start)
-
-    def _write(self, text: str, start: int) -> None:
-        self._size += len(text)
-        if self._size > MAX_TEXT:
-            raise TemplateError(f"the text becomes longer than {MAX_TEXT} characters", start)
-        self._output.append(text)
-
-    def _problem(self, error: ValueProblem, start: int) -> TemplateError:
-        """The error with the action it happened in, as a person sees it."""
-        opening = max(self._text.rfind("{{", 0, start + 2), 0)
-        action = self._text[opening : self._text.find("}}", opening) + 2]
-        return TemplateError(f"{error}, in {action[:200]}", start)
-
-    # Statements
-
-    def _block(self, block: Block, dot: Any) -> None:
-        """The statements of a block. Variables declared in it are gone after it."""
-        known = len(self._variables)
-        self._depth += 1
-        for statement in block:
-            if self._depth > MAX_DEPTH:
-                raise TemplateError(f"templates nest more than {MAX_DEPTH} deep", statement.start)
-            self._step(statement.start)
-            self._statement(statement, dot)
-        self._depth -= 1
-        del self._variables[known:]
-
-    def _statement(self, statement: Statement, dot: Any) -> None:
-        match statement:
-            case Text():
-                self._write(statement.text, statement.start)
-            case Output():
-                value = self._pipe(statement.pipe, dot)
-                if not statement.pipe.names:
-                    self._print(value, statement.start)
-            case If() | With():
-                self._choice(statement, dot)
-            case Range():
-                self._range(statement, dot)
-            case Jump():
-                raise _Leave(loop=statement.leaves)
-            case Include():
-                self._include(statement, dot)
-
-    def _print(self, value: Any, start: int) -> None:
-        try:
-            check_printable([value], MAX_TEXT)
-        except ValueProblem as error:
-            raise self._problem(error, start) from None
-        self._write("<no value>" if value is None else format_value(value), start)
-
-    def _choice(self, statement: If | With, dot: Any) -> None:
-        known = len(self._variables)
-        value = self._pipe(statement.pipe, dot)
-        if is_true(value):
-            self._block(statement.body, value if isinstance(statement, With) else dot)
-        else:
-            self._block(statement.otherwise, dot)
-        del self._variables[known:]
-
-    def _range(self, statement: Range, dot: Any) -> None:
-        known, depth = len(self._variables), self._depth
-        names, declares = statement.pipe.names, statement.pipe.declares
-        pairs = self._pairs(self._commands(statement.pipe, dot), statement.start)
-        if not pairs:
-            self._block(statement.otherwise, dot)
-        for key, value in pairs:
-            self._step(statement.start)
-            for name, bound in zip(names, (key, value)[2 - len(names) :], strict=True):
-                self._set(name, bound, declares=declares)
-            try:
-                self._block(statement.body, value)
-            except _Leave as jump:
-                self._depth = depth
-                if jump.loop:
-                    break
-            finally:
-                if declares:
-                    del self._variables[known:]
-        del self._variables[known:]
-
-    def _pairs(self, value: Any, start: int) -> Sequence[tuple[Any, Any]]:
-        """What a range walks over: a list by index, a map by sorted key, a number from 0 up."""
-        match value:
-            case list():
-                return list(enumerate(value))
-            case Labels() | dict():
-                return [(key, value[key]) for key in sorted(value)]
-            case int() if not isinstance(value, bool):
-                return [(at, at) for at in range(min(value, MAX_STEPS + 1))]
-            case None:
-                return ()
-        raise self._problem(ValueProblem(f"range cannot walk over a {type_name(value)}"), start)
-
-    def _include(self, statement: Include, dot: Any) -> None:
-        outer = self._variables
-        argument = None if statement.pipe is None else self._pipe(statement.pipe, dot)
-        self._variables = [("", argument)]
-        self._block(self._tree.defined[statement.name], argument)
-        self._variables = outer
-
-    # Values
-
-    def _set(self, name: str, value: Any, *, declares: bool) -> None:
-        if declares:
-            self._variables.append((name, value))
-            return
-        at = max(at for at, (known, _) in enumerate(self._variables) if known == name)
-        self._variables[at] = (name, value)
-
-    def _pipe(self, pipe: Pipe, dot: Any) -> Any:
-        value = self._commands(pipe, dot)
-        for name in pipe.names:
-            self._set(name, value, declares=pipe.declares)
-        return value
-
-    def _commands(self, pipe: Pipe, dot: Any) -> Any:
-        value: Any = _NOTHING
-        for command in pipe.commands:
-            self._step(command.start)
-            value = self._command(command, dot, value)
-        return value
-
-    def _command(self, command: Command, dot: Any, last: Any) -> Any:
-        head = command.head
-        if isinstance(head, Call):
-            return self._call(head, command.arguments, dot, last)
-        arguments = [self._operand(argument, dot) for argument in command.arguments]
-        if last is not _NOTHING:
-            arguments.append(last)
-        return self._operand(head, dot, arguments)
-
-    def _operand(self, operand: Operand, dot: Any, arguments: Sequence[Any] = ()) -> Any:
-        match operand:
-            case Literal():
-                return operand.value
-            case Call():
-                return self._call(operand, (), dot, _NOTHING)
-            case Dot():
-                value = dot
-            case Variable():
-                value = next(value for name, value in reversed(self._variables) if name == operand.name)
-            case Group():
-                value = self._pipe(operand.pipe, dot)
-        return self._members(value, operand, arguments)
-
-    def _members(self, value: Any, operand: Dot | Variable | Group, arguments: Sequence[Any]) -> Any:
-        try:
-            for at, name in enumerate(operand.members, 1):
-                value = member(value, name, list(arguments) if at == len(operand.members) else [])
-            if arguments and not operand.members:
-                raise ValueProblem("only a function can take arguments")
-        except ValueProblem as error:
-            raise self._problem(error, operand.start) from None
-        return value
-
-    def _call(self, call: Call, operands: Sequence[Operand], dot: Any, last: Any) -> Any:
-        if call.name in ("and", "or"):
-            return self._short_circuit(call, operands, dot, last)
-        arguments = [self._operand(operand, dot) for operand in operands]
-        if last is not _NOTHING:
-            arguments.append(last)
-        self._step(call.start, _cost(call.name, arguments))
-        try:
-            if call.name == "tmpl":
-                return self._rendered(arguments)
-            return call_function(call.name, arguments, self._data)
-        except ValueProblem as error:
-            raise self._problem(error, call.start) from None
-
-    def _short_circuit(self, call: Call, operands: Sequence[Operand], dot: Any, last: Any) -> Any:
-        """The first operand that decides, or the last one; those behind it are not evaluated."""
-        value: Any = _NOTHING
-        for operand in operands:
-            value = self._operand(operand, dot)
-            if is_true(value) is (call.name == "or"):
-                return value
-        if last is not _NOTHING:
-            return last
-        if value is _NOTHING:
-            raise self._problem(ValueProblem(f"{call.name} wants at least 1 argument"), call.start)
-        return value
-
-    def _rendered(self, arguments: Sequence[Any]) -> str:
-        """`tmpl "name" dot`: the text of a defined template as a value."""
-        if len(arguments) != 2 or arguments[0] not in self._tree.defined:
-            raise ValueProblem("tmpl wants the name of a defined template and its dot")
-        outer, variables = self._output, self._variables
-        self._output, self._variables = [], [("", arguments[1])]
-        self._block(self._tree.defined[arguments[0]], arguments[1])
-        text = "".join(self._output)
-        self._output, self._variables = outer, variables
-        return text
-
-
-def _cost(name: str, arguments: Sequence[Any]) -> int:
-    """The steps of a call: one for each kilobyte it reads, and many for a query."""
-    return sum(len(value) for value in arguments if isinstance(value, str)) // 1024 + (name == "query") * QUERY_STEPS
+        labels, external_labels = _as_labels(data.labels), _as_labels(data.external_labels)
+        value = data.value if isinstance(data.value, NativeHistogram) else float(data.value)
+        root = Struct(Labels=labels, ExternalLabels=external_labels, ExternalURL=data.external_url, Value=value)
+        return self._template.expand(root, (labels, external_labels, data.external_url, value), data)
 
 
 def _as_labels(labels: Any) -> Labels:

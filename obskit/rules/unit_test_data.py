@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, exact_name, match_all
-from obskit.model.records import Record
 from obskit.model.samples import MetricMeta
 from obskit.promql.histogram_values import column
 from obskit.store.interface import Samples, SeriesWindow
@@ -28,6 +27,14 @@ class GivenMetrics:
         self._by_name: dict[str, dict[Labels, Column]] = {}
         self._found: dict[tuple[Matcher, ...], tuple[list[Labels], list[Column]]] = {}
         self._some: dict[tuple[int, bytes], tuple[list[Labels], list[Labels]]] = {}
+
+    def give(self, labels: Labels, start_ms: int, step_ms: int, values: Sequence[Sampled | None]) -> None:
+        """Add a series that is not there yet: a value, or none, every `step_ms`."""
+        there = [at for at, value in enumerate(values) if value is not None]
+        if there:
+            found = [start_ms + at * step_ms for at in there], [values[at] for at in there]
+            self._by_name.setdefault(labels.name, {})[labels] = found  # type: ignore[assignment]  # no None among them
+            self._forget(labels.name)
 
     def add(self, labels: Labels, t_ms: int, value: Sampled) -> None:
         """Add a sample, also between others: a rule may write a series that was given. The later of two at a time counts."""
@@ -109,28 +116,3 @@ class GivenMetrics:
 def _histograms(values: Sequence[Sampled]) -> NDArray[np.object_] | None:
     found = [value if isinstance(value, NativeHistogram) else None for value in values]
     return column(found) if any(found) else None
-
-
-class GivenLogs:
-    """A LogReader over given lines."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = sorted(records, key=lambda record: record.t_ns)
-        self._times = [record.t_ns for record in self._records]
-
-    def select(
-        self,
-        matchers: Sequence[Matcher],
-        start_ns: int,
-        end_ns: int,
-        *,
-        containing: Sequence[str] = (),  # noqa: ARG002 - a hint that need not be taken
-        newest_first: bool = False,
-    ) -> Iterator[Record]:
-        """Records with `start_ns <= t < end_ns` of every stream that satisfies all matchers, in order of time."""
-        found = self._records[bisect_left(self._times, start_ns) : bisect_left(self._times, end_ns)]
-        return (record for record in (reversed(found) if newest_first else found) if match_all(matchers, record.stream))
-
-    def streams(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[Labels]:
-        """The streams that have a record in the range."""
-        return list(dict.fromkeys(record.stream for record in self.select(matchers, start_ns, end_ns)))

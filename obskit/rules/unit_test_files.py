@@ -7,43 +7,48 @@ the tests is unit_tests.py's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, Final, Self
-
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pathlib import Path as FilePath
+from typing import Any, Final, TypeVar
 
 from obskit.errors import ConfigError, PatternError, QuerySyntaxError
 from obskit.model.documents import Document, parse_document
+from obskit.model.durations import parse_duration
 from obskit.model.histograms import NativeHistogram
-from obskit.model.labels import Labels
+from obskit.model.labels import EMPTY, Labels
 from obskit.model.problems import Problem, Severity, did_you_mean
-from obskit.model.settings import Duration, Settings
 from obskit.promql.literals import parse_number
 from obskit.promql.notation import parse_labels, parse_values
 from obskit.promql.parser import parse
+from obskit.rules.fields import Fields, Path
 from obskit.rules.files import RuleFile, load_rules
 from obskit.rules.groups import AlertRule
 
+Value = TypeVar("Value")
+
+DEFAULT_INTERVAL_MS: Final = 60_000
+"""promtool's, also where 0 is written."""
 MAX_VALUES: Final = 1_000_000
 MAX_SLOTS: Final = 1_000_000
 _SECONDS: Final = re.compile(r"-?\d{1,12}(?:\.\d*)?")
 _COUNTS: Final = re.compile(r"x(\d+)")
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "yes", "on", "y"), True),
+    **dict.fromkeys(("false", "no", "off", "n"), False),
+}
 
 
-def _number(value: Any) -> float:
+def _number(text: str) -> float:
     """A number as PromQL writes it, or as YAML does (`.inf`, `-.inf`, `.nan`)."""
-    text = str(value)
     sign = -1.0 if text.startswith("-") else 1.0
     digits = text.lstrip("+-")
     return sign * parse_number(digits[1:] if digits.lower() in (".inf", ".nan") else digits)
 
 
-def _start(value: Any) -> int:
+def _start(text: str) -> int:
     """Unix milliseconds of seconds or of an RFC 3339 time."""
-    text = str(value)
     if _SECONDS.fullmatch(text):
         return round(float(text) * 1000)
     try:
@@ -53,20 +58,6 @@ def _start(value: Any) -> int:
     if moment.tzinfo is None:
         raise ValueError("must name its time zone, like 2026-11-20T14:00:00Z")
     return round(moment.timestamp() * 1000)
-
-
-def _syntax_as_value_error(read: Callable[[str], Any]) -> Callable[[Any], Any]:
-    """pydantic collects ValueErrors; the parsers raise errors of ours."""
-
-    def checked(value: Any) -> Any:
-        try:
-            return read(str(value))
-        except QuerySyntaxError as error:
-            raise ValueError(error.message) from None
-        except PatternError as error:
-            raise ValueError(str(error)) from None
-
-    return checked
 
 
 def _labels(text: str) -> Labels:
@@ -87,8 +78,11 @@ def _expression(text: str) -> str:
     return text
 
 
-def _none_as_empty(value: Any) -> Any:
-    return value or []
+def _flag(text: str) -> bool:
+    """As Go's YAML reads it."""
+    if text.lower() not in _FLAGS:
+        raise ValueError(f"must be true or false, not {text!r}")
+    return _FLAGS[text.lower()]
 
 
 def _values(text: str) -> list[float | NativeHistogram | None]:
@@ -105,92 +99,78 @@ def _line_counts(text: str) -> list[float | None]:
 
 
 def _histogram(text: str) -> NativeHistogram | None:
-    if not text.strip():
-        return None
-    (found,) = parse_values(text)
-    if not isinstance(found, NativeHistogram):
+    found = parse_values(text)[0] if text.strip() else None
+    if found is not None and not isinstance(found, NativeHistogram):
         raise ValueError("must be a histogram, like {{schema:0 count:2 sum:3 buckets:[1 1]}}")
     return found
 
 
-SeriesName = Annotated[Labels, BeforeValidator(_syntax_as_value_error(_series))]
-LabelSet = Annotated[Labels, BeforeValidator(_syntax_as_value_error(_labels))]
-Values = Annotated[list[Any], BeforeValidator(_syntax_as_value_error(_values))]
-LineCounts = Annotated[list[float | None], BeforeValidator(_syntax_as_value_error(_line_counts))]
-Histogram = Annotated[Any, BeforeValidator(_syntax_as_value_error(_histogram))]
-Expression = Annotated[str, BeforeValidator(_syntax_as_value_error(_expression))]
-Float = Annotated[float, BeforeValidator(_number)]
-StartTime = Annotated[int, BeforeValidator(_start)]
-
-
-class InputSeries(Settings):
+@dataclass(frozen=True, slots=True)
+class InputSeries:
     """A series, one value (or gap) per interval."""
 
-    series: SeriesName
-    values: Values = []
+    series: Labels
+    values: Sequence[float | NativeHistogram | None] = ()
 
 
-class InputLogs(Settings):
+@dataclass(frozen=True, slots=True)
+class InputLogs:
     """Lines of a log stream: `values` says how many copies of `line` are written at each interval."""
 
-    stream: dict[str, str]
-    line: str = "a line"
-    metadata: dict[str, str] = {}
-    values: LineCounts = []
+    stream: Mapping[str, str]
+    line: str
+    metadata: Mapping[str, str]
+    values: Sequence[float | None]
 
 
-class ExpectedAlert(Settings):
+@dataclass(frozen=True, slots=True)
+class ExpectedAlert:
     """A firing alert; `alertname` is added to the labels."""
 
-    exp_labels: dict[str, str] = {}
-    exp_annotations: dict[str, str] = {}
+    exp_labels: Mapping[str, str]
+    exp_annotations: Mapping[str, str]
 
 
-class AlertTest(Settings):
+@dataclass(frozen=True, slots=True)
+class AlertTest:
     """All alerts of one name that fire at a time."""
 
-    eval_time: Duration = 0
+    eval_time: int
     alertname: str
-    exp_alerts: Annotated[list[ExpectedAlert], BeforeValidator(_none_as_empty)] = []
+    exp_alerts: Sequence[ExpectedAlert]
 
 
-class ExpectedSample(Settings):
+@dataclass(frozen=True, slots=True)
+class ExpectedSample:
     """One element of a query's result."""
 
-    labels: LabelSet = Labels()
-    value: Float = 0.0
-    histogram: Histogram = None
+    labels: Labels
+    value: float
+    histogram: NativeHistogram | None
 
 
-class ExprTest(Settings):
+@dataclass(frozen=True, slots=True)
+class ExprTest:
     """The result of a query at a time."""
 
-    expr: Expression
-    eval_time: Duration = 0
-    exp_samples: Annotated[list[ExpectedSample], BeforeValidator(_none_as_empty)] = []
+    expr: str
+    eval_time: int
+    exp_samples: Sequence[ExpectedSample]
 
 
-class Case(Settings):
-    """One test: what comes in, and what must be seen at which time. Times count from `start_timestamp`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One test: what comes in, and what must be seen at which time (ms). Times count from `start_timestamp`."""
 
-    name: str = ""
-    interval: Duration = 0
-    start_timestamp: StartTime = 0
-    input_series: list[InputSeries] = []
-    input_logs: list[InputLogs] = []
-    alert_rule_test: list[AlertTest] = []
-    promql_expr_test: list[ExprTest] = []
-    external_labels: dict[str, str] = {}
-    external_url: str = ""
-
-    @model_validator(mode="after")
-    def _each_series_once(self) -> Self:
-        known: set[Labels] = set()
-        for given in self.input_series:
-            if given.series in known:
-                raise ValueError(f"the series {given.series} is given twice")
-            known.add(given.series)
-        return self
+    name: str
+    interval: int
+    start_timestamp: int
+    input_series: Sequence[InputSeries]
+    input_logs: Sequence[InputLogs]
+    alert_rule_test: Sequence[AlertTest]
+    promql_expr_test: Sequence[ExprTest]
+    external_labels: Mapping[str, str]
+    external_url: str
 
     @property
     def last_ms(self) -> int:
@@ -199,14 +179,145 @@ class Case(Settings):
         return max([*alerts, *(test.eval_time for test in self.promql_expr_test)], default=0)
 
 
-class UnitTests(Settings):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitTests:
     """A whole file."""
 
-    rule_files: list[str] = []
-    evaluation_interval: Annotated[Duration, Field(gt=0)] = 60_000
-    group_eval_order: list[str] = []
-    fuzzy_compare: bool = False
-    tests: list[Case] = []
+    rule_files: Sequence[str]
+    evaluation_interval: int
+    group_eval_order: Sequence[str]
+    fuzzy_compare: bool
+    tests: Sequence[Case]
+
+
+class _Entry:
+    """A mapping of the file: what its keys say, and where."""
+
+    def __init__(self, fields: Fields, path: Path, value: Any, kind: type) -> None:
+        self.path = path
+        self._fields = fields
+        if value is None:
+            fields.error(path, "wrong-type", "a mapping (key: value) belongs here")
+        self._values = fields.mapping(path, value, kind.__slots__) or {}  # type: ignore[attr-defined]  # a slotted class
+
+    def text(self, key: str) -> str:
+        """A text, empty when it is not there."""
+        return self._fields.text((*self.path, key), self._values.get(key))
+
+    def value(self, key: str, read: Callable[[str], Value], default: Value) -> Value:
+        """What a text means; what `read` raises is told, and the default stands for it."""
+        text = self.text(key)
+        if not text:
+            return default
+        try:
+            return read(text)
+        except QuerySyntaxError as error:
+            self.error(error.message, key)
+        except (ValueError, PatternError) as error:
+            self.error(str(error), key)
+        return default
+
+    def needed(self, key: str) -> bool:
+        """Whether a key is there that must be."""
+        if key not in self._values:
+            self._fields.error(self.path, "missing-key", f'the key "{key}" is missing')
+        return key in self._values
+
+    def strings(self, key: str, what: str) -> Mapping[str, str]:
+        """Names to texts."""
+        return self._fields.strings((*self.path, key), self._values.get(key), what)
+
+    def texts(self, key: str) -> list[str]:
+        """A list of texts."""
+        path = (*self.path, key)
+        items = self._fields.sequence(path, self._values.get(key))
+        return [self._fields.text((*path, at), item) for at, item in enumerate(items)]
+
+    def entries(self, key: str, kind: type) -> Iterator[_Entry]:
+        """A list of mappings."""
+        path = (*self.path, key)
+        items = self._fields.sequence(path, self._values.get(key))
+        return (_Entry(self._fields, (*path, at), item, kind) for at, item in enumerate(items))
+
+    def error(self, message: str, *keys: str) -> None:
+        """A value that cannot be."""
+        self._fields.error((*self.path, *keys), "bad-value", message)
+
+
+def _unit_tests(document: Document) -> UnitTests:
+    """What the document says; its problems are added to."""
+    entry = _Entry(Fields(document), (), document.data or {}, UnitTests)
+    return UnitTests(
+        rule_files=entry.texts("rule_files"),
+        evaluation_interval=entry.value("evaluation_interval", parse_duration, 0) or DEFAULT_INTERVAL_MS,
+        group_eval_order=entry.texts("group_eval_order"),
+        fuzzy_compare=entry.value("fuzzy_compare", _flag, False),
+        tests=[_case(case) for case in entry.entries("tests", Case)],
+    )
+
+
+def _case(entry: _Entry) -> Case:
+    return Case(
+        name=entry.text("name"),
+        interval=entry.value("interval", parse_duration, 0),
+        start_timestamp=entry.value("start_timestamp", _start, 0),
+        input_series=list(_input_series(entry)),
+        input_logs=[_input_logs(logs) for logs in entry.entries("input_logs", InputLogs)],
+        alert_rule_test=[_alert_test(test) for test in entry.entries("alert_rule_test", AlertTest)],
+        promql_expr_test=[_expr_test(test) for test in entry.entries("promql_expr_test", ExprTest)],
+        external_labels=entry.strings("external_labels", "label"),
+        external_url=entry.text("external_url"),
+    )
+
+
+def _input_series(case: _Entry) -> Iterator[InputSeries]:
+    known: set[Labels] = set()
+    for entry in case.entries("input_series", InputSeries):
+        series = entry.value("series", _series, EMPTY) if entry.needed("series") else EMPTY
+        if series and series in known:
+            entry.error(f"the series {series} is given twice", "series")
+        known.add(series)
+        yield InputSeries(series, entry.value("values", _values, []))
+
+
+def _input_logs(entry: _Entry) -> InputLogs:
+    entry.needed("stream")
+    return InputLogs(
+        stream=entry.strings("stream", "label"),
+        line=entry.text("line") or "a line",
+        metadata=entry.strings("metadata", "field"),
+        values=entry.value("values", _line_counts, []),
+    )
+
+
+def _alert_test(entry: _Entry) -> AlertTest:
+    entry.needed("alertname")
+    alerts = entry.entries("exp_alerts", ExpectedAlert)
+    return AlertTest(
+        eval_time=entry.value("eval_time", parse_duration, 0),
+        alertname=entry.text("alertname"),
+        exp_alerts=[
+            ExpectedAlert(alert.strings("exp_labels", "label"), alert.strings("exp_annotations", "annotation"))
+            for alert in alerts
+        ],
+    )
+
+
+def _expr_test(entry: _Entry) -> ExprTest:
+    entry.needed("expr")
+    samples = entry.entries("exp_samples", ExpectedSample)
+    return ExprTest(
+        expr=entry.value("expr", _expression, ""),
+        eval_time=entry.value("eval_time", parse_duration, 0),
+        exp_samples=[
+            ExpectedSample(
+                labels=sample.value("labels", _labels, EMPTY),
+                value=sample.value("value", _number, 0.0),
+                histogram=sample.value("histogram", _histogram, None),
+            )
+            for sample in samples
+        ],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +332,7 @@ class TestFile:
     warnings: tuple[Problem, ...]
 
 
-def read_test_file(path: Path) -> TestFile:
+def read_test_file(path: FilePath) -> TestFile:
     """Read a file of tests and its rule files; ConfigError with every problem of all of them."""
     try:
         document = parse_document(path.read_text(encoding="utf-8"), str(path))
@@ -230,12 +341,7 @@ def read_test_file(path: Path) -> TestFile:
         raise ConfigError(
             [Document("", str(path)).problem((), "missing-file", f"cannot read the file: {reason}")]
         ) from None
-    tests = UnitTests()
-    if not document.problems:
-        try:
-            tests = UnitTests.model_validate(document.data or {})
-        except ValidationError as error:
-            document.problems.extend(_problems(document, error))
+    tests = _unit_tests(document)
     problems = [*document.problems, *_too_long(document, tests)]
     rules = tuple(_rule_files(document, tests, problems))
     for rule_file in rules:
@@ -258,35 +364,6 @@ def _unknown_alerts(document: Document, tests: UnitTests, rules: Sequence[RuleFi
                 yield document.problem(path, "unknown-alert", message, severity=Severity.WARNING)
 
 
-def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
-    for found in error.errors(include_url=False, include_input=False):
-        path = found["loc"]
-        if found["type"] == "extra_forbidden":
-            known = _known_keys(path[:-1])
-            message = f'unknown key "{path[-1]}"{did_you_mean(str(path[-1]), known)}'
-            yield document.problem(path, "unknown-key", message, at_key=True)
-        elif found["type"] == "missing":
-            yield document.problem(path[:-1], "missing-key", f'the key "{path[-1]}" is missing')
-        else:
-            yield document.problem(path, "bad-value", found["msg"].removeprefix("Value error, "))
-
-
-_SECTIONS: Final[dict[str, type[Settings]]] = {
-    "tests": Case,
-    "input_series": InputSeries,
-    "input_logs": InputLogs,
-    "alert_rule_test": AlertTest,
-    "exp_alerts": ExpectedAlert,
-    "promql_expr_test": ExprTest,
-    "exp_samples": ExpectedSample,
-}
-
-
-def _known_keys(path: tuple[int | str, ...]) -> list[str]:
-    names = [step for step in path if step in _SECTIONS]
-    return list((_SECTIONS[str(names[-1])] if names else UnitTests).model_fields)
-
-
 def _too_long(document: Document, tests: UnitTests) -> Iterator[Problem]:
     for index, case in enumerate(tests.tests):
         if case.last_ms // tests.evaluation_interval > MAX_SLOTS:
@@ -296,9 +373,9 @@ def _too_long(document: Document, tests: UnitTests) -> Iterator[Problem]:
 
 def _rule_files(document: Document, tests: UnitTests, problems: list[Problem]) -> Iterator[RuleFile]:
     """The rule files that the patterns find beside the test file."""
-    folder = Path(document.file).parent
+    folder = FilePath(document.file).parent
     for index, pattern in enumerate(tests.rule_files):
-        found = [Path(pattern)] if Path(pattern).is_absolute() else sorted(folder.glob(pattern))
+        found = [FilePath(pattern)] if FilePath(pattern).is_absolute() else sorted(folder.glob(pattern))
         found = [path for path in found if path.is_file()]
         if not found:
             message = f'no file matches "{pattern}" (looked for in {folder})'

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from obskit.clock import NS_PER_MS
 from obskit.errors import QueryError
-from obskit.logql.engine import Engine as LogQLEngine
+from obskit.gotemplate.printing import format_float
 from obskit.model.alerts import AlertState
 from obskit.model.durations import format_duration
 from obskit.model.histograms import NativeHistogram
@@ -23,11 +23,12 @@ from obskit.model.problems import Problem
 from obskit.model.records import Record
 from obskit.model.results import Element, Scalar, Vector
 from obskit.promql.engine import Engine as PromQLEngine
-from obskit.rules.batches import Batches
-from obskit.rules.evaluation import Evaluator, Standing, reads, writes
-from obskit.rules.go_format import format_float
+from obskit.promql.families import Answer
+from obskit.rules.batches import Batches, Sharing
+from obskit.rules.evaluation import Engine, Evaluator, Outcome, Standing, has_nothing_to_say, reads, writes
+from obskit.rules.foresight import Foresight, foreseeable
 from obskit.rules.groups import AlertRule, Group, Rule
-from obskit.rules.unit_test_data import GivenLogs, GivenMetrics
+from obskit.rules.unit_test_data import GivenMetrics
 from obskit.rules.unit_test_files import AlertTest, Case, ExprTest, TestFile, UnitTests, read_test_file
 
 
@@ -67,7 +68,7 @@ def run_test_file(path: Path | str, *, run: str | None = None) -> TestReport:
     """
     wanted = compile_pattern(run) if run is not None else None
     file = read_test_file(Path(path))
-    groups = [(group, Batches.of(group)) for group in _ordered(file)]
+    groups = _Groups(_ordered(file))
     cases = tuple(
         CaseResult(case.name or f"test {number}", tuple(_Run(case, file.tests, groups).failures()))
         for number, case in enumerate(file.tests.tests, 1)
@@ -83,32 +84,73 @@ def _ordered(file: TestFile) -> list[Group]:
     return sorted(groups, key=lambda group: order.get(group.name, -1))
 
 
+class _Groups:
+    """What all tests of a file evaluate, in this order, and what can be told of it without their data."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups = groups
+        self.foreseeable = foreseeable(groups)
+        self._batches: dict[str, Batches] = {}
+        self._reads: dict[str, frozenset[str] | None] = {}
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups)
+
+    @property
+    def rules(self) -> Iterator[Rule]:
+        """All rules, in order."""
+        return (rule for group in self._groups for rule in group.rules)
+
+    def batches(self, group: Group) -> Batches:
+        """What rules of a group are asked together, slot by slot."""
+        if group.key not in self._batches:
+            self._batches[group.key] = Batches.of(group)
+        return self._batches[group.key]
+
+    def reads(self, group: Group, rule: Rule) -> frozenset[str] | None:
+        """The metrics a rule asks for; None when that cannot be told."""
+        if rule.key not in self._reads:
+            self._reads[rule.key] = reads(group, rule)
+        return self._reads[rule.key]
+
+
 class _Run:
     """One test: its own data, its own alerts."""
 
-    def __init__(self, case: Case, tests: UnitTests, groups: Sequence[tuple[Group, Batches]]) -> None:
+    def __init__(self, case: Case, tests: UnitTests, groups: _Groups) -> None:
         self._case = case
         self._tests = tests
         self._groups = groups
-        self._rules = [(group, rule) for group, _ in groups for rule in group.rules]
-        self._reads = {rule.key: reads(group, rule) for group, rule in self._rules}
-        self._standing = {rule.key: Standing() for _, rule in self._rules}
+        self._standing = {rule.key: Standing() for rule in groups.rules}
         self._interval_ms = case.interval or tests.evaluation_interval
         self._metrics = self._given_metrics()
         self._promql = PromQLEngine(self._metrics)
+        self._foresight = Foresight(
+            self._promql,
+            groups.foreseeable,
+            end_ms=case.start_timestamp + case.last_ms,
+            step_ms=tests.evaluation_interval,
+        )
         self._evaluator = Evaluator(
             self._promql,
-            LogQLEngine(GivenLogs(list(self._given_records()))),
+            self._log_engine(),
             external_labels=Labels(case.external_labels),
             external_url=case.external_url,
         )
 
+    def _log_engine(self) -> Engine:
+        """Where rules over logs ask; others need no engine for them, and may find the one for metrics there."""
+        if not any(group.type.reads_logs for group in self._groups):
+            return self._promql
+        from obskit.logql.engine import Engine as LogQLEngine  # noqa: PLC0415 - whose rules ask metrics never loads it
+        from obskit.store.listed_logs import ListedLogs  # noqa: PLC0415 - as above
+
+        return LogQLEngine(ListedLogs(self._given_records()))
+
     def _given_metrics(self) -> GivenMetrics:
         metrics = GivenMetrics()
         for given in self._case.input_series:
-            for step, value in enumerate(given.values):
-                if value is not None:
-                    metrics.add(given.series, self._case.start_timestamp + step * self._interval_ms, value)
+            metrics.give(given.series, self._case.start_timestamp, self._interval_ms, given.values)
         return metrics
 
     def _given_records(self) -> Iterator[Record]:
@@ -135,25 +177,29 @@ class _Run:
 
     def _evaluate(self, offset_ms: int) -> Iterator[str]:
         """Evaluate every rule once, in order, each seeing what those before it have written."""
-        for group, batches in self._groups:
-            yield from self._evaluate_group(group, batches, offset_ms)
-
-    def _evaluate_group(self, group: Group, batches: Batches, offset_ms: int) -> Iterator[str]:
         slot_ms = self._case.start_timestamp + offset_ms
-        sharing, written = None, set[str]()
+        foreseen = self._foresight.at(slot_ms)
+        for group in self._groups:
+            for rule, outcome in self._outcomes(group, slot_ms, foreseen):
+                if outcome.error:
+                    yield f"rule {rule.name} ({rule.place}) failed at {format_duration(offset_ms)}: {outcome.error}"
+                self._standing[rule.key] = outcome.standing
+
+    def _outcomes(self, group: Group, slot_ms: int, foreseen: Mapping[str, Answer]) -> Iterator[tuple[Rule, Outcome]]:
+        """Evaluate the rules of a group, but for those that are foreseen to find nothing and have nothing to say."""
+        asking = _Asking(self._evaluator, group, self._groups, slot_ms)
         for rule in group.rules:
-            read = self._reads[rule.key]
-            if sharing is None or (written and (read is None or not written.isdisjoint(read))):
-                sharing, written = self._evaluator.sharing(group, batches, slot_ms, seconds=lambda: 0.0), set()
-            if sharing is not None:
-                sharing.prepare(rule)
-            outcome = self._evaluator.at_slot(group, rule, self._standing[rule.key], slot_ms, sharing)
-            if outcome.error:
-                yield f"rule {rule.name} ({rule.place}) failed at {format_duration(offset_ms)}: {outcome.error}"
-            self._standing[rule.key] = outcome.standing
+            standing = self._standing[rule.key]
+            if rule.key not in self._foresight.keys:
+                outcome = self._evaluator.at_slot(group, rule, standing, slot_ms, asking.sharing(rule))
+            elif rule.key in foreseen or not has_nothing_to_say(rule, standing):
+                outcome = self._evaluator.answered(group, rule, standing, slot_ms, foreseen.get(rule.key, ()))
+            else:
+                continue
             if outcome.samples:
                 self._metrics.append(outcome.samples)
-                written |= writes(rule)
+                asking.wrote(rule)
+            yield rule, outcome
 
     def _check_alerts(self, test: AlertTest) -> Iterator[str]:
         expected = [
@@ -162,7 +208,7 @@ class _Run:
         ]
         got = [
             (alert.labels, alert.annotations)
-            for _, rule in self._rules
+            for rule in self._groups.rules
             if _is_alert(rule, test.alertname)
             for alert in self._standing[rule.key].active.values()
             if alert.state is AlertState.FIRING
@@ -188,6 +234,33 @@ class _Run:
         expected = sorted((_sampled(one.labels, one.value, one.histogram) for one in test.exp_samples), key=_by_labels)
         if not _same_samples(expected, got, fuzzy=self._tests.fuzzy_compare):
             yield "\n".join([title, *_sample_differences(expected, got, fuzzy=self._tests.fuzzy_compare)])
+
+
+class _Asking:
+    """What the rules of a group share at one slot: all that is not asked for after one of them has written it."""
+
+    def __init__(self, evaluator: Evaluator, group: Group, groups: _Groups, slot_ms: int) -> None:
+        self._evaluator = evaluator
+        self._group = group
+        self._groups = groups
+        self._slot_ms = slot_ms
+        self._sharing: Sharing | None = None
+        self._written: set[str] = set()
+
+    def sharing(self, rule: Rule) -> Sharing | None:
+        """What a rule shares with those before it."""
+        read = self._groups.reads(self._group, rule)
+        if self._sharing is None or (self._written and (read is None or not self._written.isdisjoint(read))):
+            batches = self._groups.batches(self._group)
+            self._sharing = self._evaluator.sharing(self._group, batches, self._slot_ms, seconds=lambda: 0.0)
+            self._written = set()
+        if self._sharing is not None:
+            self._sharing.prepare(rule)
+        return self._sharing
+
+    def wrote(self, rule: Rule) -> None:
+        """A rule has written something."""
+        self._written |= writes(rule)
 
 
 def _is_alert(rule: Rule, name: str) -> bool:

@@ -55,7 +55,7 @@ class Boxes:
 
     def checked(self, values: Values) -> Values:
         """Admitted values, less what a client made look like a box: it must not name histograms of others."""
-        boxed = _boxed(values)
+        boxed = boxed_in(values)
         if not boxed.any():
             return values
         fresh = [number in self._fresh for number in _numbers(values[boxed])]
@@ -67,7 +67,7 @@ class Boxes:
 
     def insert(self, tx: Transaction, times_ms: Times, values: Values) -> None:
         """Write the histograms of admitted samples in their transaction."""
-        boxed = _boxed(values)
+        boxed = boxed_in(values)
         if not boxed.any():
             return
         numbers = _numbers(values[boxed])
@@ -79,7 +79,9 @@ class Boxes:
 
     def opened(self, window: SeriesWindow) -> SeriesWindow:
         """What a reader is given: a column of histograms, if there are any."""
-        boxed = _boxed(window.values)
+        if not np.isnan(window.values.max(initial=0.0)):
+            return window
+        boxed = boxed_in(window.values)
         if not boxed.any():
             return window
         numbers = _numbers(window.values[boxed])
@@ -123,7 +125,7 @@ class Boxes:
 
 def holders(owners: NDArray[np.int64], values: Values) -> list[int]:
     """The owners of the values that are histograms, each once."""
-    boxed = _boxed(values)
+    boxed = boxed_in(values)
     return sorted(set(owners[boxed].tolist())) if boxed.any() else []
 
 
@@ -131,7 +133,8 @@ def _box(number: int) -> float:
     return float(np.array([_TAG << 48 | number], np.int64).view(np.float64)[0])
 
 
-def _boxed(values: Values) -> NDArray[np.bool_]:
+def boxed_in(values: Values) -> NDArray[np.bool_]:
+    """Which of the values are histograms."""
     found: NDArray[np.bool_] = (values.view(np.int64) >> 48) == _TAG
     return found
 

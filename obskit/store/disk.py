@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, exact_name
 from obskit.store.matching import matching
-from obskit.store.packing import Packed, id_range, pack_samples, unpack_chunk, unpack_samples
+from obskit.store.packing import Packed, Values, blank, id_range, pack_samples, unpack_chunk, unpack_samples
 from obskit.store.parts import EMPTY, Part
 from obskit.store.rounds import NEVER, Round, joined, without_repeats
 
@@ -89,15 +89,16 @@ def head_rows(connection: sqlite3.Connection, after_ms: int, until_ms: int) -> I
     yield joined(waiting)
 
 
-def find(connection: sqlite3.Connection, matchers: Sequence[Matcher]) -> dict[int, Labels]:
-    """Every series on disk that satisfies the matchers, in the order of ids."""
+def find(connection: sqlite3.Connection, matchers: Sequence[Matcher], known: Mapping[int, Labels]) -> dict[int, Labels]:
+    """Every series on disk that satisfies the matchers, in the order of ids. `known` has labels that need no reading."""
     name = exact_name(matchers)
     if name is None:
-        rows = connection.execute("SELECT id, labels FROM series ORDER BY id")
+        rows = connection.execute("SELECT id FROM series ORDER BY id")
     else:
-        rows = connection.execute("SELECT id, labels FROM series WHERE name = ? ORDER BY id", (_storable(name),))
-    known: dict[str, str] = {}
-    candidates = {number: from_text(text, known) for number, text in rows}
+        rows = connection.execute("SELECT id FROM series WHERE name = ? ORDER BY id", (_storable(name),))
+    ids = [number for (number,) in rows]
+    read = labels_of(connection, [number for number in ids if number not in known], {})
+    candidates = {number: known.get(number) or read[number] for number in ids}
     return {number: candidates[number] for number in matching(matchers, candidates)}
 
 
@@ -106,38 +107,57 @@ def read(connection: sqlite3.Connection, labels: dict[int, Labels], start_ms: in
     if not labels or start_ms >= end_ms:
         return EMPTY
     wanted = np.fromiter(labels, np.int64, len(labels))
-    found = [_chunks_of(connection, number, start_ms, end_ms) for number in labels]
-    found += _rows_of(connection, wanted, start_ms, end_ms)
-    samples, _ = without_repeats(joined(found).ordered())
-    ids, counts = np.unique(samples.slots, return_counts=True)
-    return Part(ids, tuple(labels[i] for i in ids.tolist()), counts, samples.times_ms, samples.values)
+    found = _chunks_of(connection, list(labels), start_ms, end_ms)
+    found.append(_rows_of(connection, wanted, start_ms, end_ms))
+    samples = without_repeats(joined(found).ordered())
+    if not len(samples.slots):
+        return EMPTY
+    begins = np.append(0, np.flatnonzero(samples.slots[1:] != samples.slots[:-1]) + 1)
+    ids, counts = samples.slots[begins], np.diff(begins, append=len(samples.slots))
+    return Part(ids, tuple(map(labels.__getitem__, ids.tolist())), counts, samples.times_ms, samples.values)
 
 
-def _chunks_of(connection: sqlite3.Connection, number: int, start_ms: int, end_ms: int) -> Round:
-    rows = connection.execute(
-        "SELECT t0_ms, n, data FROM metric_chunk"
-        " WHERE series_id = ? AND t0_ms > ? AND t0_ms <= ? AND t1_ms > ? ORDER BY t0_ms",
-        (number, start_ms - SPAN_MS, end_ms, start_ms),
-    )
+def _chunks_of(connection: sqlite3.Connection, ids: Sequence[int], start_ms: int, end_ms: int) -> list[Round]:
+    """What chunks hold of these series."""
+    if not connection.execute("SELECT 1 FROM metric_chunk WHERE t1_ms > ? LIMIT 1", (start_ms,)).fetchone():
+        return []  # a query of the last hours: no need to ask for each series
     parts = []
-    for t0_ms, count, data in rows:
-        times, values = unpack_chunk(data, t0_ms, count)
-        parts.append(Round(np.full(count, number, np.int64), times, values))
-    return _between(joined(parts), start_ms, end_ms)
-
-
-def _rows_of(connection: sqlite3.Connection, wanted: NDArray[np.int64], start_ms: int, end_ms: int) -> list[Round]:
-    rows = connection.execute(
-        "SELECT t0_ms, data FROM metric_head WHERE t1_ms > ? AND t0_ms <= ? ORDER BY id", (start_ms, end_ms)
-    )
-    parts = []
-    for t0_ms, data in rows:
-        low, high = id_range(data)
-        if np.searchsorted(wanted, low) == np.searchsorted(wanted, high, side="right"):
-            continue
-        samples = _round_of(unpack_samples(data, t0_ms))
-        parts.append(_between(samples.take(np.isin(samples.slots, wanted)), start_ms, end_ms))
+    for start in range(0, len(ids), _AT_ONCE):
+        part = ids[start : start + _AT_ONCE]
+        marks = ",".join("?" * len(part))
+        rows = connection.execute(
+            f"SELECT series_id, t0_ms, n, data FROM metric_chunk WHERE series_id IN ({marks})"  # noqa: S608 - marks only
+            " AND t0_ms > ? AND t0_ms <= ? AND +t1_ms > ? ORDER BY series_id, t0_ms",  # by the key, not by the end
+            (*part, start_ms - SPAN_MS, end_ms, start_ms),
+        )
+        for number, t0_ms, count, data in rows:
+            samples = Round(np.full(count, number, np.int64), *unpack_chunk(data, t0_ms, count))
+            parts.append(_between(samples, start_ms, end_ms))
     return parts
+
+
+def _rows_of(connection: sqlite3.Connection, wanted: NDArray[np.int64], start_ms: int, end_ms: int) -> Round:
+    """What head rows hold of these series."""
+    within = "FROM metric_head WHERE t1_ms > ? AND t0_ms <= ?"
+    ((room,),) = connection.execute(f"SELECT total(n) {within}", (start_ms, end_ms))
+    slots, times_ms, bits = blank(3, int(room))
+    values: Values = bits.view(np.float64)
+    # By id, with a last place for those beyond. What nobody looks at takes no memory.
+    is_wanted = np.zeros(int(wanted[-1]) + 2, np.bool_)
+    is_wanted[wanted] = True
+    done = 0
+    for t0_ms, t1_ms, data in connection.execute(f"SELECT t0_ms, t1_ms, data {within} ORDER BY id", (start_ms, end_ms)):
+        low, high = id_range(data)
+        if wanted.searchsorted(low) == wanted.searchsorted(high, side="right"):
+            continue
+        samples = unpack_samples(data, t0_ms)
+        mine = is_wanted.take(samples.ids, mode="clip")
+        if t0_ms <= start_ms or t1_ms > end_ms:
+            mine &= (samples.times_ms > start_ms) & (samples.times_ms <= end_ms)
+        chosen = mine.nonzero()[0]
+        filled = slice(done, done := done + len(chosen))
+        slots[filled], times_ms[filled], values[filled] = (column.take(chosen) for column in samples)
+    return Round(slots[:done], times_ms[:done], values[:done])
 
 
 def _between(samples: Round, after_ms: int, until_ms: int) -> Round:

@@ -6,6 +6,7 @@ samples and records are kept is decided in metrics.py and logs.py.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from obskit.model.samples import MetricMeta
 from obskit.store import telemetry
 from obskit.store.database import Database, Transaction
 from obskit.store.head import Admitted
-from obskit.store.interface import Batch, LogReader, MetricReader, Touched
+from obskit.store.interface import Batch, LogReader, MetricReader, Refused, Touched
+from obskit.store.log_arrivals import LogArrivals
 from obskit.store.logs import LogStore, Written
 from obskit.store.metrics import MetricStore
 from obskit.store.retention import Retention
@@ -27,6 +29,8 @@ from obskit.store.settings import StoreSettings
 __all__ = ["EmbeddedStore", "StoreSettings"]
 
 _JUMP_MS: Final = 2_000
+_GIVE_WAY_S: Final = 0.02
+"""How long an append of lines is held up when sealing is far behind."""
 Also = Callable[[Transaction], object]
 
 log = logging.getLogger(__name__)
@@ -43,7 +47,7 @@ class _Stored:
 
 
 class EmbeddedStore:
-    """An Intake over one folder. Call `load` once before the first append, run `retention.run()` beside it.
+    """An Intake over one folder. Call `load` once before the first append, run `sealing.run()`, `retention.run()` and `cold.run()` beside it.
 
     Full disk: records, cursors and whatever else came with them are refused with StoreFull; samples enter memory all
     the same, so rules go on, and an append of samples alone returns as if they were saved (they are counted).
@@ -53,16 +57,19 @@ class EmbeddedStore:
         self._database = database
         self._clock = clock
         self._metrics = MetricStore(database, clock, limits)
-        self._logs = LogStore(database, limits)
+        self._logs = LogStore(database, clock, limits)
         self._subscribers: list[Callable[[Touched], None]] = []
         self._wall_ahead_ms: float | None = None
         self._full = False
-        self.retention = Retention(database, limits, live_ids=self._metrics.live_ids)
+        self.sealing = self._logs.sealing
+        self.cold = self._logs.cold.mover
+        """Copies log lines to cold storage; None where there is none."""
+        self.retention = Retention(database, self._logs.retention, limits, live_ids=self._metrics.live_ids)
 
     @classmethod
-    def open_readonly(cls, folder: Path | str) -> Self:
+    def open_readonly(cls, folder: Path | str, limits: StoreSettings | None = None) -> Self:
         """Beside a running daemon: sees everything that is committed, cannot append. StoreError when there is none."""
-        return cls(Database.open_readonly(folder), SystemClock(), StoreSettings())
+        return cls(Database.open_readonly(folder), SystemClock(), limits or StoreSettings())
 
     @property
     def metrics(self) -> MetricReader:
@@ -72,7 +79,12 @@ class EmbeddedStore:
     @property
     def logs(self) -> LogReader:
         """Reads records."""
-        return self._logs
+        return self._logs.reading
+
+    @property
+    def arrivals(self) -> LogArrivals:
+        """Records in the order in which they were appended."""
+        return self._logs.arrivals
 
     @property
     def database(self) -> Database:
@@ -85,6 +97,7 @@ class EmbeddedStore:
             return
         with self._database.snapshot() as connection:
             self._metrics.replay(connection, self._clock.now_ms())
+        self.sealing.load()
 
     def metric_names(self) -> list[str]:
         """The names of all metrics on disk."""
@@ -98,7 +111,7 @@ class EmbeddedStore:
         """Call back in the event loop after every append, with what it touched. It must not block."""
         self._subscribers.append(callback)
 
-    async def append(self, batch: Batch, also: Also | None = None, *, essential: bool = False) -> None:
+    async def append(self, batch: Batch, also: Also | None = None, *, essential: bool = False) -> Refused:
         """Store the batch, its cursor and what `also` writes in one transaction; returning is the acknowledgement.
 
         `essential` (alert state) may use the space held back for it. Raises StoreFull when there is no room: of
@@ -107,9 +120,18 @@ class EmbeddedStore:
         if self._database.readonly:
             raise StoreError("this store was opened for reading")
         started = self._clock.monotonic()
+        loop = asyncio.get_running_loop()
+
+        def committed(stored: _Stored) -> None:
+            self._apply(stored)
+            # From here, so that subscribers hear of it also when the caller is cancelled while it waits.
+            loop.call_soon_threadsafe(self._publish, stored)
+
+        if self.sealing.behind and batch.records:
+            await self._clock.sleep(_GIVE_WAY_S)
         try:
             stored = await self._database.write(
-                lambda tx: self._store(tx, batch, also), essential=essential, committed=self._apply
+                lambda tx: self._store(tx, batch, also), essential=essential, committed=committed
             )
             if not essential:
                 self._note_space(full=False)
@@ -119,9 +141,8 @@ class EmbeddedStore:
             self._publish(stored)
             if batch.records or batch.cursor or also:
                 raise
-        else:
-            self._publish(stored)
         telemetry.APPEND_SECONDS.observe(self._clock.monotonic() - started)
+        return stored.admitted.refused
 
     async def cursor(self, owner: str) -> str | None:
         """The value last stored for this owner, or None at its first start."""
@@ -130,7 +151,9 @@ class EmbeddedStore:
 
     async def close(self) -> None:
         """Finish the appends that were begun, then close the files."""
+        self._logs.cold.close()
         await self._database.close()
+        self._logs.files.close()
 
     def _store(self, tx: Transaction, batch: Batch, also: Also | None) -> _Stored:
         now_ms = self._now(tx)
@@ -183,10 +206,11 @@ class EmbeddedStore:
 
     def _publish(self, stored: _Stored) -> None:
         whole, written = stored.admitted.whole, stored.written
-        if not len(whole.slots) and not written.records:
+        self.sealing.note(written.rows, written.load)
+        if not len(whole.slots) and not len(written.records):
             return
         newest_ms = max(int(whole.times_ms.max(initial=0)), written.newest_ns // NS_PER_MS)
-        touched = Touched(stored.admitted.names, frozenset(written.touched), newest_ms)
+        touched = Touched(stored.admitted.names, written.touched, newest_ms, written.records)
         for callback in self._subscribers:
             try:
                 callback(touched)

@@ -114,7 +114,7 @@ def _chunks(database: Database, plan: Plan, low: int, high: int) -> list[Chunk]:
             packed = unpack_samples(data, t0_ms)
             samples = Round(packed.ids.astype(np.int64), packed.times_ms, packed.values)
             parts.append(samples.take((packed.ids >= low) & (packed.ids <= high)))
-    samples, _ = without_repeats(joined(parts).ordered())
+    samples = without_repeats(joined(parts).ordered())
     return list(_cut(samples))
 
 
@@ -151,7 +151,7 @@ def _unite(tx: Transaction, chunk: Chunk) -> None:
         return
     parts = [unpack_chunk(packed, t0_ms, n) for n, packed in (row, (count, data))]
     both = joined([Round(np.full(len(times), series_id, np.int64), times, values) for times, values in parts])
-    united, _ = without_repeats(both.ordered())
+    united = without_repeats(both.ordered())
     tx.execute("INSERT OR REPLACE INTO metric_chunk VALUES (?, ?, ?, ?, ?)", _chunk(series_id, united))
 
 

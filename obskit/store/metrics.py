@@ -32,6 +32,8 @@ _SKEW_MS: Final = 10_000
 """Replayed samples may be this far ahead of the clock; more means that it went back, and they would block the series."""
 _ID_OF: Final = "SELECT id FROM series WHERE labels = ?"
 _FORGET_EVERY_MS: Final = 60_000
+_SHARED: Final = 200_000
+"""Texts of labels that are looked for while memory is filled."""
 _ALL_ON_DISK: Final = int(np.iinfo(np.int64).max)
 
 
@@ -140,9 +142,8 @@ class MetricStore:
         self._starts.remember(admitted.starts)
         self._forget(now_ms)
         telemetry.SAMPLES.inc(len(admitted.whole.slots))
-        for reason, count in admitted.dropped.items():
-            if count:
-                telemetry.DROPPED.labels(reason).inc(count)
+        for reason, count in admitted.refused.counts.items():
+            telemetry.DROPPED.labels(reason).inc(count)
 
     def _forget(self, now_ms: int) -> None:
         """Now and then let go of what only the disk needs to know."""
@@ -166,14 +167,14 @@ class MetricStore:
         """Fill memory from the head rows. Readers go on with the old memory until the new one is complete."""
         head = self.head.successor(now_ms, disk.folded_until(connection, now_ms))
         shared: dict[str, str] = {}
-        known: set[int] = set()
         missing: set[int] = set()
         for samples in disk.head_rows(connection, now_ms - head.longest_window_ms, now_ms + _SKEW_MS):
-            fresh: set[int] = set(samples.slots.tolist()) - known - missing
+            fresh = head.unknown(samples.slots) - missing
             labels = disk.labels_of(connection, sorted(fresh), shared)
-            known |= labels.keys()
             missing |= fresh - labels.keys()
-            head.restore(labels, samples.take(~np.isin(samples.slots, list(missing))) if missing else samples)
+            head.restore(labels, samples)
+            if len(shared) > _SHARED:
+                shared.clear()
             if owners := holders(samples.slots, samples.values):
                 self._boxes.note(one.name for one in disk.labels_of(connection, owners, shared).values())
         self.head = head
@@ -194,5 +195,6 @@ class MetricStore:
         head.fill(name, since_ms, older)
 
     def _read(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Part:
+        known = self.head.labels_by_id(exact_name(matchers))
         with self._database.snapshot() as connection:
-            return disk.read(connection, disk.find(connection, matchers), start_ms, end_ms)
+            return disk.read(connection, disk.find(connection, matchers, known), start_ms, end_ms)

@@ -22,9 +22,14 @@ Ids = NDArray[np.int32]
 Times = NDArray[np.int64]
 Values = NDArray[np.float64]
 
-_FAST: Final = zstd.ZstdCompressor(1)
-_DENSE: Final = zstd.ZstdCompressor(3)
+FAST: Final = 1
+_compressors: Final[dict[int, zstd.ZstdCompressor]] = {}
+_checked: Final[dict[int, zstd.ZstdCompressor]] = {}
+_DENSE: Final = 3
 _FLUSH: Final = zstd.ZstdCompressor.FLUSH_FRAME
+_FEW: Final = 1 << 15
+_LARGE_PAGES: Final = 1 << 20
+"""8 MB: wherever it begins, most of it is whole pages of 2 MB."""
 _HEAD: Final = struct.Struct("<BBIii")
 """Version, flags, count, lowest and highest series id: enough to skip a row without decompressing it."""
 _CHUNK: Final = struct.Struct("<BB")
@@ -44,14 +49,47 @@ class Packed(NamedTuple):
     values: Values
 
 
-def compress(data: bytes) -> bytes:
-    """One zstd frame, quickly. The compressor is reused: making one costs more than a small batch."""
-    return bytes(_FAST.compress(data, _FLUSH))
+def blank(columns: int, length: int) -> NDArray[np.int64]:
+    """Uninitialised columns for many samples, of one piece of memory.
+
+    Fresh pages cost more than what is done with them. From 4 MB up numpy asks the system for large ones, so less than
+    that is never asked for; what is not written to takes no memory.
+    """
+    size = columns * length
+    memory = np.empty(size if size < _FEW else max(size, _LARGE_PAGES), np.int64)
+    return memory[:size].reshape(columns, length)
+
+
+def compress(data: bytes, level: int = FAST) -> bytes:
+    """One zstd frame. Compressors are reused: making one costs more than a small batch."""
+    compressor = _compressors.get(level)
+    if compressor is None:
+        compressor = _compressors[level] = zstd.ZstdCompressor(level)
+    return bytes(compressor.compress(data, _FLUSH))
+
+
+def compress_checked(data: bytes, level: int) -> bytes:
+    """One zstd frame with a checksum of what it holds."""
+    compressor = _checked.get(level)
+    if compressor is None:
+        options = {
+            int(zstd.CompressionParameter.compression_level): level,
+            int(zstd.CompressionParameter.checksum_flag): 1,
+        }
+        compressor = _checked[level] = zstd.ZstdCompressor(options=options)
+    return bytes(compressor.compress(data, _FLUSH))
 
 
 def decompress(data: bytes | memoryview) -> bytes:
-    """What `compress` took."""
-    return bytes(zstd.decompress(data))
+    """What was compressed; ValueError when it is not whole."""
+    frame = zstd.ZstdDecompressor()  # zstd.decompress looks for more frames, which takes as long as a small one
+    try:
+        found = frame.decompress(data)
+    except zstd.ZstdError as error:
+        raise ValueError(str(error)) from None
+    if not frame.eof:
+        raise ValueError("compressed data end before their frame does")
+    return bytes(found)
 
 
 def pack_samples(samples: Packed, t0_ms: int) -> bytes:
@@ -114,7 +152,7 @@ def pack_chunk(times_ms: Times, values: Values) -> bytes:
         bits = values.view(np.int64)
         column = bits.copy()
         column[1:] ^= bits[:-1]
-    return _CHUNK.pack(_VERSION, flags) + bytes(_DENSE.compress(_planes(bends) + _planes(column), _FLUSH))
+    return _CHUNK.pack(_VERSION, flags) + compress(_planes(bends) + _planes(column), _DENSE)
 
 
 def unpack_chunk(data: bytes, t0_ms: int, count: int) -> tuple[Times, Values]:

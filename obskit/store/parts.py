@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from obskit.model.labels import Labels
 from obskit.store.interface import SeriesWindow
-from obskit.store.packing import Times, Values
+from obskit.store.packing import Times, Values, blank
+from obskit.store.rounds import distinct
+
+_AT_ONCE: Final = 1 << 14
 
 
 class Part(NamedTuple):
@@ -39,18 +43,36 @@ def merged(older: Part, newer: Part) -> Part:
         return newer
     if not len(newer.ids):
         return older
-    # With an index, which nobody needs: without one numpy loads its masked arrays (1.3 MB), only to ask about them.
-    ids, _ = np.unique(np.concatenate([older.ids, newer.ids]), return_index=True)
+    ids = distinct(np.concatenate([older.ids, newer.ids]))
+    at_older, at_newer = np.searchsorted(ids, older.ids), np.searchsorted(ids, newer.ids)
+    counts = np.zeros(len(ids), np.int64)
+    counts[at_older] = older.counts
+    counts[at_newer] += newer.counts
+    ends = np.cumsum(counts)
+    times_ms, bits = blank(2, int(ends[-1]))
+    values: Values = bits.view(np.float64)
+    for part, begins in ((older, (ends - counts)[at_older]), (newer, ends[at_newer] - newer.counts)):
+        for taken, places in _moves(part.counts, begins):
+            times_ms[places], values[places] = part.times_ms[taken], part.values[taken]
+    return Part(ids, _labels(ids, older, newer), counts, times_ms, values)
+
+
+def _moves(counts: NDArray[np.int64], begins: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Runs of `counts` rows that go to where `begins` says: some thousand rows at a time, and their places."""
+    ends = np.cumsum(counts)
+    edges = np.flatnonzero(np.diff(ends // _AT_ONCE, prepend=-1, append=-1)).tolist()
+    for low, high in pairwise(edges):
+        first = int(ends[low] - counts[low])
+        taken = slice(first, int(ends[high - 1]))
+        places = np.repeat(begins[low:high] - ends[low:high] + counts[low:high], counts[low:high])
+        places += np.arange(taken.start, taken.stop)
+        yield taken, places
+
+
+def _labels(ids: NDArray[np.int64], older: Part, newer: Part) -> Sequence[Labels]:
+    """The labels of both; mostly the newer has all of them, and then it is the same object."""
+    if len(ids) == len(newer.ids):
+        return newer.labels
     labels = {**dict(zip(older.ids.tolist(), older.labels, strict=True)),
               **dict(zip(newer.ids.tolist(), newer.labels, strict=True))}  # fmt: skip
-    places = np.concatenate([np.searchsorted(ids, older.ids), np.searchsorted(ids, newer.ids)])
-    per_series = np.concatenate([older.counts, newer.counts])
-    owner = np.repeat(places, per_series)
-    order = np.argsort(owner, kind="stable")
-    return Part(
-        ids,
-        tuple(labels[series_id] for series_id in ids.tolist()),
-        np.bincount(owner, minlength=len(ids)),
-        np.concatenate([older.times_ms, newer.times_ms])[order],
-        np.concatenate([older.values, newer.values])[order],
-    )
+    return tuple(labels[series_id] for series_id in ids.tolist())

@@ -1,46 +1,47 @@
-"""Small head rows that were read lately, opened: a rule that counts lines reads the same ones at every evaluation.
+"""Blocks that were written or read lately, opened: what is asked for again and again costs no look at the disk.
 
-A line that arrives alone is a row of its own, and to open a row costs more than all that is done with its line.
+A rule that counts lines reads the same ones at every evaluation, and sealing wants the rows that were just appended.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable
 from typing import Final
 
-from obskit.model.records import Record
+from obskit.store.record_block import RecordBlock
 
-FEW: Final = 16
-"""Rows of more records are opened each time: they cost little per record, and much memory."""
-_ROOM: Final = 2_000_000
-_RECORD_BYTES: Final = 500
-"""About what a record takes beside its line."""
+_ROOM: Final = 12_000_000
 
 
-class RecentRows:
-    """Opened rows by id, the oldest let go first. For every thread."""
+class RecentBlocks:
+    """Opened blocks by key, the oldest let go first. For every thread."""
 
     def __init__(self, room: int = _ROOM) -> None:
-        self._rows: dict[int, Sequence[tuple[int, Record]]] = {}
+        self._blocks: dict[Hashable, RecordBlock] = {}
         self._room = self._free = room
         self._lock = threading.Lock()
 
-    def get(self, number: int) -> Sequence[tuple[int, Record]] | None:
-        """(stream id, record) of each record in the row; None when it has to be opened."""
-        return self._rows.get(number)
+    def get(self, key: Hashable) -> RecordBlock | None:
+        """The block; None when it has to be opened."""
+        return self._blocks.get(key)
 
-    def keep(self, number: int, records: Sequence[tuple[int, Record]]) -> None:
-        """Remember an opened row. A row never changes, and one that retention deletes is not asked for any more."""
+    def keep(self, key: Hashable, block: RecordBlock) -> None:
+        """Remember a block. One that has been written never changes."""
+        size = block.memory_bytes
+        if size > self._room // 2:
+            return
         with self._lock:
-            if number in self._rows:
+            if key in self._blocks:
                 return
-            self._rows[number] = records
-            self._free -= _size(records)
-            while self._free < 0 and self._rows:
-                self._free += _size(self._rows.pop(next(iter(self._rows))))
+            self._blocks[key] = block
+            self._free -= size
+            while self._free < 0:
+                self._free += self._blocks.pop(next(iter(self._blocks))).memory_bytes
 
-
-def _size(records: Sequence[tuple[int, Record]]) -> int:
-    metadata = sum(len(value) for _, record in records for value in record.metadata.values())
-    return metadata + sum(len(record.line) + _RECORD_BYTES for _, record in records)
+    def forget(self, key: Hashable) -> None:
+        """It will not be asked for again."""
+        with self._lock:
+            block = self._blocks.pop(key, None)
+            if block is not None:
+                self._free += block.memory_bytes

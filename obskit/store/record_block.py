@@ -1,134 +1,176 @@
-"""How log records lie on disk: a batch as columns (streams, times, line lengths, metadata) and the lines end to end.
+"""How log records lie on disk: the ids of their streams, one frame of columns, one frame of text.
 
-Lines may hold anything, newlines and lone surrogates included: lengths part them. A search runs over all of a block's
-bytes at once and maps its hits to lines. Little-endian throughout.
+Text is the lines with a separator between them, so that one search runs over all of them and a line's length need not be
+kept; it is where some line holds the separator itself. Columns are split into byte planes. Little-endian throughout.
+Used for head rows and for sealed blocks alike.
 """
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obskit.model.labels import Labels
-from obskit.model.records import NO_METADATA, Record
-from obskit.store.packing import compress, decompress
+from obskit.model.labels import EMPTY, Labels
+from obskit.store.log_blocks import (
+    TextBlock,
+    encoded,
+    gathered_text,
+    line_edges,
+    separators,
+)
+from obskit.store.metadata_table import MetadataTable
+from obskit.store.packing import compress_checked, decompress
 
-_HEAD: Final = struct.Struct("<BxHII")
-"""Version, distinct streams, records, bytes of the metadata's keys. The streams' ids follow, then one zstd frame."""
+_HEAD: Final = struct.Struct("<BBxxIII")
+"""Version, flags, lines, bytes of the metadata's keys, its values. Then the columns that the flags name."""
 _VERSION: Final = 1
+_SEVERAL_STREAMS: Final = 1
+_SIZES: Final = 2
+_METADATA: Final = 4
 _INT32: Final = np.dtype("<i4")
 _INT64: Final = np.dtype("<i8")
 
 
-def encoded(text: str) -> bytes:
-    """UTF-8, with room for the halves of characters that broken JSON may hold."""
-    return text.encode("utf-8", "surrogatepass")
+class Packed(NamedTuple):
+    """A block as it is stored."""
+
+    streams: bytes
+    columns: bytes
+    text: bytes
 
 
-def pack_records(records: Sequence[Record], stream_ids: Sequence[int]) -> tuple[bytes, int]:
-    """A head row's blob and the bytes of its lines. Records ascend in time."""
-    distinct = sorted(set(stream_ids))
-    places = np.searchsorted(distinct, stream_ids)
-    lines = [encoded(record.line) for record in records]
-    shapes: dict[tuple[str, ...], int] = {(): 0}
-    shape_of = []
-    values: list[bytes] = []
-    for record in records:
-        metadata = record.metadata
-        shape_of.append(shapes.setdefault(tuple(metadata), len(shapes)) if metadata else 0)
-        values.extend(map(encoded, metadata.values()))
-    keys = json.dumps(list(shapes)).encode()
-    times = np.fromiter((record.t_ns for record in records), np.int64, len(records))
-    text = b"".join(lines)
-    payload = b"".join([
-        keys,
-        _bytes(places, _INT32),
-        _bytes(np.diff(times, prepend=times[:1]), _INT64),
-        _bytes(list(map(len, lines)), _INT32),
-        _bytes(shape_of, _INT32),
-        _bytes(list(map(len, values)), _INT32),
-        b"".join(values),
-        text,
-    ])  # fmt: skip
-    head = _HEAD.pack(_VERSION, len(distinct), len(records), len(keys))
-    return head + np.array(distinct, _INT32).tobytes() + compress(payload), len(text)
+@dataclass(frozen=True, slots=True)
+class RecordBlock:
+    """Lines by stream, and those of a stream in order of time. `ids` (ascending) are the streams' numbers, `stream_of`
+    indices into them. See arrival.py for how they are made of records."""
+
+    ids: NDArray[np.int32]
+    stream_of: NDArray[np.int32]
+    times_ns: NDArray[np.int64]
+    data: bytes
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    metadata: MetadataTable
+
+    def __len__(self) -> int:
+        return len(self.times_ns)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the lines."""
+        return len(self.data) - max(len(self) - 1, 0)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what it takes in memory."""
+        return 2_000 + len(self.data) + 40 * len(self) + 80 * (0 if self.metadata.empty else 2 * len(self))
+
+    def without(self, numbers: Collection[int]) -> RecordBlock | None:
+        """The lines of other streams; None when there are none."""
+        kept = np.flatnonzero(np.array([number not in numbers for number in self.ids.tolist()])[self.stream_of])
+        if not len(kept):
+            return None
+        ids, stream_of = np.unique(self.ids[self.stream_of[kept]], return_inverse=True)
+        text = gathered_text(self.data, self.starts[kept], self.ends[kept])
+        metadata = MetadataTable.joined([self.metadata], kept)
+        return RecordBlock(ids, stream_of.astype(np.int32), self.times_ns[kept], *text, metadata)
+
+    def pack(self, level: int) -> Packed:
+        """Its form on disk. A low level is quick, a high one dense."""
+        flags, columns = 0, [_planes(np.diff(self.times_ns, prepend=np.int64(0)), _INT64)]
+        if len(self.ids) > 1:
+            flags |= _SEVERAL_STREAMS
+            columns.append(_planes(self.stream_of, _INT32))
+        if len(separators(self.data)) != len(self) - 1:
+            flags |= _SIZES
+            columns.append(_planes(self.ends - self.starts, _INT32))
+        keys, sizes = b"", []
+        if not self.metadata.empty:
+            flags |= _METADATA
+            keys, values = self.metadata.keys_text(), list(self.metadata.values)
+            sizes = list(map(len, values))
+            columns += [
+                _planes(self.metadata.shape_of, _INT32), _planes(np.array(sizes), _INT32), encoded("".join(values))
+            ]  # fmt: skip
+        head = _HEAD.pack(_VERSION, flags, len(self), len(keys), len(sizes))
+        frame = compress_checked(b"".join([head, keys, *columns]), level)
+        return Packed(self.ids.tobytes(), frame, compress_checked(self.data, level))
+
+    @classmethod
+    def unpack(cls, packed: Packed) -> RecordBlock:
+        """What was packed. ValueError when it is not whole."""
+        return cls.unpack_columns(packed, decompress(packed.text))
+
+    @classmethod
+    def unpack_columns(cls, packed: Packed, data: bytes) -> RecordBlock:
+        """What was packed; its text is at hand already."""
+        columns = _Columns(decompress(packed.columns))
+        times_ns = np.cumsum(columns.take(columns.count, _INT64))
+        stream_of = np.zeros(columns.count, np.int32)
+        if columns.flags & _SEVERAL_STREAMS:
+            stream_of = columns.take(columns.count, _INT32)
+        if columns.flags & _SIZES:
+            sizes = columns.take(columns.count, _INT32).astype(np.int64)
+            ends = np.cumsum(sizes + 1) - 1
+            starts = ends - sizes
+        else:
+            starts, ends = line_edges(separators(data), len(data))
+        if len(starts) != columns.count or (columns.count and ends[-1] != len(data)):
+            raise ValueError("a block's lines are not those that it counts")
+        ids = np.frombuffer(packed.streams, _INT32)
+        return cls(ids, stream_of, times_ns, data, starts, ends, columns.metadata())
+
+    def labelled(self, labels: Mapping[int, Labels], mask: NDArray[np.bool_]) -> TextBlock:
+        """For readers, in order of time; chosen are the lines of a mask."""
+        streams = tuple(labels.get(number, EMPTY) for number in self.ids.tolist())
+        if len(streams) == 1:
+            text = self.data, self.starts, self.ends
+            return TextBlock(streams, self.stream_of, self.times_ns, *text, np.flatnonzero(mask), self.metadata)
+        order = np.argsort(self.times_ns, kind="stable")
+        text = gathered_text(self.data, self.starts[order], self.ends[order])
+        metadata = MetadataTable.joined([self.metadata], order)
+        chosen = np.flatnonzero(mask[order])
+        return TextBlock(streams, self.stream_of[order], self.times_ns[order], *text, chosen, metadata)
 
 
-def streams_in(data: bytes) -> list[int]:
-    """The ids of the streams that have a record in a block, without decompressing it."""
-    _, distinct, _, _ = _header(data)
-    ids: list[int] = np.frombuffer(data, _INT32, distinct, _HEAD.size).tolist()
+def streams_in(streams: bytes) -> list[int]:
+    """The ids of a block's streams."""
+    ids: list[int] = np.frombuffer(streams, _INT32).tolist()
     return ids
 
 
-class RecordBlock:
-    """A block opened: columns at once, lines and metadata when asked for."""
+class _Columns:
+    """The columns of a packed block, taken one after the other."""
 
-    def __init__(self, data: bytes, t0_ns: int) -> None:
-        _, distinct, count, keys_size = _header(data)
-        ids = np.frombuffer(data, _INT32, distinct, _HEAD.size)
-        self._data = decompress(memoryview(data)[_HEAD.size + ids.nbytes :])
-        self._at = keys_size
-        self.stream_ids = ids[self._column(count, _INT32)]
-        self.times_ns = np.cumsum(self._column(count, _INT64)) + t0_ns
-        line_sizes = self._column(count, _INT32)
-        self._shape_of = self._column(count, _INT32)
-        self._shapes: list[list[str]] = json.loads(self._data[:keys_size])
-        widths = np.array([len(keys) for keys in self._shapes])[self._shape_of]
-        self._first_value = np.cumsum(widths) - widths
-        value_sizes = self._column(int(widths.sum()), _INT32)
-        self._value_ends = self._at + np.cumsum(value_sizes, dtype=np.int64)
-        self._value_starts = self._value_ends - value_sizes
-        text_at = self._at + int(value_sizes.sum())
-        self._line_ends = text_at + np.cumsum(line_sizes, dtype=np.int64)
-        self._line_starts = self._line_ends - line_sizes
-        self._text_at = text_at
+    def __init__(self, data: bytes) -> None:
+        if len(data) < _HEAD.size:
+            raise ValueError("a block's columns are missing")
+        version, self.flags, self.count, keys_size, self._values = _HEAD.unpack_from(data)
+        if version != _VERSION:
+            raise ValueError(f"records were packed by a newer obskit (form {version})")
+        self._data = data
+        self._at = _HEAD.size + keys_size
+        self._keys = data[_HEAD.size : self._at]
 
-    def containing(self, needle: bytes) -> NDArray[np.bool_]:
-        """Which lines hold these bytes."""
-        found = np.zeros(len(self.times_ns), np.bool_)
-        at = self._data.find(needle, self._text_at)
-        while at >= 0:
-            line = int(np.searchsorted(self._line_ends, at, side="right"))
-            if at + len(needle) <= self._line_ends[line]:
-                found[line] = True
-                at = self._data.find(needle, int(self._line_ends[line]))
-            else:
-                at = self._data.find(needle, at + 1)
-        return found
-
-    def record(self, index: int, stream: Labels) -> Record:
-        """One record; `stream` is the labels of its stream's id."""
-        line = self._data[self._line_starts[index] : self._line_ends[index]].decode("utf-8", "surrogatepass")
-        return Record(stream, int(self.times_ns[index]), line, self._metadata(index))
-
-    def _metadata(self, index: int) -> Mapping[str, str]:
-        keys = self._shapes[self._shape_of[index]]
-        if not keys:
-            return NO_METADATA
-        first = int(self._first_value[index])
-        spans = zip(keys, self._value_starts[first:], self._value_ends[first:], strict=False)
-        return {key: self._data[start:end].decode("utf-8", "surrogatepass") for key, start, end in spans}
-
-    def _column(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    def take(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         size = count * dtype.itemsize
         planes = np.frombuffer(self._data, np.uint8, size, self._at).reshape(dtype.itemsize, -1)
         self._at += size
         return np.ascontiguousarray(planes.T).view(dtype).ravel()
 
+    def metadata(self) -> MetadataTable:
+        if not self.flags & _METADATA:
+            return MetadataTable.none(self.count)
+        shape_of = self.take(self.count, _INT32).astype(np.int64)
+        sizes = self.take(self._values, _INT32)
+        return MetadataTable.parsed(self._keys, shape_of, sizes, self._data[self._at :])
 
-def _header(data: bytes) -> tuple[int, int, int, int]:
-    version, distinct, count, keys_size = _HEAD.unpack_from(data)
-    if version != _VERSION:
-        raise ValueError(f"records were packed by a newer obskit (form {version})")
-    return version, distinct, count, keys_size
 
-
-def _bytes(column: NDArray[Any] | Sequence[int], dtype: np.dtype[Any]) -> bytes:
-    planes = np.ascontiguousarray(np.asarray(column, dtype)).view(np.uint8).reshape(-1, dtype.itemsize)
+def _planes(column: NDArray[Any], dtype: np.dtype[Any]) -> bytes:
+    planes = np.ascontiguousarray(column.astype(dtype, copy=False)).view(np.uint8).reshape(-1, dtype.itemsize)
     return planes.T.tobytes()

@@ -1,7 +1,7 @@
 """What is too old or too much is deleted, in slices, oldest first; and head rows are folded when due.
 
 Over the size cap, samples and records give way in proportion: whichever has used up more of its own retention time
-loses its oldest slice, so a flood of log lines does not cost the metrics' history. Free pages are used again by later
+(records: of a quarter of it) loses its oldest slice, so a flood of log lines does not cost the metrics' history. Free pages are used again by later
 appends; the file itself is shortened only when it is larger than the cap (which was lowered, say). The write-ahead log
 has a share of the cap for itself: it grows while rows are deleted, so it cannot tell when to stop.
 """
@@ -21,6 +21,7 @@ from obskit.store.database import Database, Transaction
 from obskit.store.disk import SPAN_MS
 from obskit.store.fold import fold
 from obskit.store.head import LATE_MS
+from obskit.store.log_retention import LogRetention
 from obskit.store.settings import StoreSettings
 
 EVERY_S: Final = 30.0
@@ -31,6 +32,8 @@ _SLICE_ROWS: Final = 250
 _VACUUM_PAGES: Final = 500
 _LOG_SHARE_BYTES: Final = 16 * 1024 * 1024
 _HOUR_MS: Final = 3_600_000
+_LOGS_YIELD: Final = 4
+"""Over the size cap, lines of a day count as much as samples of four: there is so much more of them."""
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +52,11 @@ class _Kept(NamedTuple):
 class Retention:
     """The store's housekeeping. `live_ids` are the series in memory, which are not forgotten on disk."""
 
-    def __init__(self, database: Database, limits: StoreSettings, *, live_ids: Callable[[], set[int]]) -> None:
+    def __init__(
+        self, database: Database, logs: LogRetention, limits: StoreSettings, *, live_ids: Callable[[], set[int]]
+    ) -> None:
         self._database = database
+        self._logs = logs
         self._limits = limits
         self._live_ids = live_ids
         self._forgot_ms = 0
@@ -58,10 +64,14 @@ class Retention:
         metrics_ms, logs_ms = limits.retention.metrics, limits.retention.logs
         chunks = _Kept(metrics_ms, "metric_chunk", "(series_id, t0_ms)", "t1_ms", 1)
         rows = _Kept(metrics_ms, "metric_head", "id", "t1_ms", 1)
-        records = _Kept(logs_ms, "log_head", "id", "t1_ns", NS_PER_MS)
+        # Late lines of a day that is cold become a file first, to be copied.
+        self._lines_ms = max(logs_ms, limits.retention.cold) if limits.cold.enabled else logs_ms
+        records = _Kept(self._lines_ms, "log_head", "id", "t1_ns", NS_PER_MS)
         histograms = _Kept(metrics_ms, "histogram", "id", "t_ms", 1)
+        yielding = records._replace(retention_ms=logs_ms // _LOGS_YIELD)
+        self._sealed = yielding._replace(table="day files")
         self._by_age = (chunks, histograms, records)  # rows become chunks long before they are old
-        self._by_size = (chunks, rows, histograms, records)
+        self._by_size = (chunks, rows, histograms, yielding)
 
     async def run(self, clock: Clock) -> None:
         """The loop: a round now and then, for ever. A round that fails is counted and tried again."""
@@ -84,10 +94,11 @@ class Retention:
         for table in self._by_age:
             await self._drain(partial(_delete_before, table=table, before_ms=now_ms - table.retention_ms))
         await self._drain(partial(_delete_receipts, before_ms=now_ms - RECEIPTS_MS))
+        await self._logs.once(now_ms)
         await self._shrink(now_ms)
         await self._fold(now_ms)
         await self._forget_names(now_ms)
-        telemetry.BYTES.set(self._database.data_bytes() + self._database.log_bytes())
+        telemetry.BYTES.set(self._used() + self._database.log_bytes())
 
     async def _fold(self, now_ms: int) -> None:
         """Once in every span, as nothing more is due within it; at the start also what a crash left over."""
@@ -104,19 +115,26 @@ class Retention:
         """Delete the relatively oldest until the data is below the cap."""
         cap = self._limits.max_size
         cap -= min(_LOG_SHARE_BYTES, cap // 4)
-        while self._database.data_bytes() > cap:
+        while self._used() > cap:
             oldest = self._relatively_oldest(now_ms)
             if oldest is None:
                 break
             table, end_ms = oldest
             before_ms = end_ms + table.retention_ms // 500
-            await self._drain(partial(_delete_before, table=table, before_ms=before_ms))
+            if table is self._sealed:
+                await self._logs.delete_before(before_ms)
+            else:
+                await self._drain(partial(_delete_before, table=table, before_ms=before_ms))
         while self._database.file_bytes() > cap:
             if not await self._database.write(_shorten, essential=True):
                 break
 
+    def _used(self) -> int:
+        return self._database.data_bytes() + self._logs.file_bytes()
+
     def _relatively_oldest(self, now_ms: int) -> tuple[_Kept, int] | None:
         ends = [(table, self._first_end_ms(table)) for table in self._by_size]
+        ends.append((self._sealed, self._logs.first_ms()))
         known = [(table, end_ms) for table, end_ms in ends if end_ms is not None]
         return max(known, key=lambda pair: (now_ms - pair[1]) / pair[0].retention_ms, default=None)
 
@@ -139,7 +157,8 @@ class Retention:
         await self._database.write(
             partial(_forget_starts, before_ms=now_ms - self._limits.retention.metrics), essential=True
         )
-        unused_ms = now_ms - self._limits.retention.logs - _UNUSED_MS
+        # Lines are kept for whole days, and may be of tomorrow.
+        unused_ms = now_ms - self._lines_ms - 3 * _UNUSED_MS
         await self._database.write(partial(_forget_streams, unused_ms=unused_ms), essential=True)
 
 
@@ -195,5 +214,7 @@ def _forget_streams(tx: Transaction, unused_ms: int) -> None:
 def _shorten(tx: Transaction) -> bool:
     """Give some free pages at the file's end back; whether there were any."""
     (free,) = tx.execute("PRAGMA freelist_count").fetchone()
-    tx.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+    for _ in range(min(free, _VACUUM_PAGES)):
+        # One step of the statement is one page, and sqlite3 takes a single step of what has no columns.
+        tx.execute("PRAGMA incremental_vacuum").fetchall()
     return bool(free)

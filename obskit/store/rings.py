@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from obskit.model.samples import STALE_NAN_BITS
 from obskit.store.lanes import LANE, Lanes
-from obskit.store.packing import Times, Values
+from obskit.store.packing import Times, Values, blank
 from obskit.store.rounds import NEVER, bits_of, distinct
 
 LONGEST_MS: Final = 20 * 86_400_000
@@ -153,8 +153,7 @@ class Rings:
 
     def _read(self, ages: Ages, slots: Slots, after: Counts, counts: NDArray[np.int64]) -> Gathered:
         """`counts` samples of each slot in order of time, from the one of age `after - 1` on."""
-        # Of one piece of memory, as in edges.py: fresh pages are expensive.
-        times, bits = np.empty((2, int(counts.sum())), np.int64)
+        times, bits = blank(2, int(counts.sum()))
         values: Values = bits.view(np.float64)
         done = 0
         for low, high in _slices(counts):

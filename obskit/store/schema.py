@@ -102,4 +102,76 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         series_id INTEGER NOT NULL, since_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL,
         PRIMARY KEY (series_id, since_ms)) WITHOUT ROWID;
     """,
+    # 7: log head rows of one UTC day each, as blocks have them; lines of before this form are gone
+    """
+    DROP TABLE log_head;
+    CREATE TABLE log_head (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, day INTEGER NOT NULL, t0_ns INTEGER NOT NULL, t1_ns INTEGER NOT NULL,
+        n INTEGER NOT NULL, raw_bytes INTEGER NOT NULL, streams BLOB NOT NULL, columns BLOB NOT NULL,
+        text BLOB NOT NULL);
+    CREATE INDEX log_head_time ON log_head (t1_ns, t0_ns);
+    CREATE INDEX log_head_day ON log_head (day, id);
+    """,
+    # 8: error groups, and when releases of a program were first seen in an error
+    """
+    CREATE TABLE error_issue (
+        id TEXT PRIMARY KEY, app TEXT NOT NULL, kind TEXT NOT NULL, fingerprint TEXT NOT NULL, title TEXT NOT NULL,
+        culprit TEXT NOT NULL, level TEXT NOT NULL, state TEXT NOT NULL, count INTEGER NOT NULL,
+        first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, first_release TEXT NOT NULL, last_release TEXT NOT NULL,
+        changed_ms INTEGER NOT NULL, resolved_release TEXT NOT NULL, muted_until_ms INTEGER NOT NULL,
+        untold TEXT NOT NULL, hours TEXT NOT NULL, samples TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE error_release (
+        app TEXT NOT NULL, release TEXT NOT NULL, first_ms INTEGER NOT NULL, PRIMARY KEY (app, release)) WITHOUT ROWID;
+    """,
+    # 9: who has taken an incident on
+    """
+    CREATE TABLE ack (
+        incident TEXT NOT NULL, fingerprint TEXT NOT NULL, group_key TEXT NOT NULL, state TEXT NOT NULL,
+        by_whom TEXT NOT NULL, said_where TEXT NOT NULL, t_ms INTEGER NOT NULL,
+        PRIMARY KEY (incident, fingerprint)) WITHOUT ROWID;
+    """,
+    # 10: silences; alerts that others post end by themselves
+    """
+    CREATE TABLE silence (
+        id TEXT PRIMARY KEY, matchers TEXT NOT NULL, starts_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL,
+        created_by TEXT NOT NULL, comment TEXT NOT NULL, annotations TEXT NOT NULL,
+        updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+    ALTER TABLE alert ADD COLUMN expires_ms INTEGER;
+    ALTER TABLE alert ADD COLUMN timed_out INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX alert_expires ON alert (expires_ms) WHERE expires_ms IS NOT NULL;
+    """,
+    # 11: what waits has a priority, or is held back for newer content; an attempt that may have arrived is known; floods
+    """
+    ALTER TABLE outbox ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE outbox ADD COLUMN hold_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE outbox ADD COLUMN doubtful INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE flood (destination TEXT PRIMARY KEY, recent TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE digest (
+        id TEXT PRIMARY KEY, destination TEXT NOT NULL, receiver TEXT NOT NULL, since_ms INTEGER NOT NULL,
+        joined_ms INTEGER NOT NULL, total INTEGER NOT NULL, moved INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+    CREATE INDEX digest_destination ON digest (destination, joined_ms);
+    CREATE TABLE digest_group (
+        destination TEXT NOT NULL, group_key TEXT NOT NULL, digest TEXT NOT NULL, name TEXT NOT NULL, place TEXT NOT NULL,
+        severity TEXT NOT NULL, rank INTEGER NOT NULL, since_ms INTEGER NOT NULL, firing INTEGER NOT NULL,
+        PRIMARY KEY (destination, group_key)) WITHOUT ROWID;
+    CREATE INDEX digest_members ON digest_group (digest, name, place);
+    """,
+    # 12: a head row may be a block that is sealed but for the file it is to lie in
+    """
+    ALTER TABLE log_head ADD COLUMN counts BLOB;
+    ALTER TABLE log_head ADD COLUMN filter BLOB;
+    """,
+    # 13: which days of log lines were copied to cold storage, as which objects, and which objects are to be deleted
+    """
+    CREATE TABLE cold_day (
+        day INTEGER PRIMARY KEY, head INTEGER NOT NULL DEFAULT 0, listing TEXT NOT NULL DEFAULT '',
+        copying_head INTEGER NOT NULL DEFAULT 0, copying_listing TEXT NOT NULL DEFAULT '',
+        gone INTEGER NOT NULL DEFAULT 0);
+    CREATE TABLE cold_part (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, day INTEGER NOT NULL, source TEXT NOT NULL, key TEXT NOT NULL UNIQUE,
+        size INTEGER NOT NULL, sha256 TEXT NOT NULL, n INTEGER NOT NULL, raw_bytes INTEGER NOT NULL,
+        t0_ns INTEGER NOT NULL, t1_ns INTEGER NOT NULL, blocks INTEGER NOT NULL, state TEXT NOT NULL);
+    CREATE INDEX cold_part_day ON cold_part (day);
+    CREATE TABLE cold_garbage (key TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )

@@ -8,6 +8,7 @@ under its lock.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp, exact_name
 from obskit.store.lanes import LANE
 from obskit.store.matching import LabelColumn, Match
+from obskit.store.pressure import target_of
 from obskit.store.rings import Slots
 
 _KEPT: Final = 16_384
@@ -48,6 +50,8 @@ class SeriesIndex:
         self.metric_of = np.zeros(0, np.int32)
         """Per slot: the number of its metric, or -1 where the slot is free."""
         self.metrics: dict[str, Metric] = {}
+        self.of_target: Counter[str] = Counter()
+        """How many series there are of each target."""
         self._slot_of: dict[Labels, int] = {}
         self._labels: list[Any] = []
         """Per slot: its Labels, or None where the slot is free."""
@@ -73,11 +77,11 @@ class SeriesIndex:
         return np.fromiter(map(self._slot_of.get, labels, itertools.repeat(-1)), np.int64, len(labels))
 
     def slots_of_ids(self, ids: NDArray[np.int64]) -> Slots:
-        """Slots of series by their ids on disk, which are all known."""
+        """Slots of series by their ids on disk; -1 where a series is not known."""
         used = np.flatnonzero(self.ids)
-        slot_of = np.zeros(int(self.ids.max(initial=0)) + 1, np.int64)
+        slot_of = np.full(int(max(self.ids.max(initial=0), ids.max(initial=0))) + 1, -1, np.int32)
         slot_of[self.ids.take(used)] = used
-        return slot_of.take(ids)
+        return slot_of.take(ids).astype(np.int64)
 
     def knows(self, labels: Labels) -> bool:
         """Whether the series has a slot."""
@@ -96,6 +100,7 @@ class SeriesIndex:
             self._names[metric.number] = labels.name
         self._slot_of[labels] = slot
         self._labels[slot] = labels
+        self.of_target[target_of(labels)] += 1
         self.metric_of[slot] = metric.number
         self._fresh.append(slot)
         return slot
@@ -104,6 +109,19 @@ class SeriesIndex:
         """The labels of a slot in use."""
         labels: Labels = self._labels[slot]
         return labels
+
+    def labels_by_id(self, name: str | None) -> dict[int, Labels]:
+        """The labels of series that have an id on disk, of one metric or (None) of all."""
+        if name is None:
+            slots = np.flatnonzero(self.ids)
+        else:
+            metric = self.metrics.get(name)
+            slots = np.zeros(0, np.int64) if metric is None else metric.slots[self.ids.take(metric.slots) != 0]
+        return dict(zip(self.ids.take(slots).tolist(), map(self.labels_of, slots.tolist()), strict=True))
+
+    def name_of(self, slot: int) -> str:
+        """The metric of a slot in use."""
+        return self._names[int(self.metric_of[slot])]
 
     def names_of(self, slots: Slots) -> frozenset[str]:
         """The metrics of these slots."""
@@ -144,8 +162,10 @@ class SeriesIndex:
         self._generation += 1
         names = self.names_of(slots)
         for slot in slots.tolist():
-            del self._slot_of[self.labels_of(slot)]
+            labels = self.labels_of(slot)
+            del self._slot_of[labels]
             self._labels[slot] = None
+            self._leave(target_of(labels))
         self._release(slots)
         for name in names:
             metric = self.metrics[name]
@@ -153,6 +173,11 @@ class SeriesIndex:
             self._arrange(metric)
             if not len(metric.slots):
                 del self.metrics[name], self._names[metric.number]
+
+    def _leave(self, target: str) -> None:
+        self.of_target[target] -= 1
+        if not self.of_target[target]:
+            del self.of_target[target]
 
     def move(self, metric: Metric, room: int) -> tuple[Slots, Slots]:
         """Give the metric's series other slots, in this room: the old ones, which are free afterwards, and the new."""

@@ -14,6 +14,8 @@ from obskit.store.rounds import NEVER
 class Windows:
     """One default window, larger ones where rules asked for them. Windows only grow, floors only rise.
 
+    A metric has a floor of its own when its window is larger, or when some of its series were let go before their time.
+
     A window that was enlarged has a lower floor to come to: what lies between is `unfilled` until it was read from disk.
     """
 
@@ -60,8 +62,8 @@ class Windows:
     def advance(self, now_ms: int) -> None:
         """What is older than its window is about to be let go."""
         self._floor_ms = max(self._floor_ms, now_ms - self.default_ms)
-        for name, floor_ms in self._floors.items():
-            self._floors[name] = max(floor_ms, now_ms - self.of(name))
+        floors = {name: max(floor_ms, now_ms - self.of(name)) for name, floor_ms in self._floors.items()}
+        self._floors = {n: floor_ms for n, floor_ms in floors.items() if n in self._larger or floor_ms > self._floor_ms}
 
     def unfilled(self, name: str | None) -> bool:
         """Whether disk holds more of the metric's window than memory."""
@@ -71,6 +73,11 @@ class Windows:
         """Memory holds the metric from here on."""
         self._unfilled.discard(name)
         self._floors[name] = min(self._floors[name], since_ms)
+
+    def let_go(self, name: str, until_ms: int) -> None:
+        """Samples of the metric up to here are on disk alone from now on, and are not brought back."""
+        self._unfilled.discard(name)
+        self._floors[name] = max(self.floor(name), until_ms)
 
     def restarted(self, now_ms: int, complete_after_ms: int) -> Windows:
         """The same windows for an empty memory that is about to get everything newer than `complete_after_ms`."""

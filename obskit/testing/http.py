@@ -11,10 +11,14 @@ What a service answers when it is well is its subclass's.
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
+from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Self
 
@@ -29,17 +33,20 @@ class Failure:
     """One way to misbehave.
 
     `error` is the service's own name for it (its subclass knows the form); `body` replaces the whole answer.
-    `drop` closes the connection without an answer, `hang_s` lets the caller wait that long first. With `after` the
-    request is carried out before it fails, so that its answer is what gets lost.
+    `drop` closes the connection without an answer, `hang_s` lets the caller wait that long first; `cut` resets it in
+    the middle of the body. With `after` the request is carried out before it fails, so that its answer is what gets
+    lost. `retry_after` is in seconds, or a date; `headers` are more headers.
     """
 
     status: int = 500
     error: str = ""
     body: str | None = None
-    retry_after: int | None = None
+    retry_after: int | str | None = None
     drop: bool = False
+    cut: bool = False
     hang_s: float = 0.0
     after: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +62,16 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer as it goes out."""
+    """One answer as it goes out. With `cut_at` the connection breaks after so many bytes of its body."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    cut: bool = False
 
 
-class FakeServer:
+class FakeServer(ABC):
     """A service. Subclasses answer; `route` names what a plan may fail (by default the path)."""
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -120,9 +128,13 @@ class FakeServer:
         """The name under which failures of this request are planned."""
         return request.path.partition("?")[0]
 
+    @abstractmethod
     def answer(self, request: Received) -> Answer:
         """What the service does and says when it is well."""
-        raise NotImplementedError
+
+    def takes(self, _method: str, _path: str, size: int) -> int:
+        """How many bytes of a request's body are read: with fewer than `size` the connection breaks then."""
+        return size
 
     def fail(self, _request: Received, failure: Failure) -> Answer:
         """What the service says when it is not."""
@@ -140,7 +152,10 @@ class FakeServer:
         if failure is None:
             return answer
         self._closing.wait(min(failure.hang_s, _LONGEST_HANG_S))
-        return None if failure.drop else self.fail(request, failure)
+        if failure.drop:
+            return None
+        answer = self.fail(request, failure)
+        return replace(answer, headers={**answer.headers, **failure.headers}, cut=failure.cut)
 
     def now_ms(self) -> int:
         """The service's own time."""
@@ -169,7 +184,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        size = int(self.headers.get("Content-Length") or 0)
+        takes = self.server.fake.takes(self.command, self.path, size)
+        body = self.rfile.read(takes)
+        if takes < size:
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         received = Received(self.server.fake.now_ms(), self.command, self.path, headers, body)
         answer = self.server.fake.handle(received)
@@ -179,12 +199,30 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in {"Content-Type": answer.content_type, **answer.headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
+        if answer.status != 204:
+            self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
-        self.wfile.write(answer.body)
+        if self.command != "HEAD":
+            self.wfile.write(answer.body[: len(answer.body) // 2] if answer.cut else answer.body)
+        if answer.cut:
+            self._reset()
+
+    def _reset(self) -> None:
+        self.wfile.flush()
+        # A socket that is closed while it does not linger sends RST, not FIN.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
 
     do_GET = do_POST  # noqa: N815 - the name http.server looks for
     do_PUT = do_POST  # noqa: N815 - as above
+    do_PATCH = do_POST  # noqa: N815 - as above
+    do_DELETE = do_POST  # noqa: N815 - as above
+    do_HEAD = do_POST  # noqa: N815 - as above
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """`Date`, by the service's own clock."""
+        return formatdate(self.server.fake.now_ms() / 1000 if timestamp is None else timestamp, usegmt=True)
 
     def log_message(self, *_: object) -> None:
         """The request log is `FakeServer.requests`."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from obskit.model.labels import Labels
-from obskit.model.matchers import Matcher, match_all
+from obskit.model.matchers import Matcher
 from obskit.model.records import NO_METADATA, Record
+from obskit.store.interface import LogBlock, Scan
+from obskit.store.listed_logs import ListedLogs
 
 
-class MemoryLogs:
+class MemoryLogs(ListedLogs):
     """Records in memory, in order of time. Records of the same time keep the order in which they came."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._records = sorted(records, key=_time)
+        super().__init__(records)
         self.asked_for: list[tuple[str, ...]] = []
-        """The `containing` of every select, to see what a query hands down."""
+        """The `containing` of every select (and blocks), to see what a query hands down."""
 
     def add(self, stream: Labels, t_ns: int, line: str, metadata: Mapping[str, str] = NO_METADATA) -> None:
         """One more line."""
@@ -33,28 +35,22 @@ class MemoryLogs:
     ) -> Iterator[Record]:
         """As LogReader.select; uses the hint, as a store with a token index would."""
         self.asked_for.append(tuple(containing))
-        return self._selected(matchers, self._between(start_ns, end_ns), tuple(containing), newest_first)
+        return super().select(matchers, start_ns, end_ns, containing=containing, newest_first=newest_first)
 
-    def streams(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[Labels]:
-        """As LogReader.streams."""
-        found = dict.fromkeys(record.stream for record in self._between(start_ns, end_ns))
-        return [stream for stream in found if match_all(matchers, stream)]
-
-    def _between(self, start_ns: int, end_ns: int) -> list[Record]:
-        start = bisect_left(self._records, start_ns, key=_time)
-        return self._records[start : bisect_left(self._records, end_ns, key=_time)]
-
-    @staticmethod
-    def _selected(
-        matchers: Sequence[Matcher], records: list[Record], containing: tuple[str, ...], newest_first: bool
-    ) -> Iterator[Record]:
-        wanted: dict[Labels, bool] = {}
-        for record in reversed(records) if newest_first else records:
-            stream = record.stream
-            if stream not in wanted:
-                wanted[stream] = match_all(matchers, stream)
-            if wanted[stream] and all(text in record.line for text in containing):
-                yield record
+    def blocks(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        containing: Sequence[str] = (),
+        newest_first: bool = False,
+        scan: Scan | None = None,
+    ) -> Iterator[LogBlock]:
+        """As LogReader.blocks."""
+        self.asked_for.append(tuple(containing))
+        within = (matchers, start_ns, end_ns)
+        return super().blocks(*within, containing=containing, newest_first=newest_first, scan=scan)
 
 
 def _time(record: Record) -> int:

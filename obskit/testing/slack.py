@@ -7,18 +7,20 @@ asked to, and fails as planned: routes are method names (`chat.update`) and `web
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from obskit.clock import Clock
 from obskit.testing.http import Answer, Failure, FakeServer, Received
-from obskit.testing.slack_limits import POST_TEXT, refuse_message
+from obskit.testing.slack_limits import CHART, POST_TEXT, refuse_message
 
+SCOPES: Final = frozenset({"chat:write", "channels:history"})
 TOKEN: Final = "xoxb-fake-0123456789"
 WEBHOOK: Final = "webhook"
 _HOOK_PATH: Final = "/services/T000/B000/fakesecrettoken"
+_READS: Final = ("chat.getPermalink", "conversations.history", "conversations.replies")
 _MIN_GAP_MS: Final = 1_000
 
 
@@ -40,10 +42,11 @@ class SlackMessage:
 class _RefusedError(Exception):
     """Slack says no."""
 
-    def __init__(self, error: str, complaints: list[str] | None = None) -> None:
+    def __init__(self, error: str, complaints: list[str] | None = None, *, needed: str = "") -> None:
         super().__init__(error)
         self.error = error
         self.complaints = complaints or []
+        self.needed = needed
 
 
 class FakeSlack(FakeServer):
@@ -51,6 +54,7 @@ class FakeSlack(FakeServer):
 
     `channels` maps names to ids; any name is taken, and gets an id, while it is None. `on_message` is called, in the
     server's thread, with each message as it is posted or edited. `paced` lets only one post per second into a channel.
+    `scopes` are the token's; `charts` is False in a workspace that does not draw `data_visualization` yet.
     """
 
     def __init__(
@@ -60,7 +64,11 @@ class FakeSlack(FakeServer):
         channels: Mapping[str, str] | None = None,
         on_message: Callable[[SlackMessage], None] | None = None,
         paced: bool = False,
+        scopes: Collection[str] = SCOPES,
+        charts: bool = True,
     ) -> None:
+        self._scopes = frozenset(scopes)
+        self._charts = charts
         self._channels = dict(channels or {})
         self._open = channels is None
         self._on_message = on_message
@@ -72,9 +80,12 @@ class FakeSlack(FakeServer):
         self._methods: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "auth.test": self._auth_test,
             "chat.delete": self._delete,
+            "chat.getPermalink": self._permalink,
             "chat.postMessage": self._post,
             "chat.update": self._update,
+            "conversations.history": self._history,
             "conversations.info": self._channel_info,
+            "conversations.replies": self._thread_of,
         }
         super().__init__(clock)
 
@@ -126,11 +137,13 @@ class FakeSlack(FakeServer):
             if method is None:
                 raise _RefusedError("unknown_method")
             self._authorize(request)
-            said = method(_arguments(request))
+            said = method(_arguments(request, reads=self.route(request) in _READS))
         except _RefusedError as refused:
             if refused.error == "ratelimited":
                 return self.fail(request, Failure(429, "ratelimited", retry_after=1))
             said = {"ok": False, "error": refused.error}
+            if refused.needed:
+                said |= {"needed": refused.needed, "provided": ",".join(sorted(self._scopes))}
             if refused.complaints:
                 said["response_metadata"] = {"messages": refused.complaints}
         return Answer(200, json.dumps(said).encode())
@@ -222,6 +235,42 @@ class FakeSlack(FakeServer):
             raise _RefusedError("channel_not_found")
         return {"ok": True, "channel": {"id": channel, "name": self.channel_name(channel), "is_archived": False}}
 
+    def _permalink(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        place = (str(arguments.get("channel", "")), str(arguments.get("message_ts", "")))
+        if place not in self._messages:
+            raise _RefusedError("message_not_found")
+        link = f"https://fake.slack.com/archives/{place[0]}/p{place[1].replace('.', '')}"
+        return {"ok": True, "channel": place[0], "permalink": link}
+
+    def _history(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        channel = self._readable(arguments)
+        oldest = float(arguments.get("oldest", 0))
+        found = [each for each in self.messages(channel) if float(each.ts) > oldest]
+        return self._listed(reversed(found), arguments)
+
+    def _thread_of(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        root = self._messages.get((self._readable(arguments), str(arguments.get("ts", ""))))
+        if root is None:
+            raise _RefusedError("thread_not_found")
+        return self._listed([root, *self.replies(root)], arguments)
+
+    def _readable(self, arguments: dict[str, Any]) -> str:
+        if "channels:history" not in self._scopes:
+            raise _RefusedError("missing_scope", needed="channels:history")
+        channel = str(arguments.get("channel", ""))
+        if channel not in self._channels.values():
+            raise _RefusedError("channel_not_found")  # it wants the id, not the name
+        return channel
+
+    def _listed(self, messages: Iterable[SlackMessage], arguments: dict[str, Any]) -> dict[str, Any]:
+        with_metadata = str(arguments.get("include_all_metadata", "")).lower() in ("1", "true")
+        shown = [
+            {"type": "message", "bot_id": "B000", "ts": each.ts, "text": each.text}
+            | ({"metadata": each.metadata} if with_metadata and each.metadata else {})
+            for each in messages
+        ]
+        return {"ok": True, "messages": shown[: int(arguments.get("limit", 100))], "has_more": False}
+
     def _keep(self, message: SlackMessage) -> dict[str, Any]:
         self._messages[(message.channel, message.ts)] = message
         if self._on_message is not None:
@@ -233,6 +282,8 @@ class FakeSlack(FakeServer):
         error, complaints = refuse_message(arguments, update=update)
         if error:
             raise _RefusedError(error, complaints)
+        if not self._charts and any(block.get("type") == CHART for block in arguments.get("blocks") or ()):
+            raise _RefusedError("invalid_blocks", [f"[ERROR] unsupported type: {CHART} [json-pointer:/blocks/0/type]"])
 
     def _pace(self, channel: str) -> None:
         now_ms = self.now_ms()
@@ -260,9 +311,11 @@ class FakeSlack(FakeServer):
         return f"{self._last_ts[0]}.{self._last_ts[1]:06d}"
 
 
-def _arguments(request: Received) -> dict[str, Any]:
-    """The arguments from JSON, a form or the query string: Slack takes all three."""
+def _arguments(request: Received, *, reads: bool) -> dict[str, Any]:
+    """The arguments from JSON, a form or the query string; methods that read do not look at JSON."""
     arguments: dict[str, Any] = dict(parse_qsl(request.path.partition("?")[2]))
+    if reads and request.headers.get("content-type", "").startswith("application/json"):
+        return arguments
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             body = json.loads(request.body or b"{}")

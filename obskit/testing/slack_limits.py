@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from math import isfinite
 from typing import Any, Final
 
 TOTAL_BLOCKS: Final = 13_200
 UPDATE_TEXT: Final = 4_000
 POST_TEXT: Final = 40_000
+CHARTS: Final = 2
+CHART: Final = "data_visualization"
 
 _COLOUR: Final = re.compile(r"good|warning|danger|#?[0-9a-fA-F]{6}")
 _TEXT_TYPES: Final = ("mrkdwn", "plain_text")
@@ -48,6 +51,8 @@ def _each_group(groups: list[tuple[str, list[Any]]]) -> Complaints:
     for place, blocks in groups:
         if len(blocks) > 50:
             yield place, "no more than 50 items allowed"
+        if sum(1 for block in blocks if isinstance(block, dict) and block.get("type") == CHART) > CHARTS:
+            yield place, f"no more than {CHARTS} charts allowed"
         for number, block in enumerate(blocks):
             here = f"{place}/{number}"
             check = _CHECKS.get(block.get("type", "")) if isinstance(block, dict) else None
@@ -113,6 +118,28 @@ def _button(element: dict[str, Any], place: str) -> Complaints:
         yield f"{place}/style", "must be one of primary, danger"
 
 
+def _chart(block: dict[str, Any], place: str) -> Complaints:
+    """docs.slack.dev/reference/block-kit/blocks/data-visualization-block; the shape of line, bar and area charts."""
+    yield from _at_most(block.get("title"), 50, f"{place}/title")
+    chart = block.get("chart") or {}
+    series, axis = chart.get("series", []), chart.get("axis_config") or {}
+    names, categories = [each.get("name") for each in series], axis.get("categories", [])
+    if chart.get("type") not in ("line", "bar", "area"):
+        yield f"{place}/chart/type", "must be one of line, bar, area"
+    if not 1 <= len(series) <= 6 or len(names) != len(set(names)) or any(len(name) > 20 for name in names):
+        yield f"{place}/chart/series", "must be 1 to 6 with unique names of at most 20 characters"
+    if not 1 <= len(categories) <= 20 or len(categories) != len(set(categories)):
+        yield f"{place}/chart/axis_config/categories", "must be 1 to 20, each of them once"
+    for number, label in enumerate([*categories, axis.get("x_label"), axis.get("y_label")]):
+        yield from _at_most(label, 20 if number < len(categories) else 50, f"{place}/chart/axis_config")
+    for number, each in enumerate(series):
+        points = each.get("data", [])
+        if [point.get("label") for point in points] != categories:
+            yield f"{place}/chart/series/{number}/data", "must have one value per category"
+        if not all(isinstance(point.get("value"), int | float) and isfinite(point["value"]) for point in points):
+            yield f"{place}/chart/series/{number}/data", "must be finite"
+
+
 def _divider(_block: dict[str, Any], _place: str) -> Complaints:
     return iter(())
 
@@ -137,4 +164,5 @@ _CHECKS: Final[dict[str, Callable[[dict[str, Any], str], Complaints]]] = {
     "context": _context,
     "actions": _actions,
     "divider": _divider,
+    CHART: _chart,
 }

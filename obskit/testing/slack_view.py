@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from obskit.testing.slack import SlackMessage
+from obskit.testing.slack_limits import CHART
 
 _MARKUP: Final = re.compile(
     r"<!date\^(?P<t>\d+)\^(?P<form>[^|^>]*)(?:\^[^|>]*)?\|(?P<instead>[^>]*)>"
@@ -90,6 +91,8 @@ def _draw_blocks(blocks: Any) -> Iterator[Text]:
             yield row
         elif block["type"] == "actions":
             yield Text("  ").join(Text(f" {element['text']['text']} ↗ ", "reverse") for element in block["elements"])
+        elif block["type"] == CHART:
+            yield Text(f"[chart] {block['title']}", style="dim")
         elif block["type"] == "divider":
             yield Text("────", style="dim")
 

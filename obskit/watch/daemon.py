@@ -17,29 +17,38 @@ from obskit.collect import Source, Supervisor
 from obskit.collect.feed import Feed
 from obskit.collect.table import find_kind
 from obskit.config import Config, load_config
+from obskit.config.alertmanager import original
 from obskit.config.sections import parse_listen
 from obskit.errors import CollectorError, ConfigError, ObskitError
+from obskit.grouping.keeper import Keeper
+from obskit.ingest.reception import Reception
 from obskit.logql.engine import Engine as LogQL
 from obskit.model.labels import Labels
 from obskit.model.problems import Problem
 from obskit.model.telemetry import REGISTRY, Gauge
-from obskit.notify.base import ACTION_KIND
+from obskit.notify import build_hooks
+from obskit.notify.base import ACTION_KIND, DIGEST_KIND, Hook
 from obskit.outbound import httpx, trust
-from obskit.outbox import Outbox
+from obskit.outbox import Handler, Outbox
 from obskit.promql.engine import Engine as PromQL
 from obskit.promql.selection import Limits
 from obskit.routing.dispatch import Dispatcher
-from obskit.routing.tree import Route, build_tree
+from obskit.routing.tree import Route
+from obskit.rules.backdrop import Backdrop
 from obskit.rules.blind import BlindRules
 from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
+from obskit.rules.log_windows import LogWindows
 from obskit.rules.runner import Runner
+from obskit.rules.sample_lines import SampleLines
+from obskit.store.cold.settings import ColdSettings
 from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore
 from obskit.watch import systemd
 from obskit.watch.changes import changed, signature
 from obskit.watch.overview import Overview, look
-from obskit.watch.parts import Destinations, keep_windows, only_prints, sources_of
+from obskit.watch.parts import Destinations, Onlooker, keep_windows, only_prints, sources_of
+from obskit.web.alertmanager_api import About, alertmanager_api
 from obskit.web.app import Doors, Health, build_app
 from obskit.web.server import address_of, bind, serve
 
@@ -50,7 +59,7 @@ DRAIN_S: Final = 7.0
 ONCE_S: Final = 30.0
 """How long `once` tries to deliver: long enough for a receiver that asks to wait a little."""
 LOOK_S: Final = 0.05
-_BUILT_IN: Final = ("external_labels", "external_url", "query_timeout", "query_max_samples")
+_BUILT_IN: Final = ("external_labels", "external_url", "query_timeout", "query_max_samples", "rule_max_delay")
 """Keys of `global` that templates, links and the engine are built with."""
 STOPPING: Final = "stopping"
 
@@ -96,6 +105,9 @@ class Daemon:
             keep_windows(self._store, self.config.groups)
             await asyncio.to_thread(self._store.load)
             self._build()
+            await asyncio.to_thread(self._errors.load)
+            if self.config.errors.enabled:
+                self._store.subscribe(self._errors.take)
             self._opened = opened.pop_all()
         BUILD.labels(__version__).set(1)
         self._note_reload(successful=True)
@@ -103,11 +115,16 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> bool:
         """Run every loop until `stop` is set; False when a loop ended by itself, which is a bug of ours."""
         self._store.subscribe(self._runner.wake)
+        if self.config.errors.enabled:
+            self._begin("errors", self._errors.run())
         self._begin("outbox", self._outbox.run())
         self._begin("dispatch", self._dispatcher.run())
         self._begin("rules", self._runner.run())
         self._begin("blind rules", self._blind.run())
+        self._begin("sealing", self._store.sealing.run(self._clock))
         self._begin("retention", self._store.retention.run(self._clock))
+        if self._store.cold is not None:
+            self._begin("cold storage", self._store.cold.run())
         self._begin("web", serve(self._app(), self._listener))
         self._begin("reload", self._follow_files())
         self._begin("watchdog", self._watchdog())
@@ -135,8 +152,11 @@ class Daemon:
         with ExitStack() as feeds:
             # Open until the last one was read: that is obskit itself, which tells how it went with the others.
             read = [await self._read_once(source, feeds) for source in sources_of(self.config)]
+        await self._errors.catch_up()
         await self._runner.evaluate_all(self._clock.now_ms())
-        self._dispatcher.reload(_at_once(build_tree(self.config.route)), self._destinations.by_receiver)
+        policy = self.config.policy
+        at_once = replace(policy, route=_at_once(policy.route))
+        self._dispatcher.reload(at_once, self._destinations.by_receiver)
         await self._dispatcher.flush_due()
         undelivered = await self._deliver_waiting()
         firing = len(self.overview().firing)
@@ -151,7 +171,9 @@ class Daemon:
         self.health.waiting.add(STOPPING)
         async with self._reloading:  # one that is under way ends first: it would start collectors that nobody stops
             await self._supervisor.stop()
-        await self._end("rules", "blind rules", "retention", "reload", "watchdog", "dispatch")
+        await self._end("errors")
+        await self._errors.close()
+        await self._end("rules", "blind rules", "retention", "cold storage", "reload", "watchdog", "dispatch")
         if "outbox" in self._tasks:
             await self._outbox.drain(DRAIN_S)
         await self._end("outbox", "web")
@@ -196,17 +218,24 @@ class Daemon:
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="obskit-dry-run-")))
         self._database = Database.open(folder)
         opened.push_async_callback(self._database.close)
-        self._store = EmbeddedStore(self._database, self._clock, self.config.store)
+        settings = self.config.store
+        if self._options.dry_run:
+            # What is copied to cold storage is written there; an empty store would take the place over, too.
+            settings = settings.model_copy(update={"cold": ColdSettings()})
+        self._store = EmbeddedStore(self._database, self._clock, settings)
+
+    @property
+    def _handlers(self) -> dict[str, Handler]:
+        return dict.fromkeys((ACTION_KIND, DIGEST_KIND), self._deliver)
 
     def _build(self) -> None:
         self._destinations = self._build_destinations(self.config)
-        self._outbox = Outbox(
-            self._database, self._clock, {ACTION_KIND: self._deliver}, intervals=self._destinations.intervals
-        )
+        self._hooks = self._build_hooks(self.config)
+        self._outbox = Outbox(self._database, self._clock, self._handlers, paces=self._destinations.paces)
         self._dispatcher = Dispatcher(
             self._database,
             self._clock,
-            build_tree(self.config.route),
+            self.config.policy,
             self._destinations.by_receiver,
             external_url=self.config.general.external_url,
             decided=self._outbox.wake,
@@ -215,32 +244,64 @@ class Daemon:
         self._blind = BlindRules(self._store.metrics, self._store.metric_names, self._clock)
         self._blind.watch(self.config.own_groups)
         self._supervisor = Supervisor(self._store, self._clock)
+        self._errors = Keeper(self._database, self._store, self._clock, self.config.errors)
 
     def _build_destinations(self, config: Config) -> Destinations:
-        return Destinations.build(config, self._http, dry_run=self._options.dry_run)
+        if self._options.dry_run:
+            return Destinations.preview(config)
+        backdrop = Backdrop(config.groups, self._build_promql(), LogQL(self._store.logs))
+        onlooker = Onlooker(backdrop, self._database, self._clock, app_labels=config.errors.app_labels)
+        return Destinations.build(config, self._http, onlooker)
+
+    def _build_promql(self) -> PromQL:
+        general = self.config.general
+        return PromQL(
+            self._store.metrics,
+            limits=Limits(general.query_max_samples, timeout_s=general.query_timeout / 1000, clock=self._clock),
+            default_step_ms=general.evaluation_interval,
+        )
+
+    def _build_hooks(self, config: Config) -> dict[str, Hook]:
+        return {} if self._options.dry_run else build_hooks(config.receivers, self._http, self._database)
 
     def _build_runner(self) -> Runner:
         general = self.config.general
+        logs = LogWindows(self._store.logs, self._clock, max_delay_ms=general.rule_max_delay)
         evaluator = Evaluator(
-            PromQL(
-                self._store.metrics,
-                limits=Limits(general.query_max_samples, timeout_s=general.query_timeout / 1000, clock=self._clock),
-                default_step_ms=general.evaluation_interval,
-            ),
-            LogQL(self._store.logs),
+            self._build_promql(),
+            logs,
             external_labels=Labels(general.external_labels),
             external_url=general.external_url,
+            lines=SampleLines(LogQL(self._store.logs)),
         )
         listeners = Listeners(record=self._dispatcher.accept, after_commit=self._dispatcher.wake)
-        return Runner(self._store, evaluator, listeners, self._clock, groups=self.config.groups, worked_s=worked_s)
+        return Runner(
+            self._store, evaluator, listeners, self._clock, groups=self.config.groups, logs=logs, worked_s=worked_s
+        )
 
     def _app(self) -> Any:
         token = self.config.web.token
-        doors = Doors(overview=lambda: self.overview().as_text(), reload=self.reload, change_outbox=self._change_outbox)
-        return build_app(self.health, doors, token=token)
+        ingest = self.config.ingest
+        doors = Doors(
+            overview=lambda: self.overview().as_text(),
+            reload=self.reload,
+            change_outbox=self._change_outbox,
+            change_error=self._errors.change,
+            hook=self._hook,
+            reception=Reception(self._store, self._clock, ingest) if ingest.enabled else None,
+        )
+        api = alertmanager_api(self._dispatcher, self._clock, self._about, started_ms=self._started_ms)
+        return build_app(self.health, doors, token=token, apis=api)
+
+    def _about(self) -> About:
+        return About([receiver.name for receiver in self.config.receivers], original(self.config))
 
     async def _change_outbox(self, id: int, what: str) -> bool:
         return await (self._outbox.retry(id) if what == "retry" else self._outbox.drop(id))
+
+    def _hook(self, kind: str) -> Hook | None:
+        """Of now, as the destinations are."""
+        return self._hooks.get(kind)
 
     async def _deliver(self, delivery: Any) -> Any:
         """Through the destinations of now: a reload must not leave the outbox with those of before."""
@@ -340,7 +401,7 @@ class Daemon:
 
     async def _take(self, config: Config) -> None:
         destinations = self._build_destinations(config)
-        for key in ("store", "web"):
+        for key in ("store", "web", "ingest", "errors"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("this change needs a restart: section=%s", key)
         for key in _BUILT_IN:
@@ -349,8 +410,9 @@ class Daemon:
         await self._supervisor.reload(sources_of(config))
         keep_windows(self._store, config.groups)
         self._destinations = destinations
-        self._outbox.reload({ACTION_KIND: self._deliver}, destinations.intervals)
-        self._dispatcher.reload(build_tree(config.route), destinations.by_receiver)
+        self._hooks = self._build_hooks(config)
+        self._outbox.reload(self._handlers, destinations.paces)
+        self._dispatcher.reload(config.policy, destinations.by_receiver)
         await self._runner.reload(config.groups)
         self._blind.watch(config.own_groups)
         self.config = config

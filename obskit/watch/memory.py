@@ -82,13 +82,14 @@ async def stay_small(pages: Pages, clock: Clock) -> None:
     # What is alive now stays alive: no later collection has to look at it (67,000 objects, 42 ms each time).
     gc.freeze()
     while True:
-        _trim_heap()
-        pages.release()
+        give_back(pages)
         await clock.sleep(EVERY_S)
 
 
-def _trim_heap() -> None:
-    """glibc keeps freed memory between what is in use; 10 MB where Python has to compile all modules at its start."""
+def give_back(pages: Pages) -> None:
+    """Give back what can be given back now."""
+    # glibc keeps freed memory between what is in use; 10 MB where Python has to compile all modules at its start.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+    pages.release()

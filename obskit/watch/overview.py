@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from obskit.collect import Supervisor, TargetStatus
 from obskit.model.alerts import ActiveAlert, AlertState
 from obskit.outbox import Outbox, OutboxStats
 from obskit.rules.blind import BlindRule, BlindRules
+from obskit.rules.leaves import LeafState
 from obskit.rules.live import RuleHealth
 from obskit.rules.runner import Runner
 
@@ -24,6 +26,7 @@ class Overview:
     failing_rules: int
     outbox: OutboxStats
     blind_rules: tuple[BlindRule, ...] = ()
+    log_windows: Mapping[LeafState, int] = field(default_factory=dict)
 
     @property
     def firing(self) -> tuple[ActiveAlert, ...]:
@@ -48,6 +51,7 @@ class Overview:
             "",
             f"targets   {up} of {len(self.targets)} up",
             f"rules     {self.rules}, {self.failing_rules} failing, {len(self.blind_rules)} blind",
+            *self._windows(),
             f"alerts    {len(self.firing)} firing, {len(self.pending)} pending",
             f"outbox    {self.waiting} waiting, {self.outbox.dead} given up",
             "",
@@ -61,6 +65,15 @@ class Overview:
         lines += [f"blind     {rule.source}: {rule.reason}" for rule in self.blind_rules]
         lines += ["", "/metrics  /healthz  /readyz  POST /-/reload", ""]
         return "\n".join(lines)
+
+    def _windows(self) -> list[str]:
+        """How log rules are answered, where there are some."""
+        if not any(self.log_windows.values()):
+            return []
+        warm, asked = self.log_windows[LeafState.WARM], self.log_windows[LeafState.GIVEN_UP]
+        return [
+            f"log rules {warm} windows in memory, {self.log_windows[LeafState.COLD]} being read, {asked} left to the store"
+        ]
 
 
 def look(
@@ -78,4 +91,5 @@ def look(
         failing_rules=sum(rule.health is RuleHealth.ERR for rule in rules),
         outbox=outbox.stats,
         blind_rules=blind.found,
+        log_windows=runner.log_windows(),
     )

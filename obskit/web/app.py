@@ -1,9 +1,9 @@
-"""The HTTP server's routes: health, own metrics, reload. The APIs mount here as they come."""
+"""The HTTP server's routes: health, own metrics, reload; and who may ask. The APIs are made elsewhere and given."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,11 +12,16 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from obskit.grouping.issues import FOREVER
+from obskit.ingest.reception import Reception
 from obskit.model.settings import Secret
 from obskit.model.telemetry import REGISTRY
+from obskit.notify.base import Hook
+from obskit.web.hooks import PREFIX, hook_route
+from obskit.web.pushes import push_routes
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/-/healthy", "/-/ready"})
 """What a load balancer asks without a token: it learns a word, no data."""
@@ -39,27 +44,35 @@ class Doors:
     """What the server may ask of the daemon.
 
     `overview` is the front page's text; `reload` reads the config again and returns what was wrong; `change_outbox`
-    takes an action's id and `retry` or `drop`, and says whether there was something to change.
+    takes an action's id and `retry` or `drop`, and says whether there was something to change; `change_error` takes an
+    error group's id, `resolve`, `reopen` or `mute`, and until when it is muted; `reception` stores what is pushed (None:
+    nothing is taken); `hook` is who listens to the webhooks of a kind of receiver.
     """
 
     overview: Callable[[], str]
     reload: Callable[[], Awaitable[str]]
     change_outbox: Callable[[int, str], Awaitable[bool]]
+    change_error: Callable[[str, str, int], Awaitable[bool]]
+    reception: Reception | None = None
+    hook: Callable[[str], Hook | None] = lambda _: None
 
 
-def build_app(health: Health, doors: Doors, *, token: Secret | None) -> ASGIApp:
-    """The application; with a `token`, every path but OPEN_PATHS asks for it."""
+def build_app(health: Health, doors: Doors, *, token: Secret | None, apis: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The application, with `apis` beside its own paths.
+
+    With a `token`, every path but OPEN_PATHS and those of hooks, which are signed, asks for it.
+    """
 
     async def front(_: Request) -> Response:
         return PlainTextResponse(doors.overview())
 
-    async def alive(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
+    async def alive(request: Request) -> Response:
+        return PlainTextResponse(_fine(request, "ok\n"))
 
-    async def ready(_: Request) -> Response:
+    async def ready(request: Request) -> Response:
         if health.waiting:
             return PlainTextResponse(f"not ready: {', '.join(sorted(health.waiting))}\n", 503)
-        return PlainTextResponse("ready\n")
+        return PlainTextResponse(_fine(request, "ready\n"))
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
@@ -74,6 +87,12 @@ def build_app(health: Health, doors: Doors, *, token: Secret | None) -> ASGIApp:
         changed = known and await doors.change_outbox(id, what)
         return PlainTextResponse("done\n" if changed else "nothing to change\n", 200 if changed else 404)
 
+    async def change_error(request: Request) -> Response:
+        until_ms = request.query_params.get("until_ms", "")
+        until = int(until_ms) if until_ms.isdecimal() and len(until_ms) < 16 else FOREVER
+        changed = await doors.change_error(request.path_params["id"], request.path_params["what"], until)
+        return PlainTextResponse("done\n" if changed else "nothing to change\n", 200 if changed else 404)
+
     routes = [
         Route("/", front),
         Route("/healthz", alive),
@@ -83,9 +102,19 @@ def build_app(health: Health, doors: Doors, *, token: Secret | None) -> ASGIApp:
         Route("/metrics", metrics),
         Route("/-/reload", read_again, methods=["POST", "PUT"]),
         Route("/-/outbox/{id:int}/{what:str}", change_outbox, methods=["POST"]),
+        Route("/-/errors/{id:str}/{what:str}", change_error, methods=["POST"]),
+        hook_route(doors.hook, health),
+        *apis,
     ]
+    if doors.reception is not None:
+        routes += push_routes(doors.reception)
     gates = [Middleware(_TokenGate, token=token)] if token else []
     return Starlette(routes=routes, middleware=[Middleware(_PageGate), *gates])
+
+
+def _fine(request: Request, word: str) -> str:
+    """On Alertmanager's paths its word, so that who reads it need not be told another."""
+    return "OK" if request.url.path.startswith("/-/") else word
 
 
 class _PageGate:
@@ -112,7 +141,7 @@ class _TokenGate:
         self._expected = token.reveal().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and not (scope["path"] in OPEN_PATHS or scope["path"].startswith(PREFIX)):
             # RFC 9110, 11.1: the scheme's name is read in any case.
             scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
             if not hmac.compare_digest(given, self._expected) or scheme.lower() != b"bearer":

@@ -115,5 +115,23 @@ def test_a_folder_is_all_the_yaml_in_it(obskit: Obskit, tmp_path: Path) -> None:
     assert obskit("check", "rules").stdout == "2 files, 2 rules, 0 errors, 0 warnings\n"
 
 
+def test_a_folder_is_checked_with_the_folders_in_it_and_with_unit_tests(obskit: Obskit, tmp_path: Path) -> None:
+    tests = "rule_files: [../a.yml]\ntests: [{alert_rule_test: [{eval_time: 1m, alertname: Dwon}]}]\n"
+    (tmp_path / "rules/host/tests").mkdir(parents=True)
+    (tmp_path / "rules/host/a.yml").write_text(RIGHT)
+    (tmp_path / "rules/host/tests/a.yml").write_text(tests)
+    result = obskit("check", "rules")
+    assert result.stdout.splitlines()[-1] == "2 files, 1 rule, 0 errors, 1 warning"
+    assert "unknown-alert" in result.stdout
+    (tmp_path / "rules/host/tests/a.yml").write_text(tests.replace("a.yml", "b.yml"))
+    assert obskit("check", "rules").exit_code == 1
+
+
+def test_a_folder_without_any_yaml_is_a_mistake(obskit: Obskit, tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    result = obskit("check", "rules")
+    assert (result.exit_code, "no .yaml or .yml file in rules" in result.output) == (2, True)
+
+
 def test_the_schema_is_json(obskit: Obskit) -> None:
     assert json.loads(obskit("schema").stdout)["title"] == "obskit.yaml"

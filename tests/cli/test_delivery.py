@@ -1,4 +1,4 @@
-"""What goes out: `obskit outbox` and `obskit send-test`."""
+"""What goes out: `obskit outbox` and `obskit test receiver`."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_test_reaches_every_destination_and_is_resolved(obskit: Obskit, tmp_pa
             webhook={"url": hook.url},
             pagerduty={"routing_key": ROUTING_KEY, "url": pager.url},
         )
-        result = obskit("send-test", "ops", "-c", write_config(tmp_path, **sections))
+        result = obskit("test", "receiver", "ops", "-c", write_config(tmp_path, **sections))
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "ok    ops/slack[0]: firing",
@@ -189,7 +189,7 @@ def test_a_destination_that_does_not_take_it_is_1_and_the_others_are_told_all_th
         bad.break_down(failure)
         sections = receiver(webhook={"url": good.url})
         sections["receivers"][0]["webhook_configs"].insert(0, {"url": bad.url})
-        result = obskit("send-test", "ops", "-c", write_config(tmp_path, **sections))
+        result = obskit("test", "receiver", "ops", "-c", write_config(tmp_path, **sections))
     assert result.exit_code == 1
     assert result.stderr.startswith("WRONG ops/webhook[0]: firing: ")
     assert bad.url not in result.output
@@ -198,19 +198,19 @@ def test_a_destination_that_does_not_take_it_is_1_and_the_others_are_told_all_th
 
 def test_a_receiver_that_is_not_there_is_told_with_those_that_are(obskit: Obskit, tmp_path: Path) -> None:
     config = write_config(tmp_path, **receiver(webhook={"url": "http://127.0.0.1:1/"}))
-    result = obskit("send-test", "opps", "-c", config)
+    result = obskit("test", "receiver", "opps", "-c", config)
     assert result.exit_code == 1
     assert result.stderr == 'obskit: no receiver is called "opps" (did you mean "ops"?); receivers: ops\n'
 
 
 def test_a_receiver_without_a_destination_is_told(obskit: Obskit, tmp_path: Path) -> None:
-    result = obskit("send-test", "ops", "-c", write_config(tmp_path, **receiver()))
+    result = obskit("test", "receiver", "ops", "-c", write_config(tmp_path, **receiver()))
     assert result.exit_code == 1
     assert result.stderr == 'obskit: the receiver "ops" has no destination: nobody would hear of anything sent to it\n'
 
 
 def test_nothing_is_left_running(obskit: Obskit, config: Path) -> None:
     before = threading.active_count()
-    obskit("send-test", "console", "-c", config)
+    obskit("test", "receiver", "console", "-c", config)
     watch_once(config)
     assert threading.active_count() <= before + 1

@@ -61,7 +61,7 @@ def test_the_version_is_ours(obskit: Obskit) -> None:
     ("word", "told"),
     [
         ("qury", "No such command 'qury'. Did you mean 'query'?"),
-        ("sendtest", "No such command 'sendtest'. Did you mean 'send-test'?"),
+        ("tests", "No such command 'tests'. Did you mean 'test'?"),
         ("xyzzy", "No such command 'xyzzy'. See obskit --help."),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_misspelt_command_is_answered_with_the_nearest(word: str, told: str, o
     assert told in result.stderr
 
 
-NEEDS_CONFIG = ["watch", "status", "alerts", "collectors list", "outbox list", "send-test x", "query promql up"]
+NEEDS_CONFIG = ["watch", "status", "alerts", "collectors list", "outbox list", "test receiver x", "query promql up"]
 
 
 @pytest.mark.parametrize("words", NEEDS_CONFIG)

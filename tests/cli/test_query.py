@@ -124,38 +124,6 @@ def test_a_note_goes_beside_the_output(obskit: Obskit, watched: Path) -> None:
     assert "note: " not in result.stdout
 
 
-def test_log_lines_are_shown_oldest_first(obskit: Obskit, watched: Path) -> None:
-    lines = obskit("query", "logql", '{app="shop"}', "-c", watched).stdout.splitlines()
-    assert [line.rpartition("}  ")[2] if line.endswith("words") else line[-32:] for line in lines][1:] == [
-        "plain words"
-    ]
-    assert lines[0].endswith('{"level":"error","msg":"no stock"}')
-    assert '{app="shop", ' in lines[0]
-
-
-def test_the_limit_keeps_the_newest(obskit: Obskit, watched: Path) -> None:
-    (line,) = obskit("query", "logql", '{app="shop"}', "--limit", "1", "-c", watched).stdout.splitlines()
-    assert line.endswith("plain words")
-
-
-def test_log_lines_as_json_are_an_object_per_line(obskit: Obskit, watched: Path) -> None:
-    shown = obskit("query", "logql", '{app="shop"} |= "stock"', "-c", watched, "-o", "json").stdout
-    line = json.loads(shown)
-    assert line["line"] == '{"level":"error","msg":"no stock"}'
-    assert line["labels"]["app"] == "shop"
-    assert line["time_ns"] > 10**18
-
-
-def test_a_metric_query_over_logs_is_a_value(obskit: Obskit, watched: Path) -> None:
-    result = obskit("query", "logql", 'sum by (app) (count_over_time({app="shop"}[1h]))', "-c", watched)
-    assert result.stdout == '{app="shop"}  2\n'
-
-
-def test_no_lines_are_said_beside_the_output(obskit: Obskit, watched: Path) -> None:
-    result = obskit("query", "logql", '{app="nobody"}', "-c", watched)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no data\n")
-
-
 @pytest.mark.parametrize(
     "moment",
     ["now", "0", "1700000000", "1700000000.5", "5m", "2024-01-01T00:00:00Z", "2024-01-01T00:00:00+02:00", "2024-01-01"],

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from obskit.cli.query import show
+from obskit.cli.results import show
 from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.results import Element, Matrix, RangeSeries, Result, Vector

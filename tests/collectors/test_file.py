@@ -64,6 +64,23 @@ def write(path: Path, *lines: str) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
+def test_reading_once_again_reads_what_is_new(tmp_path: Path) -> None:
+    log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
+    write(log, "x" * 5_000, "the last ones", "are of interest the first time")
+
+    async def once() -> None:
+        collector = KIND.build(FileSettings(paths=[str(tmp_path / "*.log")]))
+        await collector.once(Feed(collector.name, kept, clock))
+
+    run(once(), clock)
+    assert kept.lines == ["the last ones", "are of interest the first time"]
+    run(once(), clock)
+    write(log, "new")
+    write(tmp_path / "other.log", *map(str, range(20_000)))
+    run(once(), clock)
+    assert kept.lines[2:] == ["new", *map(str, range(20_000))]
+
+
 def test_what_is_there_at_the_first_start_is_left_and_what_follows_is_read(tmp_path: Path) -> None:
     log, kept, clock = tmp_path / "app.log", Kept(), FakeClock()
     write(log, "old")

@@ -144,8 +144,8 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         ["1:14  warn  file-missing  no file matches *.rules"],
     ),
     "a receiver of a kind to come": (
-        "receivers: [{name: a, email_configs: [{to: x}]}]",
-        ["1:38  error  bad-value  receivers[0].email_configs: obskit does not send e-mail yet"],
+        "receivers: [{name: a, webex_configs: [{to: x}]}]",
+        ["1:38  error  bad-value  receivers[0].webex_configs: obskit does not deliver to webex yet"],
     ),
     "receivers' settings that are no list": (
         "receivers: [{name: a, webhook_configs: {url: x}}]",

@@ -122,5 +122,6 @@ def test_a_number_may_be_a_variable(value: str) -> None:
 
 def test_defaults_are_shown_as_one_writes_them() -> None:
     retention = SCHEMA["$defs"]["store.RetentionSettings"]["properties"]
-    assert retention["logs"]["default"] == "1w"
+    assert retention["logs"]["default"] == "30d"
+    assert retention["cold"]["default"] == "1y"
     assert SCHEMA["properties"]["store"]["properties"]["max_size"]["default"] == "800MB"

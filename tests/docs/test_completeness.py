@@ -21,7 +21,13 @@ CONFIG = (DOCS / "config.md").read_text()
 COLLECTORS = (DOCS / "collectors.md").read_text()
 RECEIVERS = (DOCS / "receivers.md").read_text()
 RULES = (DOCS / "rules.md").read_text()
-PAGE_OF = {"collector": COLLECTORS, "receiver": RECEIVERS, "receivers": RECEIVERS}
+ROUTING = (DOCS / "routing.md").read_text()
+PAGE_OF = {
+    "collector": COLLECTORS,
+    "receiver": RECEIVERS,
+    "receivers": RECEIVERS,
+    **dict.fromkeys(("route", "inhibit_rules", "time_intervals"), ROUTING),
+}
 
 ALERTS = [
     rule

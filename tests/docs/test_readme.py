@@ -125,7 +125,8 @@ def test_the_readme_s_commands_work_one_by_one(shell: Shell) -> None:
             shell.run(fence)
     assert "0 errors" in shell.answer(".venv/bin/obskit check")
     assert "ErrorsInLogs" in shell.answer(".venv/bin/obskit alerts")
-    assert "pool exhausted" in shell.answer(".venv/bin/obskit query logql")
+    assert "pool exhausted" in shell.answer(".venv/bin/obskit logs query")
+    assert len(shell.answer(".venv/bin/obskit logs tail").splitlines()) == 3
     assert 'status="500"' in shell.answer(".venv/bin/obskit query promql")
-    assert "ok    slack/console[0]: resolved" in shell.answer(".venv/bin/obskit send-test")
+    assert "ok    slack/console[0]: resolved" in shell.answer(".venv/bin/obskit test receiver")
     assert "FIRING warning: ErrorsInLogs" in shell.logs()

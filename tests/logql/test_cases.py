@@ -1,21 +1,22 @@
-"""The golden cases of tests/logql/cases: data in, answer out."""
+"""The golden cases, in scripts beside this file and as JSON lines in cases/: data in, answer out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conformance.logql import cases, main, run_case
+from tests.conformance.log_cases import LogCase, problem
+from tests.conformance.logql import cases, main
 
-FILES = sorted((Path(__file__).parent / "cases").glob("*.jsonl"))
-CASES = [pytest.param(case, loads, id=case["id"]) for path in FILES for case, loads in cases(path)]
+HERE = Path(__file__).parent
+FILES = sorted([*(HERE / "cases").glob("*.jsonl"), *HERE.glob("*.logqltest")])
+CASES = [pytest.param(case, id=case.id) for path in FILES for case in cases(path)]
 
 
-@pytest.mark.parametrize(("case", "loads"), CASES)
-def test_the_query_answers_as_the_case_says(case: dict[str, Any], loads: list[dict[str, Any]]) -> None:
-    assert run_case(case, loads) == ""
+@pytest.mark.parametrize("case", CASES)
+def test_the_query_answers_as_the_case_says(case: LogCase) -> None:
+    assert problem(case) == ""
 
 
 def test_the_runner_counts_what_passed_and_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,14 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obskit.errors import QueryError
-from obskit.logql.engine import Engine, LogLine
+from obskit.logql import samples
+from obskit.logql.engine import Engine, LogLine, Progress
+from obskit.logql.nodes import LogQuery
 from obskit.logql.parser import parse
-from obskit.model.labels import Labels
+from obskit.model.labels import EMPTY, Labels
 from obskit.model.records import Record
 from obskit.model.results import Matrix, Scalar, Vector
 from obskit.testing.logs import MemoryLogs
 
 S = 1_000_000_000
+HOUR = 3_600 * S
 API = Labels({"app": "api"})
 
 
@@ -50,7 +53,7 @@ def test_lines_come_newest_first_and_bounded_when_asked_so() -> None:
     engine = Engine(logs_of((1, "a"), (2, "b"), (3, "c")), max_lines=2)
     query = parse('{app="api"}')
     newest = list(engine.lines(query, 0, 10 * S, limit=1, newest_first=True))
-    assert newest == [LogLine(3 * S, "c", API)]
+    assert newest == [LogLine(3 * S, "c", API, EMPTY, EMPTY)]
     assert [line.line for line in engine.lines(query, 0, 10 * S, limit=100, newest_first=False)] == ["a", "b"]
     assert [line.line for line in engine.lines(query, 1 * S, 2 * S, limit=9, newest_first=False)] == ["a"]
     assert list(engine.lines(query, 0, 10 * S, limit=0, newest_first=False)) == []
@@ -148,3 +151,32 @@ def test_counting_is_what_a_person_would_count(lines: list[tuple[int, str]], nee
     found = values(Engine(logs), f'count_over_time({{app="api"}} |= "{quoted}" [{seconds}s])', 50)
     counted = sum(50 - seconds < t_s <= 50 and needle in line for t_s, line in lines)
     assert found == ({API: float(counted)} if counted else {})
+
+
+@pytest.mark.parametrize(
+    "query", ['{app="a"} | json', 'sum(count_over_time({app="a"} | json | n >= 0 [1h]))', 'rate({app="a"} |= "n" [1h])']
+)
+def test_a_query_says_how_far_it_is_and_can_be_stopped(query: str) -> None:
+    def ask(progress: Progress) -> None:
+        expr = parse(query)
+        if isinstance(expr, LogQuery):
+            list(engine.lines(expr, 0, HOUR, limit=1000, newest_first=True, progress=progress))
+        else:
+            engine.instant(expr, HOUR, progress=progress)
+
+    engine = Engine(MemoryLogs(Record(Labels({"app": "a"}), at * HOUR // 60, f'{{"n":{at}}}') for at in range(60)))
+    progress = Progress()
+    ask(progress)
+    assert progress.bytes_read == progress.bytes_total > 0
+    assert progress.lines_found >= 59
+    stopped = Progress()
+    stopped.stop()
+    with pytest.raises(QueryError, match="the query was cancelled"):
+        ask(stopped)
+
+
+def test_a_query_that_makes_too_many_series_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "_MOST_SERIES", 10)
+    engine = Engine(MemoryLogs(Record(Labels({"app": "a"}), at, f'{{"id":"{at}"}}') for at in range(60)))
+    with pytest.raises(QueryError, match="more than 10 series"):
+        engine.instant(parse('count(count_over_time({app="a"} | json [1h]))'), HOUR)

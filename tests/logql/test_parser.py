@@ -20,13 +20,16 @@ from obskit.logql.nodes import (
     Either,
     Expr,
     Extraction,
+    FormatStage,
     Grouping,
     IpRange,
     JsonStage,
     KeepStage,
     LabelFilter,
+    LabelFormat,
     LabelReplace,
     LineFilter,
+    LineFormatStage,
     LineOp,
     LogfmtStage,
     LogQuery,
@@ -37,13 +40,13 @@ from obskit.logql.nodes import (
     PatternStage,
     RangeAggregation,
     RegexpStage,
-    RenameStage,
     Stage,
     Text,
     UnpackStage,
     Unwrap,
     VectorAggregation,
     VectorOf,
+    without_idle_formats,
 )
 from obskit.logql.parser import parse
 from obskit.model.matchers import Matcher, MatchOp
@@ -108,8 +111,8 @@ def test_a_query_has_one_canonical_text(written: str, canonical: str) -> None:
         ('rate({a="b"}[999999y])', 13, 20),
         ('rate({a="b"}[1y] offset 200y)', 24, 28),
         ('rate({a="b"}[5m] offset 5)', 24, 25),
-        ('{a="b"} | line_format "{{.x}}"', 10, 21),
-        ('{a="b"} | label_format x="{{.y}}"', 25, 33),
+        ('{a="b"} | line_format "{{.x"', 22, 28),
+        ('{a="b"} | label_format x="{{.y"', 10, 31),
     ],
 )
 def test_an_error_points_at_what_is_wrong(query: str, start: int, end: int) -> None:
@@ -203,7 +206,8 @@ STAGES: st.SearchStrategy[Stage] = st.one_of(
     st.just(DecolorizeStage()),
     st.builds(DropStage, PICKS),
     st.builds(KeepStage, PICKS),
-    st.just(RenameStage((("a", "b"), ("c", "a")))),
+    st.just(LineFormatStage("{{.a}} {{ __line__ }}")),
+    st.just(FormatStage((LabelFormat("a", "b"), LabelFormat("c", "{{.a}}", is_template=True)))),
     st.builds(LabelFilter, CONDITIONS),
 )
 
@@ -222,14 +226,14 @@ def _can_be_written(stages: list[Stage]) -> bool:
 LOG_QUERIES = st.builds(LogQuery, SELECTORS, st.lists(STAGES, max_size=4).filter(_can_be_written).map(tuple))
 DURATIONS = st.sampled_from([1_000_000, 5 * 60 * S, 90 * S, 36 * 3600 * S])
 OFFSETS = st.sampled_from([0, 300 * S, -60 * S])
-RANGES = st.builds(LogRange, LOG_QUERIES, DURATIONS, OFFSETS)
+RANGES = st.builds(LogRange, LOG_QUERIES, DURATIONS, OFFSETS).map(without_idle_formats)
 UNWRAPS = st.builds(
     Unwrap,
     NAMES,
     st.sampled_from(["", "bytes", "duration", "duration_seconds"]),
     st.lists(CONDITIONS, max_size=2).map(tuple),
 )
-UNWRAPPED = st.builds(LogRange, LOG_QUERIES, DURATIONS, OFFSETS, UNWRAPS)
+UNWRAPPED = st.builds(LogRange, LOG_QUERIES, DURATIONS, OFFSETS, UNWRAPS).map(without_idle_formats)
 GROUPINGS = st.none() | st.builds(Grouping, st.lists(NAMES, max_size=2).map(tuple), st.booleans())
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 LEAVES: st.SearchStrategy[MetricExpr] = st.one_of(

@@ -138,3 +138,18 @@ def test_what_another_writer_wrote_is_read_back(tree: object) -> None:
     document = read(json.dumps(tree, ensure_ascii=False))
     assert document.problems == []
     assert document.data == tree
+
+
+def test_of_an_item_that_was_read_only_the_place_stays() -> None:
+    document = read("items:\n- {name: a}\n- {name: b}\n")
+    document.forget(("items", 0))
+    assert document.data == {"items": [None, {"name": "b"}]}
+    assert document.place(("items", 0, "name")) == document.place(("items", 0))
+    assert document.place(("items", 0)).line == 2
+    assert document.place(("items", 1, "name")).line == 3
+
+
+def test_an_item_with_a_name_is_not_forgotten() -> None:
+    document = read("items:\n- &a {name: a}\n- *a\n")
+    document.forget(("items", 0))
+    assert document.data == {"items": [{"name": "a"}, {"name": "a"}]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from obskit.model.actions import Notice, NoticeReason
 from obskit.model.alerts import Alert, ResolveReason
+from obskit.model.context import Context, Deploy, Limit, TopError
 from obskit.model.labels import Labels
 
 START_MS = 1_700_000_000_000
@@ -16,6 +17,23 @@ ANNOTATIONS = {
     "runbook_url": "https://docs.example/runbooks/high-5xx",
     "logs_url": "https://logs.example/?q=a|b&app=api",
 }
+
+
+KNOWN = Context(
+    limit=Limit(">", 2.0),
+    readings=tuple(
+        (START_MS + (minute - 20) * MINUTE_MS, value)
+        for minute, value in enumerate(
+            [0.2] * 12 + [0.4, 0.9, 1.2, 1.9, 2.6, 3.3, 4.1, 5.0, 5.2, 5.9, 6.3, 6.8, 7.1, 9.1, 7.4]
+        )
+    ),
+    unit="%",
+    deploys=(
+        Deploy(START_MS - 9 * MINUTE_MS, '4f2a1c9 "retry on 502"', "ann", "v212 → v213"),
+        Deploy(START_MS - 300 * MINUTE_MS, '77e01bd "new <b>checkout</b>"', "bob", "v211 → v212"),
+    ),
+    top_error=TopError("TimeoutError: pool exhausted (checkout <*>)", 143),
+)
 
 
 def alert(machine: str = "a", *, severity: str = "critical", ended: bool = False, **annotations: str) -> Alert:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from obskit.model.actions import OutcomeReason, OutcomeStatus
-from obskit.notify.base import Request, Response, classify_status, retry_after_s
+from obskit.notify.base import Request, Response
+from obskit.notify.http import classify_status, retry_after_s
 
 RETRY, PERMANENT, SENT = OutcomeStatus.RETRY, OutcomeStatus.PERMANENT, OutcomeStatus.SENT
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from obskit.model.actions import Notice, Outcome, OutcomeReason, OutcomeStatus
+from obskit.model.actions import Notice, NoticeReason, Outcome, OutcomeReason, OutcomeStatus
 from obskit.notify.base import Response
 from obskit.notify.pagerduty import PagerDuty, PagerDutySettings, dedup_key
 from obskit.testing.pagerduty import ROUTING_KEY
@@ -44,10 +46,6 @@ def test_a_resolve_needs_only_the_key() -> None:
         "dedup_key": dedup_key(notice().group_key),
         "event_action": "resolve",
     }
-
-
-def test_an_acknowledgement_needs_only_the_key() -> None:
-    assert event(notice(), step="acknowledge")["event_action"] == "acknowledge"
 
 
 @pytest.mark.parametrize(
@@ -117,3 +115,49 @@ def test_answers_are_told_apart(
 def test_a_429_without_a_time_waits_as_the_documentation_asks() -> None:
     assert classify(429).retry_after_s == 30
     assert classify(429, retry_after="5").retry_after_s == 5
+
+
+def test_what_the_settings_say_is_in_the_incident() -> None:
+    sent = event(
+        notice(),
+        description="the shop is down",
+        images=[{"src": "https://img.example/a.png", "alt": "a chart"}],
+        links=[{"href": "https://wiki.example", "text": "Wiki"}],
+        **{"class": "outage"},
+    )
+    assert (sent["payload"]["summary"], sent["payload"]["class"]) == ("the shop is down", "outage")
+    assert sent["images"] == [{"src": "https://img.example/a.png", "alt": "a chart"}]
+    assert sent["links"][-1] == {"href": "https://wiki.example", "text": "Wiki"}
+
+
+def test_one_incident_per_alert_hides_nobody() -> None:
+    a, b, c = alert("a"), alert("b"), alert("c", ended=True)
+    grown = replace(notice(a, b, c), changed=frozenset({b.fingerprint, c.fingerprint}))
+    steps = [step.name for step in pagerduty(dedup="alert").steps(grown)]
+    assert steps == [f"trigger:{b.fingerprint}", f"resolve:{c.fingerprint}"]
+    sent = event(grown, step=steps[0], dedup="alert")
+    assert sent["dedup_key"] == dedup_key(grown.group_key, b.fingerprint)
+    assert sent["payload"]["summary"].startswith("[FIRING:1] High5xx")
+    assert event(grown, step=steps[1], dedup="alert")["event_action"] == "resolve"
+
+
+def test_a_repeat_tells_every_alert_that_fires() -> None:
+    again = notice(alert("a"), alert("b"), alert("c", ended=True), reason=NoticeReason.REPEAT)
+    assert len(pagerduty(dedup="alert").steps(again)) == 2
+
+
+def test_a_deploy_is_a_change_and_pages_nobody() -> None:
+    changes = pagerduty(send_as="change")
+    assert [step.name for step in changes.steps(notice())] == ["change"]
+    assert changes.steps(resolved()) == []
+    request = changes.render(notice(), "change", None, False)
+    assert request is not None
+    assert request.url == "https://events.pagerduty.com/v2/change/enqueue"
+    sent = json.loads(request.body or b"")
+    assert set(sent) == {"routing_key", "payload", "links"}
+    assert sent["payload"]["summary"].startswith("High5xx: 7.4 %")
+
+
+def test_a_ruleset_takes_no_changes() -> None:
+    with pytest.raises(ValidationError, match="not with a ruleset's"):
+        pagerduty(routing_key="R0123", send_as="change")

@@ -31,22 +31,54 @@ def test_all_that_is_wrong_is_found_at_once_and_placed() -> None:
     found = errors(
         webhook_configs=[{"url": HOOK}, {"url": "ftp://x", "max_alerts": "-1"}],
         slack_configs=[{"api_url": HOOK, "title": "{{ .x }}"}],
-        email_configs=[{"to": "a@b"}],
+        victorops_configs=[{"to": "a@b"}],
     )
     assert set(found) == {
         ("webhook_configs", 1, "url"),
         ("webhook_configs", 1, "max_alerts"),
         ("slack_configs", 0, "title"),
-        ("email_configs",),
+        ("victorops_configs",),
     }
-    assert found[("email_configs",)] == "obskit does not send e-mail yet"
+    assert found[("victorops_configs",)] == "obskit does not deliver to victorops yet"
     assert found[("slack_configs", 0, "title")].startswith("obskit builds the message itself")
 
 
 @pytest.mark.parametrize(
     ("key", "settings", "place", "said"),
     [
-        ("opsgenie_configs", {}, (), "obskit does not deliver to opsgenie yet"),
+        ("msteams_configs", {}, (), "use msteamsv2_configs"),
+        ("opsgenie_configs", {"api_key": "k", "http_config": {}}, ("http_config",), "does not use yet"),
+        ("discord_configs", {"webhook_url": HOOK, "title": "{{ .Nonsense }}"}, ("title",), "there is no .Nonsense"),
+        ("discord_configs", {"webhook_url": HOOK, "title": "{{ if }}"}, ("title",), "the template is wrong"),
+        ("sns_configs", {"message": '{{ template "x" . }}'}, ("message",), "there is no template 'x'"),
+        ("opsgenie_configs", {"api_key": "k", "responders": [{"type": "team"}]}, ("responders", 0), "give an id"),
+        ("jsm_configs", {"api_key": "k", "update_alerts": "true"}, ("update_alerts",), "not permitted"),
+        ("discord_configs", {"webhook_url": HOOK, "content": "{{ .x }}"}, ("content",), "templates are not evaluated"),
+        ("discord_configs", {"webhook_url": "http://[::ffff:169.254.169.254]/"}, ("webhook_url",), "cloud metadata"),
+        ("telegram_configs", {"bot_token": "t", "chat_id": "x"}, ("chat_id",), "valid integer"),
+        ("telegram_configs", {"bot_token": "t", "chat_id": "1", "parse_mode": "Markdown"}, ("parse_mode",), "'HTML'"),
+        ("ntfy_configs", {"topic": "a b"}, ("topic",), "should match"),
+        ("ntfy_configs", {"topic": "a", "token": "t", "username": "u"}, (), "give either a token"),
+        ("ntfy_configs", {"topic": "a", "username": "u"}, (), "go together"),
+        ("pushover_configs", {"user_key": "u", "token": "t", "retry": "10s"}, ("retry",), "greater than or equal"),
+        ("pushover_configs", {"user_key": "u", "token": "t", "retry": "2m", "expire": "1m"}, (), "not be shorter"),
+        ("sns_configs", {"sigv4": {}, "topic_arn": "a"}, ("sigv4", "region"), "required"),
+        (
+            "sns_configs",
+            {"sigv4": {"region": "r", "access_key": "a", "secret_key": "s"}, "topic_arn": "a", "phone_number": "+1"},
+            (),
+            "give one of",
+        ),
+        ("email_configs", {"to": "nobody", "from": "a@b", "smarthost": "h:25"}, ("to",), "must be mail addresses"),
+        ("email_configs", {"to": "a@b", "from": "a@b, c@d", "smarthost": "h:25"}, ("from",), "exactly one"),
+        ("email_configs", {"to": "a@b", "from": "a@b", "smarthost": "h"}, ("smarthost",), "HOST:PORT"),
+        (
+            "email_configs",
+            {"to": "a@b", "from": "a@b", "smarthost": "h:25", "headers": {"Message-ID": "x"}},
+            ("headers",),
+            "not a header",
+        ),
+        ("apprise_configs", {"url": "nonsense"}, ("url",), "must be a URL of Apprise's"),
         ("slack_configs", {"api_url": HOOK, "username": "x"}, ("username",), "does not use yet"),
         ("slack_configs", {"api_url": HOOK, "nonsense": "x"}, ("nonsense",), "not permitted"),
         ("slack_configs", {"api_url": HOOK, "update_message": "false"}, ("update_message",), "always edits"),
@@ -82,6 +114,17 @@ def test_errors_do_not_quote_secrets() -> None:
     with pytest.raises(ValidationError) as caught:
         ReceiverSettings.model_validate({"name": "ops", "webhook_configs": [{"url": "nope://very-secret"}]})
     assert "very-secret" not in str(caught.value)
+
+
+def test_a_template_that_is_alertmanagers_default_reads_as_nothing_given() -> None:
+    written = {"api_key": "k", "source": '{{ template "opsgenie.default.source" . }}'}
+    receiver = ReceiverSettings.model_validate({"name": "ops", "opsgenie_configs": [written]})
+    assert receiver.opsgenie_configs[0].source == ""  # type: ignore[attr-defined]
+
+
+def test_what_is_refused_by_default_can_be_allowed() -> None:
+    written = {"url": "http://169.254.169.254/hook", "allow_link_local": "true"}
+    ReceiverSettings.model_validate({"name": "ops", "webhook_configs": [written]})
 
 
 def test_alertmanagers_own_form_is_taken() -> None:
@@ -132,7 +175,7 @@ def test_destinations_are_numbered_within_their_kind() -> None:
 def test_the_json_schema_knows_every_kind() -> None:
     schema = ReceiverSettings.model_json_schema()
     assert "routing_key" in json.dumps(schema)
-    assert schema["properties"]["email_configs"]["not"] == {}
+    assert schema["properties"]["wechat_configs"]["not"] == {}
 
 
 def test_a_kind_that_nobody_uses_is_not_loaded() -> None:

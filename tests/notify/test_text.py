@@ -37,21 +37,19 @@ def test_a_span_is_said_in_its_two_largest_units(ms: int, said: str) -> None:
 
 def test_the_headline_reads_on_a_lock_screen() -> None:
     assert headline(card(notice())) == (
-        "FIRING critical: High5xx - 7.4 % of requests to api failed, limit 2 % (for 6 min)"
-        " - app api · region fra · machine a"
+        "FIRING critical: High5xx - 7.4 % of requests to api failed, limit 2 % for 6 min - api/fra/a"
     )
 
 
 def test_a_resolved_headline_does_not_read_as_if_it_still_were_so() -> None:
     assert headline(card(resolved("a", "b"))) == (
-        "RESOLVED critical: High5xx - was: 7.4 % of requests to api failed, limit 2 % (after 6 min, 2 resolved)"
-        " - app api · region fra"
+        "RESOLVED critical: High5xx - was: 7.4 % of requests to api failed, limit 2 % after 6 min - api/fra, 2 machines"
     )
 
 
 def test_facts_without_data_vanish() -> None:
     shown = card(replace(notice(bare(), after_ms=0), group_labels=EMPTY))
-    assert lines(shown, text.utc_stamp) == ["FIRING: Bare (just now)", "since 22:13 UTC"]
+    assert lines(shown, text.utc_stamp) == ["FIRING: Bare just now", "since 22:13 UTC"]
 
 
 def test_a_value_stands_in_for_a_missing_summary() -> None:
@@ -174,3 +172,10 @@ def test_times_are_written_as_go_writes_them(ms: int, said: str) -> None:
 def test_clipping_keeps_one_line_within_the_limit() -> None:
     assert text.clip("one\ntwo  three", 9) == "one two…"
     assert text.clip("short", 9) == "short"
+
+
+def test_log_lines_are_shown_while_it_fires() -> None:
+    shown = card(notice(alert("a", log_lines="first\nlast")))
+    assert shown.samples == ("first", "last")
+    assert "> first" in lines(shown, text.utc_stamp)
+    assert card(resolved("a")).samples == ()

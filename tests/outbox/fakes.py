@@ -11,7 +11,7 @@ from typing import Any
 
 from obskit.clock import Clock
 from obskit.model.actions import Action, Outcome
-from obskit.outbox import Delivery, Limits, Outbox, put
+from obskit.outbox import Delivery, Limits, Outbox, Paces, put
 from obskit.store.database import Database
 from obskit.testing.clock import FakeClock, run
 
@@ -81,12 +81,11 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, clock: FakeClock, receiver: Any, *, intervals: dict[str, float] | None = None, **limits: Any
+    folder: Path, clock: FakeClock, receiver: Any, *, paces: Paces | None = None, **limits: Any
 ) -> AsyncIterator[House]:
     database = Database.open(folder, reserve_bytes=0)
-    outbox = Outbox(
-        database, clock, {"notify": receiver}, intervals=intervals, limits=Limits(**limits), luck=lambda: 0.0
-    )
+    handlers = {"notify": receiver, "digest": receiver}
+    outbox = Outbox(database, clock, handlers, paces=paces, limits=Limits(**limits), luck=lambda: 0.0)
     running = asyncio.ensure_future(outbox.run())
     try:
         yield House(database, clock, outbox)

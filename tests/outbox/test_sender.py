@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from obskit.clock import SystemClock
 from obskit.errors import StoreFull
 from obskit.model.actions import Outcome, OutcomeReason, OutcomeStatus
 from obskit.model.telemetry import REGISTRY
-from obskit.outbox import Delivery, Outbox, RowState, put
+from obskit.outbox import Budget, Delivery, Outbox, Paces, RowState, put
 from obskit.store.database import Database
 from obskit.testing.clock import FakeClock, run
 from tests.outbox.fakes import Receiver, action, answers, house, play, yes
@@ -218,7 +219,7 @@ def test_a_pause_outlives_the_process(tmp_path: Path) -> None:
 def test_a_destination_with_an_interval_gets_one_at_a_time(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         receiver = Receiver(clock)
-        async with house(tmp_path, clock, receiver, intervals={"slack:ops:0": 1.0, "free": 0.0}) as home:
+        async with house(tmp_path, clock, receiver, paces=Paces({"slack:ops:0": 1.0, "free": 0.0})) as home:
             await home.put(*(action(str(n), lane=str(n)) for n in range(4)))
             await clock.sleep(60)
             assert receiver.times == [0.0, 1.0, 2.0, 3.0]
@@ -323,7 +324,7 @@ def test_a_retry_by_hand_goes_at_once_unless_the_receiver_asked_to_wait(
 def test_an_action_nobody_carries_out_is_a_dead_letter(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         async with house(tmp_path, clock, Receiver(clock)) as home:
-            home.outbox.reload({}, {})
+            home.outbox.reload({}, Paces())
             await home.put(action("a"))
             await clock.sleep(1)
             (row,) = home.outbox.rows(RowState.DEAD)
@@ -537,7 +538,7 @@ def test_the_latency_from_commit_to_handler_is_under_5_ms(tmp_path: Path) -> Non
 def test_a_drain_finishes_what_is_due_and_ends_the_loop(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         receiver = Receiver(clock, lambda d: SERVER if d.action.payload == "back-off" else Outcome.sent(), took_s=1)
-        async with house(tmp_path, clock, receiver, parallel=1, intervals={"paced": 2.0}) as home:
+        async with house(tmp_path, clock, receiver, parallel=1, paces=Paces({"paced": 2.0})) as home:
             await home.put(action("a"), action("b"), action("back-off"))
             await home.put(*(action(str(n), to="paced", lane=str(n)) for n in range(3)))
             await clock.sleep(0)
@@ -568,10 +569,14 @@ def test_a_drain_breaks_off_after_its_time_and_the_next_process_sends(tmp_path: 
     play(scenario)
 
 
-def test_a_drain_without_a_loop_returns_at_once(tmp_path: Path) -> None:
+def test_a_drain_before_the_loop_returns_at_once_and_the_loop_then_ends_at_once(tmp_path: Path) -> None:
     async def scenario(clock: FakeClock) -> None:
         database = Database.open(tmp_path, reserve_bytes=0)
-        await Outbox(database, clock, {}).drain(10)
+        outbox = Outbox(database, clock, {})
+        running = asyncio.ensure_future(outbox.run())  # has not begun yet
+        await outbox.drain(10)
+        await running
+        assert clock.monotonic() == 0
         await database.close()
 
     play(scenario)
@@ -690,3 +695,134 @@ def test_a_long_queue_costs_no_more_than_a_short_one(tmp_path: Path) -> None:
             assert time.perf_counter() - began < 2
 
     play(scenario)
+
+
+def test_what_goes_first_is_what_is_urgent_and_of_the_same_urgency_what_is_oldest(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(SERVER))
+        async with house(tmp_path, clock, receiver, paces=Paces({"slack:ops:0": 1.0})) as home:
+            await home.put(action("first", lane="x"))
+            await clock.sleep(0.1)
+            await home.put(
+                action("edit", lane="a"),
+                action("post", lane="b", priority=1),
+                action("critical", lane="c", priority=2),
+                action("another", lane="d", priority=2),
+                action("behind", lane="c", priority=1),
+            )
+            await clock.sleep(20)
+            assert receiver.payloads == ["first", "critical", "another", "post", "behind", "first", "edit"]
+
+    play(scenario)
+
+
+def test_newer_content_that_is_urgent_makes_its_row_urgent(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock)
+        async with house(tmp_path, clock, receiver, paces=Paces({"slack:ops:0": 1.0})) as home:
+            await home.put(action("now", lane="x"), action("a", lane="a"), action("b1", lane="b", coalesce="root"))
+            await clock.sleep(0.1)
+            await home.put(action("b2", lane="b", coalesce="root", priority=2))
+            await clock.sleep(5)
+            assert receiver.payloads == ["now", "b2", "a"]
+
+    play(scenario)
+
+
+def test_destinations_that_share_a_budget_take_turns(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock)
+        paces = Paces(budget=lambda delivery: Budget("edits", 1.5, 2) if delivery.action.step == "edit" else None)
+        async with house(tmp_path, clock, receiver, paces=paces) as home:
+            await home.put(
+                *(action(f"e{n}", to=f"d{n}", step="edit") for n in range(5)), action("p", to="d0", lane="p")
+            )
+            await clock.sleep(10)
+            assert sorted(receiver.times) == [0.0, 0.0, 0.0, 1.5, 3.0, 4.5]
+            assert dict(zip(receiver.payloads, receiver.times, strict=True))["p"] == 0.0
+
+    play(scenario)
+
+
+def test_an_action_with_nothing_to_say_takes_no_time_of_its_destination(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(Outcome.needless(), Outcome.needless()))
+        async with house(tmp_path, clock, receiver, paces=Paces({"slack:ops:0": 1.0})) as home:
+            await home.put(*(action(name, lane=name) for name in "abcd"))
+            await clock.sleep(5)
+            assert receiver.times == [0.0, 0.0, 0.0, 1.0]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "doubtful"),
+    [
+        (Outcome.retry(OutcomeReason.TIMEOUT), True),
+        (SERVER, True),
+        (Outcome.retry(OutcomeReason.RATE_LIMITED, after_s=1), False),
+        (replace(Outcome.permanent(OutcomeReason.PAYLOAD), degrade=True), False),
+    ],
+)
+def test_an_attempt_is_doubtful_when_one_before_may_have_arrived(
+    tmp_path: Path, outcome: Outcome, doubtful: bool
+) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(outcome, Outcome.retry(OutcomeReason.RATE_LIMITED, after_s=1)))
+        async with house(tmp_path, clock, receiver) as home:
+            await home.put(action("a"))
+            await clock.sleep(10)
+            assert [delivery.doubtful for _, delivery in receiver.calls] == [False, doubtful, doubtful]
+
+    play(scenario)
+
+
+def test_after_a_lost_handle_there_is_no_doubt_left(tmp_path: Path) -> None:
+    lost = replace(Outcome.permanent(OutcomeReason.HANDLE_LOST), forget_handle=True)
+
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(Outcome.sent({"ts": "1"}), SERVER, lost))
+        async with house(tmp_path, clock, receiver) as home:
+            await home.put(action("a", handle_key="g"))
+            await clock.sleep(1)
+            await home.put(action("b", handle_key="g"))
+            await clock.sleep(10)
+            assert [delivery.doubtful for _, delivery in receiver.calls] == [False, False, True, False]
+
+    play(scenario)
+
+
+def test_a_process_that_died_leaves_its_doubt(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        async with house(tmp_path, clock, Receiver(clock, took_s=60)) as home:
+            await home.put(action("a"))
+            await clock.sleep(1)
+        receiver = Receiver(clock)
+        async with house(tmp_path, clock, receiver):
+            await clock.sleep(1)
+        ((_, delivery),) = receiver.calls
+        assert delivery.doubtful
+
+    play(scenario)
+
+
+def test_what_waits_is_bounded_by_leaving_out_older_states_the_least_urgent_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        receiver = Receiver(clock, answers(Outcome.retry(OutcomeReason.RATE_LIMITED, after_s=600)))
+        async with house(tmp_path, clock, receiver, waiting=6) as home:
+            await home.put(action("in flight before", lane="z", step="root"))
+            await clock.sleep(1)
+            for number in range(5):
+                await home.put(
+                    action(f"a{number}", lane="a", step="root"), action(f"b{number}", lane="b", step="root", priority=2)
+                )
+            await clock.sleep(60)
+            left = [row.action.payload for row in home.outbox.rows(RowState.WAITING)]
+            assert left == ["in flight before", "b1", "b2", "b3", "a4", "b4"]
+            await clock.sleep(600)
+            assert sorted(receiver.payloads[1:]) == ["a4", "b1", "b2", "b3", "b4", "in flight before"]
+
+    play(scenario)
+    assert "older states are left out" in caplog.text

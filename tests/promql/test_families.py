@@ -79,6 +79,22 @@ def test_a_family_answers_what_its_members_answer(
         assert all(alike(one, other) for (_, one), (_, other) in zip(got, expected, strict=True))
 
 
+@settings(max_examples=200, deadline=None)
+@given(STORES, st.sampled_from(SHAPES), FILLINGS, st.integers(1, 130))
+def test_what_a_family_answers_ahead_is_what_it_answers_at_each_moment(
+    series: list[tuple[dict[str, str], list[float], int]], shape: str, fillings: list[dict[str, object]], step_s: int
+) -> None:
+    engine, step_ms = Engine(store_of(series)), step_s * 1000
+    queries = [shape.format(**filling) for filling in fillings[:3]]
+    (family,) = families([parse(query) for query in queries], at_least=1)
+    try:
+        ahead = engine.answers_ahead(family, AT_MS - 7 * step_ms, AT_MS, step_ms)
+    except QueryError:
+        return  # they are asked one by one
+    moments = [engine.answers(family, at_ms) for at_ms in range(AT_MS - 7 * step_ms, AT_MS + 1, step_ms)]
+    assert [repr(dict(sorted(one.items()))) for one in ahead] == [repr(dict(sorted(one.items()))) for one in moments]
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -12,10 +12,12 @@ from typing import Any
 from obskit.clock import Clock
 from obskit.model.actions import Action, Notice, Outcome
 from obskit.model.alerts import Alert, Transition, TransitionKind
+from obskit.model.digest import Digest
 from obskit.model.labels import Labels
 from obskit.outbox import Delivery, Outbox
 from obskit.routing.dispatch import Dispatcher
-from obskit.routing.tree import Route, RouteSettings, build_tree
+from obskit.routing.policy import Policy
+from obskit.routing.tree import RouteSettings, build_tree
 from obskit.store.database import Database
 from obskit.testing.clock import FakeClock
 
@@ -42,6 +44,10 @@ class FakeDestination:
     id: str
     send_resolved: bool = True
     coalesce: bool = False
+    digests: bool = False
+
+    def digest(self, digest: Digest) -> Sequence[Action]:
+        return [Action(kind="digest", destination=self.id, lane=digest.id, payload=digest.to_json(), coalesce="digest")]
 
     def actions(self, notice: Notice) -> Sequence[Action]:
         return [
@@ -75,10 +81,10 @@ class Ears:
         return [told.line for told in self.heard]
 
 
-def tree(**settings: Any) -> Route:
-    return build_tree(
-        RouteSettings.model_validate({"receiver": "ops", "group_wait": "10s", "group_interval": "60s", **settings})
-    )
+def tree(**settings: Any) -> Policy:
+    """A policy that is a routing tree alone."""
+    whole = {"receiver": "ops", "group_wait": "10s", "group_interval": "60s", **settings}
+    return Policy(build_tree(RouteSettings.model_validate(whole)))
 
 
 class Desk:
@@ -124,13 +130,13 @@ async def desk(
     folder: Path,
     clock: FakeClock,
     ears: Any,
-    route: Route,
+    policy: Policy,
     destinations: dict[str, list[Any]] | None = None,
 ) -> AsyncIterator[Desk]:
     database = Database.open(folder, reserve_bytes=0)
     outbox = Outbox(database, clock, {"notify": ears}, luck=lambda: 0.0)
     reach = destinations if destinations is not None else {"ops": [FakeDestination("slack")]}
-    dispatcher = Dispatcher(database, clock, route, reach, external_url="http://obs", decided=outbox.wake)
+    dispatcher = Dispatcher(database, clock, policy, reach, external_url="http://obs", decided=outbox.wake)
     running = [asyncio.ensure_future(outbox.run()), asyncio.ensure_future(dispatcher.run())]
     try:
         yield Desk(database, clock, dispatcher, outbox)

@@ -1,4 +1,4 @@
-"""Against the real Alertmanager: the same file and the same alerts lead to the same receivers and the same groups."""
+"""Against the real Alertmanager: the same file and the same alerts lead to the same groups, whatever their labels hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import http.client
 import http.server
 import json
 import queue
-import random
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -43,12 +42,6 @@ ROUTE = {
     ],
 }
 RECEIVERS = ("root", "pages", "db", "owners", "late", "web")
-VALUES = {
-    "alertname": ["x"],
-    "severity": ["", "critical", "warning"],
-    "team": ["", "db", "web", "webshop"],
-    "owner": ["", "a", "b", "c"],
-}
 
 
 def our_tree() -> Route:
@@ -59,23 +52,6 @@ def config(path: Path, url: str) -> Path:
     hooks = [{"name": name, "webhook_configs": [{"url": f"{url}/{name}"}]} for name in RECEIVERS]
     path.write_text(yaml.safe_dump({"route": ROUTE, "receivers": hooks}))
     return path
-
-
-@pytest.mark.server("amtool")
-def test_alerts_reach_the_receivers_that_amtool_names(tmp_path: Path) -> None:
-    file, tree, dice = config(tmp_path / "am.yml", "http://127.0.0.1:9"), our_tree(), random.Random(7)
-    for _ in range(25):
-        labels = {name: value for name, values in VALUES.items() if (value := dice.choice(values))}
-        command = [
-            "amtool",
-            "config",
-            "routes",
-            "test",
-            f"--config.file={file}",
-            *(f"{k}={v}" for k, v in labels.items()),
-        ]
-        named = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split(",")
-        assert [route.receiver for route in tree.match(labels)] == named, labels
 
 
 class Hooks(http.server.ThreadingHTTPServer):

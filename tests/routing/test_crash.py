@@ -117,7 +117,7 @@ def truth(world: World) -> dict[Group, set[Labels]]:
     """What fires now, by destination and group."""
     found: dict[Group, set[Labels]] = {}
     for labels in world.firing:
-        for route in ROUTE.match(labels):
+        for route in ROUTE.route.match(labels):
             for destination in REACH[route.receiver]:
                 key = (destination.id, route.group_key(route.group_labels(labels)))
                 found.setdefault(key, set()).add(labels)

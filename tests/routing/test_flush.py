@@ -77,4 +77,4 @@ def test_alerts_are_shown_by_job_and_instance_first() -> None:
         {"b": "1"},
     ]
     shown = stand([Alert(Labels(each), {}, 0) for each in labels]).alerts
-    assert [dict(alert.labels) for alert in shown] == [labels[3], labels[2], labels[1], labels[0]]
+    assert [dict(alert.labels) for alert in shown] == [labels[2], labels[1], labels[0], labels[3]]

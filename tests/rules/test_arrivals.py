@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
-from obskit.model.labels import Labels
 from obskit.rules.arrivals import REST, SAVED_S, Arrivals
 from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
@@ -19,8 +16,8 @@ def groups_of(*rules: str, type: str = "prometheus", more: str = "") -> list[Gro
     return list(load_rules(text, "x.yaml").groups)
 
 
-def touched(*names: str, streams: Iterable[Labels] = (), newest_ms: int = 1) -> Touched:
-    return Touched(frozenset(names), frozenset(streams), newest_ms)
+def touched(*names: str, newest_ms: int = 1) -> Touched:
+    return Touched(frozenset(names), frozenset(), newest_ms)
 
 
 @pytest.mark.parametrize(
@@ -42,13 +39,12 @@ def test_a_rule_is_woken_by_the_metrics_it_asks_for(expr: str, name: str, woken:
     assert [one.rule.name for one in arrivals.take(0.0)] == ["A0"] * woken
 
 
-@pytest.mark.parametrize(
-    ("stream", "woken"),
-    [({"app": "api"}, True), ({"app": "api", "region": "fra"}, True), ({"app": "web"}, False), ({}, False)],
-)
-def test_a_rule_is_woken_by_the_streams_it_asks_for(stream: dict[str, str], woken: bool) -> None:
-    arrivals = Arrivals(groups_of('count_over_time({app=~"api|worker"} [5m]) > 0', type="loki"))
-    assert arrivals.wake(touched(streams=[Labels(stream)]), 0.0) is woken
+def test_a_log_rule_is_woken_by_name() -> None:
+    groups = groups_of('count_over_time({app="api"} [5m]) > 0', type="loki")
+    arrivals, key = Arrivals(groups), groups[0].rules[1].key
+    arrivals.wake_rules({key: 5, "gone": 6, groups[0].rules[0].key: 7}, 0.0)
+    arrivals.wake_rules({key: 3}, 0.5)
+    assert [(one.rule.key, one.newest_ms, one.woken_s) for one in arrivals.take(1.0)] == [(key, 5, 0.0)]
 
 
 def test_a_group_that_looks_at_the_past_is_not_woken() -> None:

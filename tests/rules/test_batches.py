@@ -13,7 +13,7 @@ from obskit.rules.batches import Batches, Sharing
 from obskit.rules.evaluation import Evaluator, Outcome, Standing
 from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
-from obskit.rules.unit_test_data import GivenLogs
+from obskit.store.listed_logs import ListedLogs
 from obskit.testing.store import MemoryMetrics
 
 AT_MS = 600_000
@@ -53,7 +53,7 @@ def group_of(text: str) -> Group:
 
 
 def outcomes(group: Group, *, together: bool, keys: list[str] | None = None) -> list[Outcome]:
-    evaluator = Evaluator(Engine(store()), LogQL(GivenLogs([])))
+    evaluator = Evaluator(Engine(store()), LogQL(ListedLogs([])))
     sharing = evaluator.sharing(group, Batches.of(group), AT_MS, seconds=lambda: 0.0) if together else None
     found = []
     for rule in group.rules:

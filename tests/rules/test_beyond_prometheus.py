@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obskit.model.alerts import ActiveAlert, AlertState, ResolveReason
@@ -299,6 +299,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.sampled_from(["0s", "2m"]), st.sampled_from(["0s", "2m"]), st.sampled_from(["resolve", "keep"]))
+@example([(97, None), (45, None), (45, None), (45, 97), (20, None)], "0s", "2m", "resolve")
 @settings(max_examples=100, deadline=None)
 def test_nothing_resolves_earlier_because_of_resolve_expr(
     events: Sequence[tuple[Any, Any]], for_: str, keep_firing_for: str, on_missing: str
@@ -309,6 +310,18 @@ def test_nothing_resolves_earlier_because_of_resolve_expr(
         assert firing(plain.slot(mail=at_slot)) <= firing(held.slot(mail=at_slot))
         if between is not None:
             assert firing(plain.arrival(5_000, mail=between)) <= firing(held.arrival(5_000, mail=between))
+
+
+def test_what_only_resolve_expr_held_is_kept_firing_anew_when_it_is_seen_again() -> None:
+    fields = {"keep_firing_for": "2m"}
+    plain, held = Life(group_of(**fields)), Life(group_of(resolve_expr="depth < 30", **fields))
+    for life in (plain, held):
+        for depth in (97, 45, 45, 45):
+            life.slot(mail=depth)
+        life.arrival(5_000, mail=97)
+        assert [firing(life.slot(mail=20)) for _ in range(3)] == [{MAIL}, {MAIL}, set()]
+    assert plain.told == ["mail fired", "mail resolved (recovered)", "mail fired", "mail resolved (recovered)"]
+    assert held.told == ["mail fired", "mail resolved (recovered)"]
 
 
 def test_what_is_known_of_an_alert_survives_the_ledger() -> None:

@@ -189,6 +189,8 @@ def test_all_mistakes_are_told_at_once_in_order() -> None:
         (["labels: {severity: x, amount: '{{ .Value }}'}"], "7:39 labels-volatile"),
         (["labels: {severity: x, amount: 'not a $value'}"], None),
         (["labels: {severity: ''}"], "5:12 missing-severity"),
+        (["labels: {severity: '{{ template \"x\" }}'}"], "7:28 template-fails"),
+        (["labels: {severity: x}", "annotations: {summary: 'a {{ nil }}'}"], "8:34 template-fails"),
         ([], "5:12 missing-severity"),
     ],
 )
@@ -233,3 +235,42 @@ def test_a_group_without_a_query_offset_takes_the_default() -> None:
     text = "groups:\n- {name: a}\n- {name: b, query_offset: 0s}\n- {name: c, query_offset: 5s}\n"
     offsets = [group.query_offset_ms for group in load_rules(text, "x.yaml", default_query_offset_ms=60_000).groups]
     assert offsets == [60_000, 0, 5_000]
+
+
+def many_rules(count: int, *, last: str = "x > 1") -> str:
+    rules = [
+        f"  - {{alert: A{n}, expr: '{'x > 1' if n < count - 1 else last}', labels: {{severity: page}}}}\n"
+        for n in range(count)
+    ]
+    return f"groups:\n- name: g\n  rules:\n{''.join(rules)}"
+
+
+def test_what_rules_have_in_common_is_there_once() -> None:
+    text = many_rules(3).replace("page}", "page}, annotations: {summary: 'now {{ $value }}'}")
+    first, *others = [rule for rule in load_rules(text, "x.yaml").groups[0].rules if isinstance(rule, AlertRule)]
+    for rule in others:
+        assert rule.labels is first.labels
+        assert rule.annotations is first.annotations
+        assert rule.templates is first.templates
+
+
+def test_a_mistake_far_down_a_large_file_has_its_place() -> None:
+    read = load_rules(many_rules(1_000, last="sum(") + "- name: g\n  rules: []\n", "x.yaml")
+    assert [(problem.place.line, problem.id) for problem in read.problems] == [
+        (1_003, "promql-syntax"),
+        (1_004, "duplicate-group"),
+    ]
+    assert [rule.place.line for rule in read.groups[0].rules] == list(range(4, 1_003))
+
+
+def test_rules_that_two_groups_share_by_an_anchor_are_read_twice() -> None:
+    text = many_rules(600).replace("rules:\n", "rules: &all\n") + "- name: other\n  rules: *all\n"
+    read = load_rules(text, "x.yaml")
+    assert read.usable
+    one, other = ([(rule.name, rule.place) for rule in group.rules] for group in read.groups)
+    assert one == other
+
+
+def test_a_recording_rule_may_say_that_it_waits_for_nothing() -> None:
+    read = load(in_rule("record: a", "expr: up", "for: 0s", "keep_firing_for: 0m", "annotations: {}"))
+    assert (read.usable, read.problems) == (True, ())

@@ -14,7 +14,7 @@ import pytest
 
 from obskit.errors import QueryError, StoreFull
 from obskit.logql import engine as logql
-from obskit.model.alerts import AlertState, ResolveReason, Transition
+from obskit.model.alerts import AlertState, ResolveReason, Transition, TransitionKind
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.records import Record
@@ -28,9 +28,12 @@ from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
 from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
+from obskit.rules.leaves import LeafState
 from obskit.rules.live import GroupStatus, RuleHealth, RuleStatus
+from obskit.rules.log_windows import LogWindows
 from obskit.rules.runner import Runner
-from obskit.rules.telemetry import ARRIVALS
+from obskit.rules.sample_lines import SampleLines
+from obskit.rules.telemetry import ARRIVALS, LATE_RECORDS, LOG_REQUERIES
 from obskit.store.database import Database, Transaction
 from obskit.store.embedded import Also, EmbeddedStore, StoreSettings
 from obskit.store.interface import Batch, Samples, SeriesWindow
@@ -132,9 +135,11 @@ class Scene:
         self.store.load()
         self.engine = WatchedEngine(self.store.metrics)
         self.engine.asked, self.engine.takes_s, self.engine.clock = [], {}, self.clock
-        evaluator = Evaluator(self.engine, logql.Engine(self.store.logs), external_url="http://obskit")
+        self.logs = LogWindows(self.store.logs, self.clock)
+        lines = SampleLines(logql.Engine(self.store.logs))
+        evaluator = Evaluator(self.engine, self.logs, external_url="http://obskit", lines=lines)
         listeners = Listeners(self.record, self.after_commit)
-        self.runner = Runner(self.store, evaluator, listeners, self.clock, groups=groups_of(text))
+        self.runner = Runner(self.store, evaluator, listeners, self.clock, groups=groups_of(text), logs=self.logs)
         self.store.subscribe(self.runner.wake)
         self.live = True
         self.task = asyncio.create_task(self.runner.run())
@@ -584,7 +589,34 @@ def test_a_reload_ends_the_alerts_of_rules_that_go(scene: Scene) -> None:
             assert scene.told[-1].alert.source == "queues.yaml:Backlog"
             loaded = await scene.store.database.write(ledger.load)
             assert (loaded.alerts, loaded.groups) == ({}, {})
-            await scene.slots(10)
+            assert scene.values(FIRING) == [1, "stale"]
+
+    play(scene, scenario())
+
+
+def test_series_go_on_without_a_gap_when_their_rule_moves_to_another_group(scene: Scene) -> None:
+    async def scenario() -> None:
+        moved = PATIENT.replace("name: queues", "name: others")
+        async with scene.running(PATIENT):
+            await scene.depth(6)
+            await scene.slots()
+            await scene.runner.reload(groups_of(moved))
+            await scene.slots(3)
+            assert scene.values(PENDING) == [1, 1, 1, "stale"]
+            assert scene.values(FIRING) == [1]
+
+    play(scene, scenario())
+
+
+def test_series_that_no_rule_goes_on_with_end_once_all_who_could_have_were_asked(scene: Scene) -> None:
+    async def scenario() -> None:
+        quiet = BACKLOG.replace("name: queues", "name: others").replace("> 5", "> 50")
+        async with scene.running(BACKLOG):
+            await scene.depth(6)
+            await scene.slots()
+            await scene.runner.reload(groups_of(quiet))
+            assert scene.values(FIRING) == [1]
+            await scene.slots()
             assert scene.values(FIRING) == [1, "stale"]
 
     play(scene, scenario())
@@ -734,5 +766,132 @@ def test_a_kill_around_any_commit_leaves_nothing_untold_and_nothing_told_twice(
         async with scene.running(STORY_RULES):
             await scene.slots(2)
         assert [kind for kind in scene.kinds if kind != "changed"] == ["fired", "resolved"] * 2
+
+    play(scene, scenario())
+
+
+ERRORS = """\
+groups:
+- name: logs
+  type: loki
+  interval: 15s
+  rules:
+  - alert: Errors
+    expr: 'sum by (app) (count_over_time({app=~".+"} |= "error" [1m])) > 1'
+    labels: {severity: page}
+"""
+
+
+def test_a_line_fires_at_once_and_a_restart_forgets_none(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(ERRORS):
+            await scene.slots()
+            await scene.line("an error", app="api")
+            await scene.line("all is well", app="api")
+            await scene.a_moment()
+            assert scene.kinds == []
+        async with scene.running(ERRORS):
+            await scene.line("an error", app="api")
+            await scene.a_moment()
+            assert scene.kinds == ["fired"]
+            await scene.clock.sleep(2)
+            assert scene.logs.states()[LeafState.WARM] == 1
+            await scene.slots(6)
+            assert scene.kinds == ["fired", "resolved"]
+
+    play(scene, scenario())
+
+
+def test_log_rules_do_not_ask_the_store_once_their_windows_are_there(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(ERRORS):
+            await scene.slots(2)
+            before = LOG_REQUERIES._value.get()
+            for _ in range(3):
+                await scene.line("an error", app="api")
+                await scene.slots()
+            assert scene.kinds == ["fired", "changed"]
+            assert LOG_REQUERIES._value.get() == before
+
+    play(scene, scenario())
+
+
+def test_a_line_is_told_of_also_when_the_append_is_cancelled(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(ERRORS):
+            await scene.slots(2)
+            stream, loop = Labels({"app": "api"}), asyncio.get_running_loop()
+            for number in range(2):
+                batch = Batch(records=[Record(stream, scene.clock.now_ns(), f"error {number}")])
+                cancel = asyncio.Event()
+                append = asyncio.create_task(
+                    scene.store.append(batch, lambda _, cancel=cancel: loop.call_soon_threadsafe(cancel.set))
+                )
+                await cancel.wait()
+                append.cancel()
+                await asyncio.gather(append, return_exceptions=True)
+                await scene.store.database.call(lambda: None)  # its writer is done
+            await scene.a_moment()
+            assert scene.kinds == ["fired"]
+
+    play(scene, scenario())
+
+
+async def deliver(scene: Scene, *ago_s: float) -> None:
+    """Lines that are this old when they come."""
+    now_ns = scene.clock.now_ns()
+    stream = Labels({"app": "edge", "source": "cdn"})
+    records = [Record(stream, now_ns - int(ago * 1e9), "an error") for ago in sorted(ago_s, reverse=True)]
+    await scene.store.append(Batch(records=records))
+    await scene.a_moment()
+
+
+def test_slots_wait_for_a_source_that_delivers_late_and_lines_do_not(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(ERRORS):
+            await scene.slots()
+            await deliver(scene, 30)
+            await deliver(scene, 20, 3)
+            slot_ms = scene.status.last_evaluation_ms
+            assert slot_ms is not None
+            await scene.clock.sleep(18)
+            assert scene.status.last_evaluation_ms == slot_ms
+            assert scene.kinds == ["fired"]
+            await deliver(scene, 17, 0.5)
+            assert scene.status.last_evaluation_ms == slot_ms + SLOT
+            await scene.clock.sleep(120)
+            now_ms = scene.clock.now_ms()
+            assert now_ms - SLOT - 21_000 < (scene.status.last_evaluation_ms or 0) <= now_ms - 19_000
+
+    play(scene, scenario())
+
+
+def test_late_lines_are_counted_by_source(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(ERRORS):
+            await scene.slots(2)
+            before = LATE_RECORDS.labels("cdn")._value.get()
+            await deliver(scene, 40, 35, 0)
+            assert LATE_RECORDS.labels("cdn")._value.get() == before + 2
+            assert scene.kinds == ["fired"]
+
+    play(scene, scenario())
+
+
+def test_a_log_alert_carries_lines_of_its_own(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(ERRORS):
+            await scene.slots()
+            await scene.line("another error", app="web")
+            for number in range(8):
+                await scene.line(f"error number {number % 6}\nof  many", app="api")
+                await scene.clock.sleep(1)
+            await scene.slots()
+            lines = scene.told_now[0].alert.annotations["log_lines"].splitlines()
+            assert lines == ["error number 0 of many", "error number 1 of many"]
+            assert scene.told_now[-1].kind is TransitionKind.CHANGED
+            assert scene.told_now[-1].alert.annotations["log_lines"].splitlines() == lines
+            await scene.slots(6)
+            assert "log_lines" not in scene.told_now[-1].alert.annotations
 
     play(scene, scenario())

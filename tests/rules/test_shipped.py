@@ -35,7 +35,7 @@ PORTABLE = [pack for pack in PACKS if load(pack).portable]
 
 
 def test_every_pack_has_a_file_of_tests() -> None:
-    assert {"api", "host", "obskit", "obskit-logs", "queues"} <= set(PACKS)
+    assert {"api", "errors", "events", "host", "logs", "obskit", "obskit-logs", "queues"} <= set(PACKS)
     assert set(TESTS) == set(PACKS)
 
 

@@ -33,6 +33,7 @@ def ask(expr: str) -> Sequence[Element]:
         Element(Labels({"__name__": "n", "i": "a"}), 3.0, 0),
     ]
     answers: dict[str, list[Element]] = {"n": n, "sort(n)": n, "nothing": []}
+    answers |= {f"vector({number})": [Element(Labels(), float(number), 0)] for number in ("Inf", "-Inf", "NaN")}
     if expr not in answers:
         raise QueryError(f"cannot evaluate {expr}")
     return answers[expr]
@@ -96,15 +97,14 @@ def test_the_golden_file_is_what_promtool_prints(tmp_path: Path) -> None:
         ("{{ toDuration 95.5 }} {{ toDuration 3600 }} {{ toDuration 0.0015 }} {{ (toDuration 90).Minutes }}", "1m35.5s 1h0m0s 1.5ms 1.5"),
         ("{{ toDuration -3661.25 }} {{ toDuration 0 }} {{ humanizeDuration (toDuration 3661) }}", "-1h1m1.25s 0s 1h 1m 1s"),
         ('{{ define "t" }}[{{ . }}]{{ end }}{{ tmpl "t" 6 | len }}', "3"),
-        ("{{ printf `%[1]d` 3 }}", "%![(int=3)1]d"),
         ("{{ with $x := $labels.nope }}a{{ else with .Labels.a }}{{ . }}{{ end }}", "x"),
         ("{{ or $labels.a (query `boom`) }}{{ and $labels.nope (query `boom`) }}", "x"),
         ("{{ range (args nil).arg0 }}x{{ else }}nothing{{ end }}", "nothing"),
         ("{{ with query `n` | first }}{{ .Value }}{{ end }}{{ if toDuration 0 }}x{{ end }}{{ if first (query `n`) }}y{{ end }}", "2y"),
         ("{{ and true | or 0 }} {{ true | and 1 }} {{ 5 | or 0 }}", "true true 5"),
         ("{{ eq nil 1 nil }} {{ eq nil 1 }} {{ print now }} {{ print (now) }}", "true false 120 120"),
-        ("{{ printf `%d %v` (first (query `n`)) (toDuration 1) }}", "{map[%!d(string=__name__):%!d(string=n) %!d(string=i):%!d(string=b)] %!d(float64=2)} 1s"),
-        ("{{ printf `%+f|%6.1f|%d` (index (args 1) `arg0`) 2.0 (toDuration 0.000001) }}", "%!f(int=1)|   2.0|1000"),
+        ("{{ printf `%d %v` (first (query `n`)) (toDuration 1) }}", "&{map[%!d(string=__name__):%!d(string=n) %!d(string=i):%!d(string=b)] %!d(float64=2)} 1s"),
+        ("{{ printf `%+f|%6.1f|%d` (index (args 1) `arg0`) 2.0 (toDuration 0.000001) }}", "%!f(int=+1)|   2.0|1000"),
         ("{{ (now | toTime).YearDay }} {{ (now | toTime).Weekday }} {{ (now | toTime).UnixMilli }}", "1 Thursday 120000"),
         ("plain text, no braces }}", "plain text, no braces }}"),
         ("", ""),
@@ -120,7 +120,6 @@ def test_it_prints_what_the_reference_says(text: str, printed: str) -> None:
         ("a {{ foo }}", "there is no function foo", 5),
         ("{{ humanise 1 }}", "there is no function humanise (did you mean humanize?)", 3),
         ("{{ $nope }}", "there is no variable $nope", 3),
-        ("{{ $nope = 1 }}", "there is no variable $nope", 3),
         ("{{ if true }}{{ $x := 1 }}{{ end }}{{ $x }}", "there is no variable $x", 38),
         ("{{ $labels.a", "this {{ has no }}", 0),
         ("{{ /* a }}", "unexpected character '/' between braces", 3),
@@ -134,8 +133,6 @@ def test_it_prints_what_the_reference_says(text: str, printed: str) -> None:
         ("{{ ) }}", "unexpected ')'", 3),
         ("{{ print(1) }}", "a space is missing before '('", 8),
         ("{{ $value | 5 }}", "only a function can take the value before the |", 12),
-        ("{{ 1 2 }}", "1 is not a function, but has arguments", 3),
-        ("{{ nil }}", "nil alone is not a value to print", 3),
         ("{{ 1.x }}", "not a number: 1.x", 3),
         ('{{ "a".b }}', '"a" has no members', 6),
         ("{{ if 1 }}", "this if has no {{ end }}", 3),
@@ -144,9 +141,9 @@ def test_it_prints_what_the_reference_says(text: str, printed: str) -> None:
         ("{{ end }}", "{{ end }} without an if, range, with, block or define before it", 3),
         ("{{ break }}", "break outside of a range", 3),
         ("{{ $a, $b := 1 }}", "only range can set two variables", 3),
-        ('{{ template "t" }}', "there is no template 't'", 3),
         ("{{ define 1 }}{{ end }}", 'define wants a name in quotes: {{ define "name" }}', 10),
         ('{{ if 1 }}{{ define "t" }}{{ end }}{{ end }}', "define inside of another block", 13),
+        ('{{ define "t" }}a{{ end }}{{ define "t" }}b{{ end }}', "a second definition of the template 't'", 29),
         ('{{ define "t" }}{{ $labels }}{{ end }}', "there is no variable $labels", 19),
         (r'{{ "\400" }}', r"\400 is more than a byte", 3),
         (r'{{ "\ud800" }}', r"\ud800 is not a character", 3),
@@ -193,6 +190,11 @@ def test_a_wrong_template_is_refused_with_its_place(text: str, message: str, sta
         ("{{ humanize `٣` }}", "humanize: '٣' is not a number, in {{ humanize `٣` }}"),
         ("{{ tmpl `x` }}", "tmpl wants the name of a defined template and its dot, in {{ tmpl `x` }}"),
         ("{{ parseDuration `999999999y` }}", "parseDuration: the duration is out of range, in {{ parseDuration `999999999y` }}"),
+        ("{{ nil }}", "nil alone is not a value to print, in {{ nil }}"),
+        ("{{ if false }}{{ template `t` }}{{ end }}{{ template `t` . }}", "there is no template 't', in {{ template `t` . }}"),
+        ('{{ define "t" }}{{ 1 2 }}{{ end }}{{ template "t" }}', "1 is not a function, but has arguments, in {{ 1 2 }}"),
+        ("{{ if true }}{{ $x := 1 }}{{ end }}{{ $x = 2 }}", "there is no variable $x yet: := declares one, in {{ $x = 2 }}"),
+        ("{{ range $i, $v = $labels }}{{ end }}", "there is no variable $i yet: := declares one, in {{ range $i, $v = $labels }}"),
         ("{{ toTime 1e300 }}", "toTime: 1e+300 seconds are beyond what nanoseconds in 64 bits can say, in {{ toTime 1e300 }}"),
     ],
 )  # fmt: skip

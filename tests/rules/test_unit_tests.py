@@ -160,9 +160,40 @@ def test_a_rule_that_fails_is_named_with_its_place(folder: Path) -> None:
     assert failure.startswith(f"rule Broken ({folder}/rules.yml:21:12) failed at 0s: found duplicate series")
 
 
+def test_an_evaluation_interval_of_zero_is_a_minute(folder: Path) -> None:
+    """As in promtool: a test of it passes there too."""
+    alert = f"alert_rule_test: [{{eval_time: 3m, alertname: High, exp_alerts: [{HIGH}]}}]"
+    path = write(folder, f"evaluation_interval: 0s\ntests: [{{interval: 1m, {SERIES}, {alert}}}]")
+    assert run_test_file(path).passed
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "id", "message"),
+    [
+        ("tests: [~]", "2:9", "wrong-type", "a mapping (key: value) belongs here"),
+        ("tests: {}", "2:8", "wrong-type", "a list belongs here"),
+        ("tests: [{input_logs: [{line: x}]}]", "2:23", "missing-key", 'the key "stream" is missing'),
+        ("fuzzy_compare: perhaps", "2:16", "bad-value", "must be true or false, not 'perhaps'"),
+        ("tests: [{alert_rule_test: [{alertname: [x]}]}]", "2:40", "wrong-type", "text belongs here"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_with_its_place(
+    text: str, place: str, id: str, message: str, folder: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run_test_file(write(folder, text))
+    problem = caught.value.problems[0]
+    assert (f"{problem.place.line}:{problem.place.column}", problem.id, problem.message) == (place, id, message)
+
+
 def test_fuzzy_compare_takes_the_neighbouring_float(folder: Path) -> None:
     query = "{expr: 0.1 + 0.2, eval_time: 1m, exp_samples: [{value: 0.3}]}"
     assert run_test_file(write(folder, f"fuzzy_compare: true\ntests: [{{promql_expr_test: [{query}]}}]")).passed
+
+
+def test_a_start_may_lie_before_1970(folder: Path) -> None:
+    alert = f"alert_rule_test: [{{eval_time: 3m, alertname: High, exp_alerts: [{HIGH}]}}]"
+    assert run_test_file(write(folder, f"tests: [{{start_timestamp: -86400, interval: 1m, {SERIES}, {alert}}}]")).passed
 
 
 @pytest.mark.parametrize("start", ["1700000000", "2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00"])
@@ -232,10 +263,9 @@ def test_an_alert_that_no_rule_has_is_a_warning_with_the_nearest_name(folder: Pa
         ("tests: [{alert_rule_test: [{eval_tim: 1m, alertname: x}]}]", "2:29", "unknown-key", 'unknown key "eval_tim" (did you mean "eval_time"?)'),
         ("tests: [{alert_rule_test: [{eval_time: 1m}]}]", "2:28", "missing-key", 'the key "alertname" is missing'),
         ("evaluation_interval: 1 minute", "2:22", "bad-value", "not a duration: '1 minute' (like 30s, 5m or 1h30m)"),
-        ("evaluation_interval: 0s", "2:22", "bad-value", "Input should be greater than 0"),
         ("tests: [{input_series: [{series: '{}', values: '1'}]}]", "2:34", "bad-value", 'must be one series, like up{job="api"}'),
         ("tests: [{input_series: [{series: m, values: '1x2000000'}]}]", "2:45", "bad-value", "more than 1,000,000 values"),
-        ("tests: [{input_series: [{series: m}, {series: m}]}]", "2:9", "bad-value", "the series m is given twice"),
+        ("tests: [{input_series: [{series: m}, {series: m}]}]", "2:47", "bad-value", "the series m is given twice"),
         ("tests: [{input_series: [{series: 'm{', values: '1'}]}]", "2:34", "bad-value", ""),
         ("tests: [{input_series: [{series: 'm{a=~\"b\"}', values: '1'}]}]", "2:34", "bad-value", 'a series is described with = only: m{a=~"b"}'),
         ("tests: [{input_series: [{series: 'm 1', values: '1'}]}]", "2:34", "bad-value", "unexpected text after the labels: 1"),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
+
+import numpy as np
 
 from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.records import Record
+from obskit.store.arrival import Arrival
 from obskit.store.database import RESERVE_BYTES, Database
 from obskit.store.embedded import EmbeddedStore
-from obskit.store.interface import Batch, Cursor, MetricReader, Samples
-from obskit.store.settings import StoreSettings
+from obskit.store.interface import Batch, Cursor, MetricReader, Records, Samples
+from obskit.store.log_blocks import characters
+from obskit.store.record_block import RecordBlock
+from obskit.store.redaction import Redaction
+from obskit.store.settings import RedactionSettings, StoreSettings
 from obskit.testing.clock import FakeClock
 
 MINUTE = 60_000
@@ -36,6 +42,11 @@ def samples(*rows: tuple[Labels, int, float]) -> Batch:
 
 def lines(*rows: tuple[Labels, int, str], cursor: Cursor | None = None) -> Batch:
     return Batch(records=[Record(stream, t_ns, line) for stream, t_ns, line in rows], cursor=cursor)
+
+
+def day_files(folder: Path) -> list[Path]:
+    """The files of sealed lines, by day."""
+    return sorted(folder.glob("logs-*.db"))
 
 
 def points(reader: MetricReader, name: str, start_ms: int, end_ms: int) -> dict[Labels, list[tuple[int, float]]]:
@@ -72,6 +83,10 @@ class Shelf:
     def now(self) -> int:
         return self.clock.now_ms()
 
+    async def seal(self) -> None:
+        """Move all lines to the day files."""
+        await self.store.sealing.once(self.now)
+
     def points(self, name: str, back_ms: int = HOUR) -> dict[Labels, list[tuple[int, float]]]:
         """The metric's samples of the last `back_ms`."""
         return points(self.store.metrics, name, self.now - back_ms, self.now)
@@ -86,3 +101,11 @@ class Shelf:
         for number in range(count):
             self.clock.advance(every_s)
             await self.store.append(samples(*((labels, self.now, float(number)) for labels in known)))
+
+
+def block_of(records: Sequence[Record], ids: Sequence[int]) -> RecordBlock:
+    """Records (in order of time) as one block, whatever their streams are."""
+    columns = Records.of(records)
+    arrival = Arrival(columns, np.array(columns.times_ns, np.int64), np.array(ids, np.int32), characters(columns.lines))
+    (piece,) = arrival.pieces(Redaction(RedactionSettings(enabled=False)))
+    return piece.block

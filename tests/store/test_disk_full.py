@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from obskit.testing.clock import FakeClock, run
 from tests.store.shelf import Shelf, metric, samples
 
 UP, FRESH = metric("up"), metric("fresh")
-WEB = Labels({"app": "web"})
+WEB, JOB = Labels({"app": "web"}), Labels({"app": "job"})
 MB = 1024 * 1024
 
 
@@ -149,3 +152,51 @@ def test_a_series_that_disk_knows_stays_one_series_while_it_is_full(tmp_path: Pa
             assert [point for _, point in shelf.points("up", 4 * 3_600_000)[UP]] == [1, 2]
 
     run(scenario())
+
+
+def test_a_full_disk_while_lines_are_sealed(small_disk: Path) -> None:
+    """Sealing finds no room, and appends are refused; when there is room again nothing is missing and nothing is double."""
+
+    async def scenario() -> None:
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(b"x" * 3 * MB)
+        async with Shelf(small_disk, clock, reserve_bytes=MB // 2) as shelf:
+            acknowledged, refused = 0, 0
+            for number in range(1, 200):
+                clock.advance(1)
+                try:
+                    await shelf.store.append(of_two_streams(shelf, number))
+                    acknowledged = number
+                except StoreFull:
+                    refused += 1
+                if number % 3 == 0:
+                    with suppress(StoreFull, sqlite3.OperationalError):
+                        await shelf.seal()
+                if refused == 5:
+                    break
+            assert refused
+            check_all_there(shelf, await shelf.store.cursor("tail"), acknowledged)
+            ballast.unlink()
+            clock.advance(1)
+            await shelf.store.append(of_two_streams(shelf, acknowledged + 1))
+            await shelf.seal()
+            assert shelf.store.database.read("SELECT count(*) FROM log_head") == [(0,)]
+            check_all_there(shelf, await shelf.store.cursor("tail"), acknowledged + 1)
+
+    clock = FakeClock()
+    run(scenario(), clock)
+
+
+def of_two_streams(shelf: Shelf, number: int) -> Batch:
+    """One brings enough for a block of its own, the other does not."""
+    now_ns = shelf.clock.now_ns()
+    records = [Record(WEB, now_ns + n, f"{number} {random.randbytes(10_000).hex()}") for n in range(8)]
+    records.append(Record(JOB, now_ns, f"{number} {random.randbytes(2_000).hex()}"))
+    return Batch(records=records, cursor=Cursor("tail", str(number)))
+
+
+def check_all_there(shelf: Shelf, cursor: str | None, acknowledged: int) -> None:
+    found = Counter(int(record.line.split()[0]) for record in shelf.store.logs.select([], 0, 2**62))
+    assert cursor == str(acknowledged)
+    assert set(found.values()) == {9}
+    assert max(found) == acknowledged

@@ -100,7 +100,8 @@ def test_subscribers_hear_what_was_touched(tmp_path: Path) -> None:
             shelf.store.subscribe(heard.append)
             await shelf.store.append(everything(shelf))
             await shelf.store.append(Batch(cursor=Cursor("tail", "2")))
-            assert heard == [Touched(frozenset({"up"}), frozenset({APP}), shelf.now)]
+            assert heard == [Touched(frozenset({"up"}), frozenset({APP}), shelf.now, heard[0].records)]
+            assert list(heard[0].records) == list(everything(shelf).records)
 
     run(scenario())
 

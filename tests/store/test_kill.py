@@ -28,14 +28,14 @@ def nursery(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def kill_at_random(nursery: subprocess.Popen[str]) -> int:
+def kill_at_random(nursery: subprocess.Popen[str], most: int = 60) -> int:
     """Start a writer, kill it after some acknowledgements; the last number it acknowledged before it was dead."""
     assert nursery.stdin is not None
     assert nursery.stdout is not None
     nursery.stdin.write("go\n")
     pid = int(nursery.stdout.readline().split()[1])
     last = 0
-    for _ in range(random.randrange(1, 60)):
+    for _ in range(random.randrange(1, most)):
         last = int(nursery.stdout.readline())
     os.kill(pid, signal.SIGKILL)
     for line in iter(nursery.stdout.readline, "dead\n"):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obskit.model.labels import Labels
+from obskit.model.labels import EMPTY, Labels
 from obskit.model.records import Record
 from obskit.model.samples import NORMAL_NAN, STALE_NAN
+from obskit.store.log_blocks import encoded, lines_holding
+from obskit.store.metadata_table import MetadataTable
 from obskit.store.packing import Packed, id_range, pack_chunk, pack_samples, unpack_chunk, unpack_samples
-from obskit.store.record_block import RecordBlock, pack_records, streams_in
+from obskit.store.record_block import RecordBlock, streams_in
+from tests.store.shelf import block_of
 
 VALUES = st.one_of(
     st.floats(), st.integers(-(2**54), 2**54).map(float), st.sampled_from([STALE_NAN, NORMAL_NAN, -0.0, 0.0])
@@ -74,17 +79,37 @@ def test_records_give_back_what_they_took(rows: list[tuple[int, int, str, dict[s
     streams = {number: Labels({"app": str(number)}) for number in range(1, 6)}
     records = [Record(streams[number], t_ns, line, metadata) for number, t_ns, line, metadata in rows]
     ids = [row[0] for row in rows]
-    data, _ = pack_records(records, ids)
-    block = RecordBlock(data, rows[0][1])
-    found = [block.record(index, streams[int(block.stream_ids[index])]) for index in range(len(rows))]
-    assert found == records
-    assert streams_in(data) == sorted(set(ids))
+    block = block_of(records, ids)
+    packed = block.pack(1)
+    everything = np.ones(len(rows), np.bool_)
+    opened = RecordBlock.unpack(packed).labelled(streams, everything)
+    by_time_and_stream = sorted(zip(ids, records, strict=True), key=lambda pair: (pair[1].t_ns, pair[0]))
+    assert [opened.record(index) for index in opened.chosen.tolist()] == [record for _, record in by_time_and_stream]
+    assert streams_in(packed.streams) == sorted(set(ids))
+    assert block.raw_bytes == sum(len(encoded(record.line)) for record in records)
 
 
-@given(st.lists(st.text("ab\n", max_size=6), min_size=1, max_size=20), st.text("ab\n", min_size=1, max_size=3))
+@given(
+    st.lists(st.tuples(st.text("ab\n", max_size=6), st.integers(0, 20)), min_size=1, max_size=20),
+    st.text("ab\n", min_size=1, max_size=3),
+    st.integers(0, 20),
+)
 @settings(max_examples=200)
-def test_a_search_finds_exactly_the_lines_that_contain_it(texts: list[str], needle: str) -> None:
-    stream = Labels({"app": "x"})
-    data, _ = pack_records([Record(stream, 1, text) for text in texts], [1] * len(texts))
-    found = RecordBlock(data, 1).containing(needle.encode())
-    assert found.tolist() == [needle in text for text in texts]
+def test_a_search_finds_exactly_the_lines_that_contain_it(rows: list[tuple[str, int]], needle: str, least: int) -> None:
+    """Among many lines and among few."""
+    block = block_of([Record(EMPTY, at, text) for at, (text, _) in enumerate(rows)], [1] * len(rows))
+    mask = np.array([number >= least for _, number in rows])
+    assert lines_holding(block, mask, needle.encode()).tolist() == [
+        needle in text and number >= least for text, number in rows
+    ]
+
+
+@given(st.lists(st.tuples(TEXT, st.dictionaries(TEXT, TEXT, max_size=3)), min_size=1, max_size=30), st.randoms())
+@settings(max_examples=100)
+def test_tables_of_metadata_are_joined_in_any_order(rows: list[tuple[str, dict[str, str]]], random: Random) -> None:
+    metadata = [one for _, one in rows]
+    cut = random.randrange(len(rows) + 1)
+    tables = [MetadataTable.of(metadata[:cut]), MetadataTable.of(metadata[cut:])]
+    order = random.sample(range(len(rows)), random.randrange(len(rows) + 1))
+    joined = MetadataTable.joined(tables, np.array(order, np.int64))
+    assert [joined[index] for index in range(len(order))] == [metadata[index] for index in order]

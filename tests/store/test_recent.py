@@ -9,14 +9,14 @@ import pytest
 from obskit.model.labels import Labels
 from obskit.model.records import Record
 from obskit.store.interface import Batch
-from obskit.store.recent import FEW, RecentRows
+from obskit.store.recent import RecentBlocks
 from obskit.testing.clock import run
-from tests.store.shelf import Shelf
+from tests.store.shelf import Shelf, block_of
 
 WEB, JOB = Labels({"app": "web"}), Labels({"app": "job"})
 
 
-@pytest.mark.parametrize("size", [1, 3, FEW, FEW + 1])
+@pytest.mark.parametrize("size", [1, 3, 17])
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_a_second_look_finds_what_the_first_did(tmp_path: Path, size: int, *, newest_first: bool) -> None:
     async def scenario() -> None:
@@ -37,18 +37,20 @@ def test_a_second_look_does_not_read_the_rows(tmp_path: Path) -> None:
         async with Shelf(tmp_path) as shelf:
             await shelf.store.append(Batch(records=[Record(WEB, 5, "once")]))
             before = list(shelf.store.logs.select([], 0, 10))
-            await shelf.store.database.write(lambda tx: tx.execute("UPDATE log_head SET data = x'00'"))
+            await shelf.store.database.write(lambda tx: tx.execute("UPDATE log_head SET text = x'00'"))
             assert list(shelf.store.logs.select([], 0, 10)) == before
 
     run(scenario())
 
 
 def test_the_oldest_are_let_go_when_there_is_no_room() -> None:
-    recent = RecentRows(room=10_000)
+    recent = RecentBlocks(room=20_000)
     for number in range(10):
-        recent.keep(number, [(1, Record(WEB, number, "x" * 1_500, {"k": "v" * 1_000}))])
+        recent.keep(number, block_of([Record(WEB, number, "x" * 3_000)], [1]))
     assert [number for number in range(10) if recent.get(number)] == [7, 8, 9]
-    recent.keep(10, [(1, Record(WEB, 10, "x" * 20_000))])
-    assert [number for number in range(11) if recent.get(number)] == []
-    recent.keep(11, [(1, Record(WEB, 11, "x"))])
-    assert recent.get(11)
+
+
+def test_what_is_too_large_is_opened_each_time() -> None:
+    recent = RecentBlocks(room=20_000)
+    recent.keep(1, block_of([Record(WEB, 1, "x" * 30_000)], [1]))
+    assert recent.get(1) is None

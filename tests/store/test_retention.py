@@ -11,10 +11,11 @@ import pytest
 from obskit.model.labels import Labels
 from obskit.model.records import Record
 from obskit.model.telemetry import REGISTRY
+from obskit.store import retention
 from obskit.store.interface import Batch
 from obskit.store.retention import EVERY_S
 from obskit.testing.clock import FakeClock, run
-from tests.store.shelf import HOUR, Shelf, lines, metric
+from tests.store.shelf import HOUR, Shelf, day_files, lines, metric
 
 UP = metric("up")
 WEB = Labels({"app": "web"})
@@ -60,21 +61,27 @@ def noise(size: int) -> str:
     return random.randbytes(size // 2).hex()
 
 
+def size_of(paths: list[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
 def test_the_cap_holds_and_the_newest_stays(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with Shelf(tmp_path, clock, max_size="16MB") as shelf:
+        async with Shelf(tmp_path, clock, max_size="24MB") as shelf:
             await shelf.tick([UP], 60, every_s=60)
             for number in range(40):
                 clock.advance(600)
                 records = [Record(WEB, clock.now_ns() + n, f"{number} {noise(60_000)}") for n in range(30)]
                 await shelf.store.append(Batch(records=records))
+                if number % 3:  # a part of the lines is in the day files
+                    await shelf.seal()
                 await shelf.store.retention.once(shelf.now)
-                assert shelf.store.database.data_bytes() <= 16_000_000
-            assert (tmp_path / "main.db").stat().st_size <= 18_000_000
+                assert shelf.store.database.data_bytes() + size_of(day_files(tmp_path)) <= 24_000_000
+            assert (tmp_path / "main.db").stat().st_size <= 26_000_000
             found = [int(record.line.split()[0]) for record in shelf.store.logs.select([], 0, 2**62)]
             assert found[-1] == 39
             assert found == sorted(found)
-            # An hour of a thirty days' history is younger, in proportion, than hours of a week's lines.
+            # An hour of a thirty days' history is younger, in proportion, than hours of lines.
             assert len(shelf.points("up", 10 * HOUR)[UP]) == 60
             assert (REGISTRY.get_sample_value("obskit_store_bytes") or 0) > 1_000_000
 
@@ -98,6 +105,19 @@ def test_a_file_above_a_lowered_cap_is_shortened(tmp_path: Path) -> None:
     clock = FakeClock()
     random.seed(7)
     run(scenario(), clock)
+
+
+def test_a_slice_gives_back_many_pages_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Shelf(tmp_path) as shelf:
+            database = shelf.store.database
+            await shelf.store.append(lines(*((WEB, n, random.randbytes(20_000).hex()) for n in range(200))))
+            await database.write(lambda tx: tx.execute("DELETE FROM log_head"))
+            ((free,),) = database.read("PRAGMA freelist_count")
+            assert await database.write(retention._shorten)
+            assert database.read("PRAGMA freelist_count") == [(free - retention._VACUUM_PAGES,)]
+
+    run(scenario())
 
 
 def test_names_without_data_are_forgotten_and_numbers_are_not_given_twice(tmp_path: Path) -> None:
@@ -125,7 +145,7 @@ def test_names_without_data_are_forgotten_and_numbers_are_not_given_twice(tmp_pa
 
 def test_the_loop_goes_on_after_a_failure_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        async with Shelf(tmp_path, clock) as shelf:
+        async with Shelf(tmp_path, clock, retention={"logs": "7d"}) as shelf:
             await shelf.store.append(lines((WEB, clock.now_ns(), "old")))
             await shelf.store.database.write(lambda tx: tx.execute("ALTER TABLE outbox RENAME TO away"))
             clock.advance(8 * 86_400)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -162,3 +163,52 @@ def test_an_incoming_webhook_answers_plain_text(slack: FakeSlack) -> None:
     assert post(slack.webhook_url, {}).body == b"no_text"
     assert post(slack.webhook_url + "x", {"text": "x"}).status == 404
     assert [message.text for message in slack.messages("webhook")] == ["x"]
+
+
+def read(slack: FakeSlack, method: str, **arguments: str) -> dict[str, Any]:
+    """A method that reads: it wants a form."""
+    body = urllib.parse.urlencode(arguments).encode()
+    asked = urllib.request.Request(slack.api_url + method, body, {"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(asked) as answer:
+        said: dict[str, Any] = json.loads(answer.read())
+    return said
+
+
+def test_history_and_threads_are_read_by_a_form_with_the_channels_id(slack: FakeSlack) -> None:
+    metadata = {"event_type": "e", "event_payload": {"n": 1}}
+    root = call(slack, "chat.postMessage", channel="#ops", text="one", metadata=metadata)
+    call(slack, "chat.postMessage", channel=root["channel"], text="two", thread_ts=root["ts"])
+    call(slack, "chat.postMessage", channel=root["channel"], text="three")
+    place = {"channel": root["channel"], "include_all_metadata": "1"}
+    history = read(slack, "conversations.history", **place)["messages"]
+    assert [message["text"] for message in history] == ["three", "one"]
+    assert history[1]["metadata"] == metadata
+    thread = read(slack, "conversations.replies", **place, ts=root["ts"])["messages"]
+    assert [message["text"] for message in thread] == ["one", "two"]
+    assert "metadata" not in read(slack, "conversations.history", channel=root["channel"])["messages"][1]
+    assert read(slack, "conversations.history", **place, oldest=root["ts"])["messages"][-1]["text"] == "three"
+    assert read(slack, "conversations.history", channel="#ops")["error"] == "channel_not_found"
+    assert call(slack, "conversations.history", channel=root["channel"])["error"] == "channel_not_found"
+    link = read(slack, "chat.getPermalink", channel=root["channel"], message_ts=root["ts"])["permalink"]
+    assert link.endswith(f"/{root['channel']}/p{root['ts'].replace('.', '')}")
+
+
+def test_without_its_scope_the_history_is_not_shown() -> None:
+    with FakeSlack(scopes={"chat:write"}) as slack:
+        said = read(slack, "conversations.history", channel="C1")
+        assert (said["error"], said["needed"], said["provided"]) == ("missing_scope", "channels:history", "chat:write")
+
+
+def test_a_workspace_without_charts_refuses_them() -> None:
+    chart = {
+        "type": "data_visualization",
+        "title": "t",
+        "chart": {
+            "type": "line",
+            "series": [{"name": "a", "data": [{"label": "1", "value": 1.0}]}],
+            "axis_config": {"categories": ["1"]},
+        },
+    }
+    for charts, error in ((True, None), (False, "invalid_blocks")):
+        with FakeSlack(charts=charts) as slack:
+            assert call(slack, "chat.postMessage", channel="ops", text="x", blocks=[chart]).get("error") == error

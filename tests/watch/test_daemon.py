@@ -403,6 +403,19 @@ def test_a_dry_run_prints_for_whom_and_leaves_no_trace(tmp_path: Path, capsys: p
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_cold_storage_is_taken_by_a_daemon_and_left_alone_by_a_dry_run(tmp_path: Path, *, dry_run: bool) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        (tmp_path / "cold").mkdir()
+        store = {"path": str(tmp_path / "data"), "cold": {"folder": str(tmp_path / "cold")}}
+        async with running(configured(tmp_path, store=store), clock, Options(dry_run=dry_run)):
+            await clock.sleep(5)
+
+    clock = FakeClock()
+    run(scenario(clock), clock)
+    assert (tmp_path / "cold" / "manifest.json").exists() != dry_run
+
+
 # Parts
 
 

@@ -24,7 +24,11 @@ async def _reload() -> str:
 
 
 def app() -> ASGIApp:
-    return build_app(Health(), Doors(overview=lambda: "here\n", reload=_reload, change_outbox=_nothing), token=None)
+    return build_app(
+        Health(),
+        Doors(overview=lambda: "here\n", reload=_reload, change_outbox=_nothing, change_error=_nothing),
+        token=None,
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from obskit.promql import aggregations, binary, functions, ranking, rates
-from obskit.promql.blocks import Block, Floats
-from obskit.promql.labelsets import Groups
+from obskit.promql import aggregations, binary, edges, ranking, rates
+from obskit.promql.blocks import Band, Floats
+from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import COMPARISONS, Binary, Expr, ValueType
 from obskit.promql.parser import parse
-from obskit.promql.windows import Windows
+from obskit.promql.rates import Ends, extrapolated
 from tests.promql.differential.heaps import ranked_by_heap
 
 Item = TypeVar("Item")
@@ -40,8 +40,8 @@ def as_in_2_42(names: Sequence[str]) -> Iterator[None]:
     """Within, obskit's engine does these things as 2.42 did."""
     with ExitStack() as stack:
         for name in names:
-            table, replaced = COMPUTED[name]
-            stack.enter_context(_replaced(table, replaced))
+            for table, replaced in COMPUTED[name]:
+                stack.enter_context(_replaced(table, replaced))
         yield
 
 
@@ -61,42 +61,33 @@ def _replaced(table: dict[str, Item], items: dict[str, Item]) -> Iterator[None]:
         table.update(before)
 
 
-def _extrapolated(*, per_second: bool) -> functions.Function:
+def _extrapolated(ends: Ends, ends_ms: Ints, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
     """2.42 looked for the counter's zero first and at the distance to the border then; 3.x the other way round.
 
     Where the first sample is far from the border, a counter now begins half an interval before it, or at its zero when
     that is nearer (promql/functions.go, extrapolatedRate).
     """
-
-    def function(_context: Any, _call: Any, args: list[Any]) -> Block:
-        windows: Windows = args[0]
-        times, values = windows.samples.times_ms, windows.samples.values
-        first = windows.nth(values, windows.first)
-        result = windows.nth(values, windows.last - 1) - first + rates._lost_to_resets(windows)
-        first_time, last_time = windows.nth(times, windows.first), windows.nth(times, windows.last - 1)
-        sampled = (last_time - first_time) / 1000
-        average = sampled / (windows.counts - 1)
-        to_start = (first_time - (windows.ends_ms - windows.span_ms)) / 1000
-        to_end = (windows.ends_ms - last_time) / 1000
-        to_zero = np.where((result > 0) & (first >= 0), sampled * (first / result), np.inf)
-        to_start = np.minimum(to_start, to_zero)
-        to_start, to_end = (np.where(to < average * 1.1, to, average / 2) for to in (to_start, to_end))
-        factor = (sampled + to_start + to_end) / sampled / (windows.span_ms / 1000 if per_second else 1)
-        return windows.block(result * factor, windows.counts >= 2)
-
-    return function
+    if not counter:
+        return extrapolated(ends, ends_ms, span_ms, counter=counter, per_second=per_second)
+    result = ends.last - ends.first + ends.resets
+    sampled = ends.spread((ends.last_ms - ends.first_ms) / 1000)
+    average = sampled / (ends.spread(ends.counts.astype(float)) - 1)
+    to_start = ends.spread((ends.first_ms - (ends_ms - span_ms)) / 1000)
+    to_end = ends.spread((ends_ms - ends.last_ms) / 1000)
+    to_zero = np.where((result > 0) & (ends.first >= 0), sampled * (ends.first / result), np.inf)
+    to_start = np.minimum(to_start, to_zero)
+    to_start, to_end = (np.where(to < average * 1.1, to, average / 2) for to in (to_start, to_end))
+    return result * ((sampled + to_start + to_end) / sampled / (span_ms / 1000 if per_second else 1))
 
 
-def _by_cell(fold: Callable[[list[float]], float]) -> Callable[[Block, Groups], Floats]:
+def _by_cell(fold: Callable[[list[float]], float]) -> Callable[[Band], Floats]:
     """An aggregation that folds the values of one group at one step."""
 
-    def aggregation(block: Block, groups: Groups) -> Floats:
-        result = np.zeros((len(groups.sets), block.steps))
-        for group in range(len(groups.sets)):
-            rows = groups.members(group)
-            for step in range(block.steps):
-                values = block.values[rows, step][block.present[rows, step]].tolist()
-                result[group, step] = fold(values) if values else 0.0
+    def aggregation(band: Band) -> Floats:
+        result = np.zeros((len(band.starts), band.values.shape[1]))
+        for group, step in np.ndindex(*result.shape):
+            values = band.cell(group, step)
+            result[group, step] = fold(values) if values else 0.0
         return result
 
     return aggregation
@@ -122,24 +113,25 @@ def _mean(values: list[float]) -> float:
     return mean
 
 
-COMPUTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "extrapolation to zero": (
-        functions.FUNCTIONS,
-        {"rate": _extrapolated(per_second=True), "increase": _extrapolated(per_second=False)},
-    ),
-    "sums without compensation": (
-        aggregations.FOLDS,
-        {"sum": _by_cell(sum), "avg": _by_cell(_mean)},
-    ),
-    "variance of infinity": (
-        aggregations.FOLDS,
-        {"stdvar": _by_cell(_variance), "stddev": _by_cell(lambda values: math.sqrt(_variance(values)))},
-    ),
-    "what topk keeps of equals": (ranking.RANKINGS, {"topk": ranked_by_heap, "bottomk": ranked_by_heap}),
-    "atan2 keeps the name": (
-        vars(binary),
-        {"_drops_name": lambda expr: (expr.op not in COMPARISONS or expr.bool) and expr.op != "atan2"},
-    ),
+COMPUTED: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
+    "extrapolation to zero": [
+        (vars(rates), {"extrapolated": _extrapolated}),
+        (vars(edges), {"extrapolated": _extrapolated}),
+    ],
+    "sums without compensation": [(aggregations.FOLDS, {"sum": _by_cell(sum), "avg": _by_cell(_mean)})],
+    "variance of infinity": [
+        (
+            aggregations.FOLDS,
+            {"stdvar": _by_cell(_variance), "stddev": _by_cell(lambda values: math.sqrt(_variance(values)))},
+        )
+    ],
+    "what topk keeps of equals": [(ranking.RANKINGS, {"topk": ranked_by_heap, "bottomk": ranked_by_heap})],
+    "atan2 keeps the name": [
+        (
+            vars(binary),
+            {"_drops_name": lambda expr: (expr.op not in COMPARISONS or expr.bool) and expr.op != "atan2"},
+        )
+    ],
 }
 """By name: where the engine finds it, and what 2.42 had in its place."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import urllib.error
 import urllib.parse
@@ -42,25 +43,47 @@ class Prometheus:
             f"--storage.tsdb.path={folder}/data",
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--web.enable-remote-write-receiver",
+            "--web.enable-lifecycle",
             *flags,
         ]
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it, or start it again after `kill`, and wait until it is ready."""
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         wait_for_port(self.port, self._process)
         while True:  # it listens before it is ready; a process that ended refuses the connection
             with suppress(urllib.error.HTTPError):
                 self._open("/-/ready", None).close()
-                return self
+                return
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut does."""
         self._process.kill()
         self._process.wait()
+
+    def hold(self) -> None:
+        """Stop it from doing anything until `release`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def release(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Have it read its config and its rule files again."""
+        self._open("/-/reload", b"").close()
 
     def write(self, series: Iterable[Series]) -> None:
         """Store series, in this order."""

@@ -31,7 +31,7 @@ STEPPED = ("ceil", "floor", "sgn", "round")
 INEXACT = ("deriv", "predict_linear", "stddev", "stdvar", "avg", "ln", "log", "sin", "cos", "tan", "exp", "^", "smooth")
 """What may differ in the last digits: nothing that jumps is made of it."""
 JUMPING = ("rate", "increase", "irate", "changes", "resets")
-SHUFFLED = ("sort", "topk", "bottomk", "count_values", "histogram", ":", "group_right")
+SHUFFLED = ("sort", "topk", "bottomk", "count_values", "histogram", ":")
 """What 2.42 shuffles, as whatever it computed over a range, or orders in another way: any of equals may be chosen."""
 CALENDAR = ("minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year")
 OVER_RANGE = (
@@ -123,6 +123,11 @@ class Maker:
     def _selector(self) -> str:
         return self._one(SELECTORS) + self._shift()
 
+    def _timestamp(self) -> str:
+        """With `@` and an offset upstream goes its own way."""
+        offset = self._one(("1m", "-1m", "4m30s", "5m", "-10m"))
+        return f"timestamp({self._one(SELECTORS)} @ {self._at()} offset {offset})"
+
     def _shift(self) -> str:
         """`offset` and `@`, sometimes."""
         parts = []
@@ -141,7 +146,8 @@ class Maker:
 
     def _range_vector(self, depth: int) -> str:
         if depth <= 0 or self._rng.random() < 0.75:
-            return f"{self._one(SELECTORS)}[{self._rng.choice(RANGES_S)}s]{self._shift()}"
+            at = self._one(("", *[""] * 8, " @ start()", " @ end()"))  # upstream lets these stand here as well
+            return f"{self._one(SELECTORS)}{at}[{self._rng.choice(RANGES_S)}s]{'' if at else self._shift()}"
         return self._subquery(depth)
 
     def _subquery(self, depth: int) -> str:
@@ -251,8 +257,7 @@ class Maker:
             name = "abs"
         if name in ("sin", "cos", "tan") and not _exact(inner):
             name = "atan"
-        # Prometheus forgets the offset of a selector with `@` in timestamp(…), in 2.42 and in 3.x.
-        return f"{name}(({inner}) + 0)" if name == "timestamp" and " @ " in inner else f"{name}({inner})"
+        return f"{name}({inner})"
 
     def _function(self, depth: int) -> str:
         inner = self.vector(depth)
@@ -264,6 +269,7 @@ class Maker:
                 lambda: f"histogram_quantile({self._quantile()}, {self._buckets(depth)})",
                 lambda: f"histogram_quantile({self._quantile()}, {self._buckets(depth)})",
                 lambda: f"vector({self.scalar(depth)})",
+                self._timestamp,
                 lambda: f"{self._one(CALENDAR)}()",
                 # Of what is no time Go makes dates that depend on the processor; obskit makes NaN.
                 lambda: f"{self._one(CALENDAR)}(timestamp(-{inner}) * {self._one(('1', '1.7', '-0.3'))})",

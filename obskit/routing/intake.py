@@ -1,0 +1,82 @@
+"""Alerts that others post: when one is over, and what becomes of one that is known already; pure.
+
+The rules are Alertmanager's (api/v2, provider/mem, types.Alert.Merge). An alert that one of our own rules decided is
+that rule's to end: a post about it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from obskit.model.alerts import Alert, ResolveReason
+from obskit.model.labels import Labels
+
+SOURCE: Final = "Alertmanager API"
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An alert as it was posted. Times are Unix milliseconds, None where none was given."""
+
+    labels: Labels
+    annotations: Mapping[str, str]
+    starts_ms: int | None = None
+    ends_ms: int | None = None
+    generator_url: str = ""
+
+
+def settle(posted: Posted, now_ms: int, resolve_timeout_ms: int) -> Alert:
+    """The alert with what was not given filled in: without an end it is over `resolve_timeout_ms` from now."""
+    starts_ms = posted.starts_ms
+    if starts_ms is None:
+        starts_ms = now_ms if posted.ends_ms is None else posted.ends_ms
+    alert = Alert(
+        labels=posted.labels,
+        annotations=posted.annotations,
+        starts_ms=starts_ms,
+        generator_url=posted.generator_url,
+        source=_source(posted.generator_url),
+        timed_out=posted.ends_ms is None,
+    )
+    return until(alert, now_ms + resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms, now_ms)
+
+
+def merge(old: Alert | None, new: Alert, now_ms: int) -> Alert:
+    """What is known of the alert now that `new` was posted."""
+    if old is None:
+        return new
+    old_end, new_end = _end_ms(old), _end_ms(new)
+    if old_end is None or new_end is None:  # one of our own that fires
+        return old
+    if not (old.starts_ms < new_end < old_end or old.starts_ms < new.starts_ms < old_end):
+        return new
+    kept = replace(new, starts_ms=min(old.starts_ms, new.starts_ms))
+    later = old_end > new_end and (old_end <= now_ms if not new.firing else not old.timed_out)
+    return until(kept, old_end, now_ms) if later else kept
+
+
+def until(alert: Alert, end_ms: int, now_ms: int) -> Alert:
+    """The alert with this end: over, or still on until then."""
+    if end_ms <= now_ms:
+        return replace(alert, ends_ms=end_ms, expires_ms=None)
+    return replace(alert, ends_ms=None, expires_ms=end_ms)
+
+
+def expired(alert: Alert) -> Alert:
+    """An alert whose end has come without another word from its sender."""
+    return replace(alert, ends_ms=alert.expires_ms, expires_ms=None, resolve_reason=ResolveReason.EXPIRED)
+
+
+def _end_ms(alert: Alert) -> int | None:
+    return alert.ends_ms if alert.ends_ms is not None else alert.expires_ms
+
+
+def _source(generator_url: str) -> str:
+    """Who sent it, as a person finds it: the host behind the alert's link."""
+    try:
+        return urlsplit(generator_url).netloc.rpartition("@")[2] or SOURCE
+    except ValueError:
+        return SOURCE

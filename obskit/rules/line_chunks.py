@@ -1,0 +1,131 @@
+"""Some lines of a batch for the matcher of log rules: one text, and their columns once somebody asks for them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import TypeVar
+
+from obskit.model.labels import Labels
+from obskit.model.matchers import Matcher
+from obskit.model.records import whole_text
+from obskit.rules.guards import Needle
+from obskit.store.interface import Records, StreamText
+
+T = TypeVar("T")
+
+
+class Chunk:
+    """Some lines, which are searched as one text."""
+
+    def __init__(self, records: Records, places: Sequence[int]) -> None:
+        self.records = records
+        self.places = places
+        """Of its lines among the records."""
+
+    def line(self, at: int) -> str:
+        """The text of a line of the chunk."""
+        return self.records.lines[self.places[at]]
+
+    def record(self, at: int) -> tuple[Labels, int, str, Mapping[str, str]]:
+        """A line of the chunk with all that belongs to it."""
+        records, place = self.records, self.places[at]
+        return records.streams[place], records.times_ns[place], records.lines[place], records.metadata[place]
+
+    @cached_property
+    def _metadata(self) -> list[Mapping[str, str]]:
+        return [self.records.metadata[place] for place in self.places]
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return [self.records.lines[place] for place in self.places]
+
+    @cached_property
+    def mappings(self) -> list[Mapping[str, str]]:
+        """Each of the metadata once: sources reuse them."""
+        return list(dict(zip(map(id, self._metadata), self._metadata, strict=True)).values())
+
+    @cached_property
+    def _values(self) -> dict[str, set[str]]:
+        """What values names have, of those that were asked for."""
+        return {}
+
+    @cached_property
+    def has_metadata(self) -> bool:
+        return any(self.mappings)
+
+    def lines_of(self, matcher: Matcher) -> list[int]:
+        """The lines whose metadata have a label, and satisfy a matcher with it."""
+        name = matcher.name
+        if name not in self._values:
+            self._values[name] = {metadata[name] for metadata in self.mappings if name in metadata}
+        wanted = {value for value in self._values[name] if matcher.matches(whole_text(value))}
+        if not wanted:
+            return []
+        return [place for place, metadata in enumerate(self._metadata) if metadata.get(name) in wanted]
+
+    @cached_property
+    def data(self) -> bytes:
+        return "\n".join(self._lines).encode(errors="surrogatepass")
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Where each line ends in `data`, with the separator."""
+        lengths = list(map(len, self._lines))
+        if sum(lengths) + len(lengths) - 1 != len(self.data):
+            lengths = [len(line.encode(errors="surrogatepass")) for line in self._lines]
+        return list(accumulate(length + 1 for length in lengths))
+
+    @cached_property
+    def by_stream(self) -> list[tuple[Labels, Sequence[int]]]:
+        """The places of the lines of each stream."""
+        grouped: dict[int, tuple[Labels, list[int]]] = {}
+        for at, place in enumerate(self.places):
+            stream = self.records.streams[place]
+            grouped.setdefault(id(stream), (stream, []))[1].append(at)
+        return [*grouped.values()]
+
+    def lines_with(self, needle: Needle) -> list[int]:
+        """The lines that a needle is found in; some more where a pattern matches over the end of a line."""
+        data, places = self.data, []
+        if needle.literal:
+            text = needle.data
+            found = data.find(text)
+            while found >= 0:
+                places.append(place := bisect_right(self._ends, found))
+                found = data.find(text, self._ends[place])
+            return places
+        search = needle.compiled().search
+        match = search(data)
+        while match is not None:
+            places.append(place := bisect_right(self._ends, match.start()))
+            if place + 1 == len(self.places):
+                break
+            match = search(data, self._ends[place])
+        return places
+
+
+class TextChunk(Chunk):
+    """Lines of one stream whose text is there already."""
+
+    def __init__(self, records: Records, text: StreamText, start: int, end: int) -> None:
+        super().__init__(records, text.order[start:end].tolist())
+        self._text = text
+        self._range = start, end
+
+    @cached_property
+    def data(self) -> bytes:
+        start, end = self._range
+        return self._text.data[int(self._text.starts[start]) : int(self._text.ends[end - 1])]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        start, end = self._range
+        ends: list[int] = (self._text.ends[start:end] - self._text.starts[start] + 1).tolist()
+        return ends
+
+    @cached_property
+    def by_stream(self) -> list[tuple[Labels, Sequence[int]]]:
+        return [(self.records.streams[self.places[0]], range(len(self.places)))]
