@@ -132,7 +132,8 @@ def unpack_rows(rows: Sequence[tuple[bytes, int]]) -> Packed:
     ends = np.cumsum(counts)
     total = int(ends[-1])
     steps, values = np.empty(total, np.int32), np.empty(total, np.float64)
-    offsets = np.empty(total, np.int64 if any(flag & _WIDE_TIMES for flag in flags) else np.int32)
+    wide = any(flag & _WIDE_TIMES for flag in flags)
+    offsets: NDArray[np.signedinteger[Any]] = np.empty(total, np.int64 if wide else np.int32)
     for payload, flag, count, end in zip(payloads, flags, counts, ends.tolist(), strict=True):
         mine = slice(end - count, end)
         times_end = (12 if flag & _WIDE_TIMES else 8) * count
