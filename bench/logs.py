@@ -38,7 +38,7 @@ from obskit.clock import Clock, SystemClock
 from obskit.config import Config, load_config
 from obskit.errors import QueryError
 from obskit.logql.engine import Engine, Progress
-from obskit.logql.nodes import Expr
+from obskit.logql.metric_nodes import Expr
 from obskit.logql.parser import parse
 from obskit.model.labels import Labels
 from obskit.model.telemetry import REGISTRY

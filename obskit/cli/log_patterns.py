@@ -21,7 +21,7 @@ from obskit.clock import NS_PER_MS
 
 if TYPE_CHECKING:
     from obskit.grouping.miner import Miner, Template
-    from obskit.logql.nodes import LogQuery
+    from obskit.logql.log_nodes import LogQuery
     from obskit.store.interface import LogReader
 
 SLICES: Final = 16

@@ -16,7 +16,8 @@ from obskit.cli.scan_progress import ShownProgress
 from obskit.cli.store import open_configured
 from obskit.clock import NS_PER_MS, SystemClock
 from obskit.logql.engine import Engine, LogLine
-from obskit.logql.nodes import Expr, LogQuery
+from obskit.logql.log_nodes import LogQuery
+from obskit.logql.metric_nodes import Expr
 from obskit.logql.parser import parse
 from obskit.model.results import Result
 from obskit.store.interface import Progress

@@ -10,7 +10,7 @@ from obskit.cli.log_output import NAMES_OF_WHAT
 from obskit.errors import QueryError, QuerySyntaxError
 from obskit.grouping.book import SOURCE
 from obskit.logql.lexer import parse_error
-from obskit.logql.nodes import LogQuery
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.parser import parse
 from obskit.model.labels import quote
 from obskit.model.matchers import Matcher, MatchOp

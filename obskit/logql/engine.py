@@ -15,14 +15,12 @@ import numpy as np
 from obskit.errors import QueryError
 from obskit.logql.binary import combine
 from obskit.logql.entries import Entry
-from obskit.logql.nodes import (
-    ERROR_LABEL,
-    PRESERVE_LABEL,
+from obskit.logql.log_nodes import ERROR_LABEL, PRESERVE_LABEL, LogQuery
+from obskit.logql.metric_nodes import (
     Binary,
     Expr,
     Grouping,
     LabelReplace,
-    LogQuery,
     MetricExpr,
     Number,
     RangeAggregation,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from obskit.logql.entries import EXTRACTED, Entry, own_labels
 from obskit.logql.filters import needles
 from obskit.logql.flat_json import Columns, FlatJson
-from obskit.logql.nodes import DropStage, JsonStage, KeepStage, LabelFilter, LineFilter, LogQuery, Stage
+from obskit.logql.log_nodes import DropStage, JsonStage, KeepStage, LabelFilter, LineFilter, LogQuery, Stage
 from obskit.logql.own_labels import own_label_sieves
 from obskit.logql.probes import probes, sift
 from obskit.logql.scan import Indices, sieves, text_test, without

@@ -17,7 +17,7 @@ import numpy as np
 from obskit.logql.entries import EXTRACTED
 from obskit.logql.filters import COMPARE
 from obskit.logql.literals import required_literals
-from obskit.logql.nodes import (
+from obskit.logql.log_nodes import (
     Both,
     Compare,
     Condition,

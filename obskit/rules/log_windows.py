@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from obskit.clock import NS_PER_MS, Clock
 from obskit.errors import QueryError
 from obskit.logql.engine import Engine, Reading
-from obskit.logql.nodes import Expr
+from obskit.logql.metric_nodes import Expr
 from obskit.logql.samples import Extraction, SampleSeries
 from obskit.model.records import Record
 from obskit.model.results import Result

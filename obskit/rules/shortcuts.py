@@ -12,7 +12,7 @@ from typing import Final
 
 from obskit.clock import NS_PER_S
 from obskit.logql.engine import Engine, Reading
-from obskit.logql.nodes import (
+from obskit.logql.metric_nodes import (
     SET_OPERATORS,
     Binary,
     Expr,

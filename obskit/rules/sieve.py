@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from obskit.logql.entries import Entry, Step, own_labels
 from obskit.logql.filters import condition_step
-from obskit.logql.nodes import JsonStage, LabelFilter, LineFilter, LogfmtStage
+from obskit.logql.log_nodes import JsonStage, LabelFilter, LineFilter, LogfmtStage
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.samples import Extraction, Sampler
 from obskit.logql.stages import Demands, steps

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from obskit.errors import QueryError
 from obskit.logql.engine import Engine
 from obskit.logql.flat_json import FlatJson
-from obskit.logql.nodes import Grouping, LogQuery, Unwrap
+from obskit.logql.log_nodes import LogQuery
+from obskit.logql.metric_nodes import Grouping, Unwrap
 from obskit.logql.parser import parse
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.samples import Extraction, SampleSeries, read_samples

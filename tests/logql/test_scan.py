@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from obskit.logql.filters import line_predicate, needles
 from obskit.logql.literals import required_choices, required_literals
-from obskit.logql.nodes import LineFilter, LineOp, LogQuery, Text
+from obskit.logql.log_nodes import LineFilter, LineOp, LogQuery, Text
 from obskit.logql.parser import parse
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.scan import sieves, text_test
