@@ -44,7 +44,8 @@ from obskit.model.labels import Labels
 from obskit.model.telemetry import REGISTRY
 from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore, StoreSettings
-from obskit.store.interface import Batch, Cursor, Records
+from obskit.store.interface import Batch, Cursor
+from obskit.store.log_interface import Records
 from obskit.watch import Daemon
 
 MINUTE_NS = 60 * 10**9

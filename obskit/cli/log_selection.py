@@ -14,7 +14,7 @@ from obskit.logql.log_nodes import LogQuery
 from obskit.logql.parser import parse
 from obskit.model.labels import quote
 from obskit.model.matchers import Matcher, MatchOp
-from obskit.store.interface import LogReader
+from obskit.store.log_interface import LogReader
 
 DAY_NS: Final = 86_400_000_000_000
 EVERYTHING: Final = (Matcher("source", MatchOp.NOT_EQUAL, SOURCE),)

@@ -38,7 +38,7 @@ from obskit.logql.windows import Times, Windows
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.results import Element, Matrix, RangeSeries, Result, Scalar, Vector
-from obskit.store.interface import MINUTE_NS, LogReader, Progress
+from obskit.store.log_interface import MINUTE_NS, LogReader, Progress
 
 __all__ = ["Engine", "LogLine", "Progress", "Reading", "SampleSource", "longest_range_ns", "stream_selectors"]
 

@@ -23,7 +23,7 @@ from obskit.logql.probes import probes, sift
 from obskit.logql.scan import Indices, sieves, text_test, without
 from obskit.logql.stages import LINE_CHANGERS, Demands, steps
 from obskit.model.records import NO_METADATA, whole_text
-from obskit.store.interface import LogBlock, Progress, Scan
+from obskit.store.log_interface import LogBlock, Progress, Scan
 
 _CHECKED: Final = 0xFF
 """A block may hold many thousand lines: whether the query goes on is asked now and then."""

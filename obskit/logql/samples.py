@@ -21,7 +21,7 @@ from obskit.logql.scan import Indices
 from obskit.logql.stages import Demands, Wanted, labels_read, steps
 from obskit.logql.units import byte_size, go_duration_ns, go_float
 from obskit.model.labels import Labels
-from obskit.store.interface import MINUTE_NS, LogBlock, MinuteCounts
+from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts
 
 _MOST_SERIES: Final = 100_000
 """Before anything is aggregated: a label with an id in it would fill the memory."""

@@ -19,7 +19,7 @@ from obskit.logql.filters import is_literal, line_predicate
 from obskit.logql.literals import required_choices, required_literals
 from obskit.logql.log_nodes import LineFilter, LineOp, Text
 from obskit.model.patterns import compile_pattern
-from obskit.store.interface import LogBlock, TextTest
+from obskit.store.log_interface import LogBlock, TextTest
 
 Indices: TypeAlias = NDArray[np.int64]
 Sieve: TypeAlias = Callable[[LogBlock, Indices], Indices]

@@ -30,7 +30,7 @@ from obskit.rules.shortcuts import NO_ELEMENTS, Shortcuts
 from obskit.rules.sieve import Kind, Sieve
 from obskit.rules.warming import Warming, by_matchers
 from obskit.rules.watermarks import Watermarks, source_of
-from obskit.store.interface import LogReader, Records
+from obskit.store.log_interface import LogReader, Records
 
 MAX_BACKLOG: Final = 50_000
 """Lines that may wait to be looked at; when there are more, they are read from the store instead."""

@@ -23,7 +23,7 @@ from obskit.logql.metric_nodes import (
 )
 from obskit.logql.samples import Extraction, SampleSeries
 from obskit.model.results import Result, Vector
-from obskit.store.interface import LogReader
+from obskit.store.log_interface import LogReader
 
 NOTED_NS: Final = 2**61
 _ROUNDING: Final = 1 + 1e-9

@@ -22,7 +22,7 @@ from obskit.model.labels import Labels
 from obskit.model.matchers import match_all
 from obskit.rules.guards import Guard, Needle, guard_of
 from obskit.rules.line_chunks import Chunk, TextChunk
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 
 CHUNK: Final = 1_000
 _FEW: Final = 5

@@ -16,8 +16,8 @@ from obskit.logql.pipeline import Pipeline
 from obskit.logql.samples import Extraction, SampleSeries, read_samples
 from obskit.model.labels import Labels
 from obskit.model.records import Record
-from obskit.store.interface import Records
 from obskit.store.log_blocks import TextBlock
+from obskit.store.log_interface import Records
 from obskit.testing.logs import MemoryLogs
 
 MEMBERS = st.sampled_from(

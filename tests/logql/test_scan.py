@@ -17,8 +17,8 @@ from obskit.logql.stages import Demands
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
-from obskit.store.interface import Records
 from obskit.store.log_blocks import TextBlock
+from obskit.store.log_interface import Records
 
 LINES = st.lists(
     st.text(st.sampled_from("ab01 \n.^$é\\"), max_size=8)

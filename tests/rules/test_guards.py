@@ -19,8 +19,8 @@ from obskit.rules import sieve
 from obskit.rules.guards import Guard, Needle, guard_of
 from obskit.rules.sieve import Kind, Sieve
 from obskit.store.arrival import Arrival, text_of
-from obskit.store.interface import Records
 from obskit.store.log_blocks import characters
+from obskit.store.log_interface import Records
 from obskit.store.redaction import Redaction
 from obskit.store.settings import RedactionSettings
 
