@@ -26,7 +26,7 @@ from obskit.rules.backdrop import Backdrop
 from obskit.rules.groups import Group
 from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore
-from obskit.store.interface import LogReader
+from obskit.store.log_interface import LogReader
 
 log = logging.getLogger(__name__)
 
