@@ -12,11 +12,12 @@ from obskit.collect.once import Captured, run_once
 from obskit.collect.polling import PartialReadError, Poll, poll, within
 from obskit.collect.snapshots import Reading, Snapshots
 from obskit.collect.supervisor import Supervisor
-from obskit.collect.table import BUILT_IN, find_kind, kind_names
+from obskit.collect.table import BUILT_IN, PACKS, find_kind, kind_names
 from obskit.collect.vendor_api import Ask, Reply, VendorApi
 
 __all__ = [
     "BUILT_IN",
+    "PACKS",
     "Ask",
     "Book",
     "Call",
