@@ -28,7 +28,7 @@ from obskit.store.packing import (
     unpack_samples,
 )
 from obskit.store.parts import EMPTY, Part
-from obskit.store.rounds import NEVER, Round, joined, without_repeats
+from obskit.store.rounds import NEVER, Round, by_slot, joined
 
 SPAN_MS: Final = 7_200_000
 """A chunk lies within one such span of Unix time."""
@@ -120,12 +120,11 @@ def read(connection: sqlite3.Connection, labels: dict[int, Labels], start_ms: in
     wanted = np.fromiter(labels, np.int64, len(labels))
     found = _chunks_of(connection, list(labels), start_ms, end_ms)
     found.append(_rows_of(connection, wanted, start_ms, end_ms))
-    samples = without_repeats(joined(found).ordered())
+    samples = by_slot(joined(found))
     if not len(samples.slots):
         return EMPTY
-    begins = np.append(0, np.flatnonzero(samples.slots[1:] != samples.slots[:-1]) + 1)
-    ids, counts = samples.slots[begins], np.diff(begins, append=len(samples.slots))
-    return Part(ids, tuple(map(labels.__getitem__, ids.tolist())), counts, samples.times_ms, samples.values)
+    ids, counts, times_ms, values = samples
+    return Part(ids, tuple(map(labels.__getitem__, ids.tolist())), counts, times_ms, values)
 
 
 def _chunks_of(connection: sqlite3.Connection, ids: Sequence[int], start_ms: int, end_ms: int) -> list[Round]:

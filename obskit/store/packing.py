@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from obskit.model.reused import COLUMNS
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -29,8 +31,6 @@ _checked: Final[dict[int, zstd.ZstdCompressor]] = {}
 _DENSE: Final = 3
 _FLUSH: Final = zstd.ZstdCompressor.FLUSH_FRAME
 _FEW: Final = 1 << 15
-_LARGE_PAGES: Final = 1 << 20
-"""8 MB: wherever it begins, most of it is whole pages of 2 MB."""
 _HEAD: Final = struct.Struct("<BBIii")
 """Version, flags, count, lowest and highest series id: enough to skip a row without decompressing it."""
 _CHUNK: Final = struct.Struct("<BB")
@@ -51,14 +51,10 @@ class Packed(NamedTuple):
 
 
 def blank(columns: int, length: int) -> NDArray[np.int64]:
-    """Uninitialised columns for many samples, of one piece of memory.
-
-    Fresh pages cost more than what is done with them. From 4 MB up numpy asks the system for large ones, so less than
-    that is never asked for; what is not written to takes no memory.
-    """
+    """Uninitialised columns for many samples, of one piece of memory. What is not written to takes no memory."""
     size = columns * length
-    memory = np.empty(size if size < _FEW else max(size, _LARGE_PAGES), np.int64)
-    return memory[:size].reshape(columns, length)
+    memory = np.empty(size, np.int64) if size < _FEW else COLUMNS.take(8 * size).view(np.int64)
+    return memory.reshape(columns, length)
 
 
 def compress(data: bytes, level: int = FAST) -> bytes:
