@@ -48,6 +48,9 @@ class Reused:
         if fitting:
             return self._kept[min(fitting, key=lambda place: len(self._kept[place]))]
         mapping = mmap.mmap(-1, -(-size // _PAGE) * _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # glibc learns from a large piece that is let go of to keep smaller ones; without, each of more than 128 KB that
+        # a calculation needs for a moment has fresh pages.
+        np.empty(len(mapping), np.uint8)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             mapping.madvise(mmap.MADV_HUGEPAGE)
         # Those that were too small give way: what is asked for now is asked for again.
