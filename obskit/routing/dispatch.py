@@ -11,6 +11,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Final, Protocol
 
 from obskit.clock import Clock, SteadyTime, wait_for
@@ -23,7 +25,7 @@ from obskit.outbox import put
 from obskit.routing import intake, rows
 from obskit.routing.floods import Floods
 from obskit.routing.flush import Standing, Told, stand, tell
-from obskit.routing.groups import Group, Groups
+from obskit.routing.groups import Group, Groups, Quiet
 from obskit.routing.inhibit import Inhibitor
 from obskit.routing.intervals import muted_by
 from obskit.routing.policy import Policy
@@ -33,8 +35,10 @@ from obskit.store.database import Database, Transaction
 
 log = logging.getLogger(__name__)
 
-FLUSHES_AT_ONCE: Final = 50
-"""Groups per transaction, so that a storm of alerts does not hold up the other writers."""
+TOLD_AT_ONCE: Final = 50
+"""Notices per transaction, so that a storm of alerts does not hold up the other writers."""
+FLUSHES_AT_ONCE: Final = 500
+"""Groups per transaction: one of which there is nothing to tell takes a hundredth of a millisecond."""
 TAKEN_AT_ONCE: Final = 500
 """Alerts per transaction that find their groups, for the same reason."""
 RETRY_S: Final = 1.0
@@ -111,13 +115,18 @@ class _Plan:
     @classmethod
     def of(cls, policy: Policy, destinations: Mapping[str, Sequence[Destination]]) -> _Plan:
         reach = {name: tuple(each) for name, each in destinations.items()}
-        return cls(policy, Groups(policy.route), reach, Inhibitor(policy.inhibit_rules))
+        ids = {name: [destination.id for destination in ours] for name, ours in reach.items()}
+        return cls(policy, Groups(policy.route, ids), reach, Inhibitor(policy.inhibit_rules))
 
-    def load(self, tx: Transaction, now_ms: int) -> None:
-        ids = {name: [destination.id for destination in ours] for name, ours in self.destinations.items()}
-        self.groups.load(tx, ids, now_ms)
-        self.inhibitor = Inhibitor(self.policy.inhibit_rules, rows.load_alerts(tx))
-        self.loaded = True
+    def load_more(self, tx: Transaction, now_ms: int) -> None:
+        """The next page of the rows; `loaded` when there was none."""
+        page = self.groups.load_more(tx, now_ms)
+        for alert in page or ():
+            self.inhibitor.note(alert)
+        self.loaded = page is None
+
+    def anew(self) -> _Plan:
+        return _Plan.of(self.policy, self.destinations)
 
     def take_in(self, tx: Transaction, alert: Alert, now_ms: int) -> None:
         self.inhibitor.note(alert)
@@ -147,7 +156,7 @@ class Dispatcher:
         self._external_url = external_url
         self._decided = decided
         self._woken = asyncio.Event()
-        self._touched: list[str] = []  # in the writer's thread
+        self._touched: dict[str, Alert] = {}  # in the writer's thread: committed, and not yet in their groups
         self._trouble = ""
         self.silences = Silences(database, clock)
         self.reload(policy, destinations)
@@ -165,14 +174,16 @@ class Dispatcher:
     def accept(self, tx: Transaction, transitions: Iterable[Transition]) -> None:
         """Take transitions in, inside the transaction that decided them. Call `wake` after its COMMIT."""
         now_ms = self._clock.now_ms()
-        for transition in transitions:
-            rows.save_alert(tx, transition.alert, now_ms)
-            # Read back inside a transaction of our own: one thread writes, so by then this one stands or is undone.
-            self._touched.append(transition.alert.fingerprint)
+        alerts = [transition.alert for transition in transitions]
+        for alert in alerts:
+            rows.save_alert(tx, alert, now_ms)
+        self._database.after_commit(lambda: self._touch(alerts))
 
     async def post(self, posted: Sequence[intake.Posted]) -> None:
         """Take in alerts that others decided."""
-        await self._database.write(lambda tx: self._take_posted(tx, posted), essential=True)
+        for start in range(0, len(posted), TAKEN_AT_ONCE):
+            part = posted[start : start + TAKEN_AT_ONCE]
+            await self._database.write(partial(self._take_posted, part), essential=True)
         self.wake()
 
     def wake(self) -> None:
@@ -192,7 +203,8 @@ class Dispatcher:
 
     def snapshot(self) -> list[GroupView]:
         """Every open group with its alerts, as they are now."""
-        alerts = {alert.fingerprint: alert for alert in map(rows.read_alert, self._database.read(rows.ALERTS))}
+        with self._database.snapshot() as connection:
+            alerts = {alert.fingerprint: alert for alert in map(rows.read_alert, connection.execute(rows.ALERTS))}
         return [
             GroupView(
                 receiver=group.receiver,
@@ -216,7 +228,8 @@ class Dispatcher:
         try:
             told = await self._database.write(lambda tx: self._advance(tx, plan), essential=True)
         except Exception as error:  # whatever it was, alerting goes on from the rows
-            plan.loaded = False
+            if self._plan is plan:
+                self._plan = plan.anew()
             if self._trouble != str(error):
                 log.exception("groups could not be flushed, trying again")
             self._trouble = str(error)
@@ -228,7 +241,7 @@ class Dispatcher:
             self._decided()
         ALERT_GROUPS.set(len(plan.groups))
         next_flush_ms = plan.groups.next_flush_ms()
-        if self._touched:
+        if self._touched or not plan.loaded:
             return 0.0
         if next_flush_ms is None:
             return LONGEST_SLEEP_S
@@ -237,44 +250,70 @@ class Dispatcher:
     def _advance(self, tx: Transaction, plan: _Plan) -> list[tuple[str, NoticeReason]]:
         """One transaction's work, in the writer's thread: which receivers were told, and why."""
         now_ms = self._time.now_ms()
-        touched, self._touched = self._touched[:TAKEN_AT_ONCE], self._touched[TAKEN_AT_ONCE:]
         if not plan.loaded:
-            plan.load(tx, now_ms)
-            touched, self._touched = [], []  # all of them were among the rows
-        for alert in rows.load_alerts(tx, touched):
-            plan.take_in(tx, alert, now_ms)
-        self._end_expired(tx, plan, now_ms)
-        if self._touched:
+            plan.load_more(tx, now_ms)
+            return []
+        for fingerprint in list(islice(self._touched, TAKEN_AT_ONCE)):
+            plan.take_in(tx, self._touched.pop(fingerprint), now_ms)
+        all_ended = self._end_expired(tx, plan, now_ms)
+        if self._touched or not all_ended:
             return []  # groups are flushed when everybody is in
+        return self._flush_due(tx, plan, now_ms)
+
+    def _flush_due(self, tx: Transaction, plan: _Plan, now_ms: int) -> list[tuple[str, NoticeReason]]:
         told: list[tuple[str, NoticeReason]] = []
         floods = Floods(tx, self._clock.now_ms(), self._external_url)
-        for group in plan.groups.due(now_ms, FLUSHES_AT_ONCE):
+        for count, group in enumerate(plan.groups.due(now_ms), start=1):
             told += self._flush(floods, plan, group, now_ms)
+            if len(told) >= TOLD_AT_ONCE or count >= FLUSHES_AT_ONCE:
+                break
         for action in floods.sum_up():
             put(tx, action, self._clock.now_ms())
         return told
 
-    def _take_posted(self, tx: Transaction, posted: Sequence[intake.Posted]) -> None:
-        now_ms = self._clock.now_ms()
-        fresh = [intake.settle(each, now_ms, self.policy.resolve_timeout_ms) for each in posted]
-        known = {each.fingerprint: each for each in rows.load_alerts(tx, {each.fingerprint for each in fresh})}
-        for alert in fresh:
-            known[alert.fingerprint] = intake.merge(known.get(alert.fingerprint), alert, now_ms)
-        for alert in known.values():
-            rows.save_alert(tx, alert, now_ms)
-            self._touched.append(alert.fingerprint)
+    def _touch(self, alerts: Iterable[Alert]) -> None:
+        self._touched.update((alert.fingerprint, alert) for alert in alerts)
 
-    def _end_expired(self, tx: Transaction, plan: _Plan, now_ms: int) -> None:
-        """Alerts of others whose end has come."""
+    def _take_posted(self, posted: Sequence[intake.Posted], tx: Transaction) -> None:
+        now_ms, plan = self._clock.now_ms(), self._plan
+        taken = intake.Intake(now_ms, self.policy.resolve_timeout_ms, lambda each: self._find(tx, plan, each))
+        for each in posted:
+            taken.take(each)
+        for alert in taken.changed.values():
+            rows.save_alert(tx, alert, now_ms)
+        rows.extend_alerts(tx, taken.extended.values(), now_ms)
+        self._database.after_commit(lambda: self._take_over(plan, taken))
+
+    def _find(self, tx: Transaction, plan: _Plan, fingerprint: str) -> Alert | None:
+        """An alert as the rows have it by now."""
+        if not plan.loaded:
+            return next(rows.load_alerts(tx, [fingerprint]), None)
+        return self._touched.get(fingerprint) or plan.groups.alert(fingerprint)
+
+    def _take_over(self, plan: _Plan, taken: intake.Intake) -> None:
+        """What was posted is committed."""
+        self._touch(taken.changed.values())
+        for alert in taken.extended.values():
+            if plan.loaded and alert.fingerprint not in self._touched:
+                plan.groups.extend(alert)
+            else:
+                self._touch([alert])
+
+    def _end_expired(self, tx: Transaction, plan: _Plan, now_ms: int) -> bool:
+        """Alerts of others whose end has come; whether that was all of them."""
         wall_ms = self._clock.now_ms()
-        for alert in map(intake.expired, rows.load_expired(tx, wall_ms)):
+        ended = [intake.expired(alert) for alert in rows.load_expired(tx, wall_ms, TAKEN_AT_ONCE)]
+        for alert in ended:
             rows.save_alert(tx, alert, wall_ms)
             plan.take_in(tx, alert, now_ms)
+        return len(ended) < TAKEN_AT_ONCE
 
     def _flush(self, floods: Floods, plan: _Plan, group: Group, now_ms: int) -> list[tuple[str, NoticeReason]]:
         tx = floods.tx
-        standing = stand(rows.load_alerts(tx, group.members))
-        last_told = rows.load_told(tx, group.key)
+        standing = plan.groups.stand(group)
+        if group.told is None:
+            group.told = rows.load_told(tx, group.key)
+        last_told = group.told
         destinations = plan.destinations.get(group.receiver, ())
         kept = set(standing.firing)
         if self._muted_by(group, plan):
@@ -283,7 +322,7 @@ class Dispatcher:
             kept.update(*(standing.owed(last_told.get(destination.id)) for destination in destinations))
             plan.groups.flushed(tx, group, group.members - kept, now_ms)
             return []
-        quiet = self._kept_quiet(plan, standing)
+        quiet = self._kept_quiet(plan, group, standing)
         reasons = []
         for destination in destinations:
             told = last_told.get(destination.id)
@@ -299,6 +338,7 @@ class Dispatcher:
                 kept |= quiet & standing.owed(told)
                 continue
             rows.save_told(tx, group.key, destination.id, group.incident, decision.told)
+            last_told[destination.id] = decision.told
             for action in actions:
                 put(tx, action, self._clock.now_ms())
             reasons.append((group.receiver, decision.notice.reason))
@@ -308,18 +348,20 @@ class Dispatcher:
     def _muted_by(self, group: Group, plan: _Plan) -> tuple[str, ...]:
         return muted_by(group.mutes, group.actives, plan.policy.intervals, self._clock.now_ms())
 
-    def _kept_quiet(self, plan: _Plan, standing: Standing) -> frozenset[str]:
+    def _kept_quiet(self, plan: _Plan, group: Group, standing: Standing) -> frozenset[str]:
         """The fingerprints of the alerts that are silenced or inhibited."""
-        silences = self.silences.active(self._clock.now_ms())
+        silences, inhibitor = self.silences.active(self._clock.now_ms()), plan.inhibitor
         if not silences and not plan.policy.inhibit_rules:
             return frozenset()
-        quiet = set()
-        for alert in standing.alerts:
-            inhibited = bool(plan.inhibitor.inhibiting(alert.labels))
-            if inhibited or any(each.covers(alert.labels) for each in silences):
-                SUPPRESSED.labels("inhibition" if inhibited else "silence").inc()
-                quiet.add(alert.fingerprint)
-        return frozenset(quiet)
+        quiet = group.quiet
+        if quiet is None or quiet.silences is not silences or quiet.inhibitions != inhibitor.version:
+            ours = standing.alerts
+            inhibited = frozenset(each.fingerprint for each in ours if inhibitor.inhibiting(each.labels))
+            silenced = frozenset(each.fingerprint for each in ours if silences.covering(each.labels)) - inhibited
+            quiet = group.quiet = Quiet(silences, inhibitor.version, inhibited, silenced)
+        SUPPRESSED.labels("inhibition").inc(len(quiet.inhibited))
+        SUPPRESSED.labels("silence").inc(len(quiet.silenced))
+        return quiet.inhibited | quiet.silenced
 
     def _decide(
         self,

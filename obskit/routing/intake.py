@@ -6,7 +6,7 @@ that rule's to end: a post about it changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,6 +26,44 @@ class Posted:
     starts_ms: int | None = None
     ends_ms: int | None = None
     generator_url: str = ""
+
+
+class Intake:
+    """Posted alerts as they are taken in: which of them `changed`, which are as they were and only `extended`.
+
+    Most posts say again what is known, each minute: those need no look at routes and groups. `find` is asked for what
+    is known of an alert, by its fingerprint.
+    """
+
+    def __init__(self, now_ms: int, resolve_timeout_ms: int, find: Callable[[str], Alert | None]) -> None:
+        self._now_ms = now_ms
+        self._resolve_timeout_ms = resolve_timeout_ms
+        self._find = find
+        self.changed: dict[str, Alert] = {}
+        self.extended: dict[str, Alert] = {}
+
+    def take(self, posted: Posted) -> None:
+        """One of them."""
+        fresh = settle(posted, self._now_ms, self._resolve_timeout_ms)
+        place = fresh.fingerprint
+        old = self.changed.get(place) or self.extended.get(place) or self._find(place)
+        alert = merge(old, fresh, self._now_ms)
+        if place not in self.changed and old is not None and _says_the_same(old, alert):
+            self.extended[place] = alert
+        else:
+            self.extended.pop(place, None)
+            self.changed[place] = alert
+
+
+def _says_the_same(old: Alert, new: Alert) -> bool:
+    return (
+        (old.firing and new.firing)
+        and old.starts_ms == new.starts_ms
+        and old.generator_url == new.generator_url
+        and old.timed_out == new.timed_out
+        and old.source == new.source
+        and old.annotations == new.annotations
+    )
 
 
 def settle(posted: Posted, now_ms: int, resolve_timeout_ms: int) -> Alert:

@@ -98,6 +98,37 @@ def check(silence: Silence, now_ms: int) -> None:
         raise SilenceRefused("silence invalid: at least one matcher must not match the empty string")
 
 
+class ActiveSilences:
+    """The silences that keep alerts quiet from one moment (`since_ms`) until another begins or ends (`until_ms`).
+
+    A thousand of them are looked up, not gone through: most ask for one value of some label.
+    """
+
+    def __init__(self, kept: Mapping[str, Silence], now_ms: int) -> None:
+        turns = [turn for each in kept.values() for turn in (each.starts_ms, each.ends_ms + 1) if turn > now_ms]
+        self.kept = kept
+        self.since_ms = now_ms
+        self.until_ms = min(turns, default=now_ms + RETENTION_MS)
+        self._by_pair: dict[tuple[str, str], list[Silence]] = {}
+        self._others: list[Silence] = []
+        for each in kept.values():
+            if each.state(now_ms) is not SilenceState.ACTIVE:
+                continue
+            pair = next(((one.name, one.value) for one in each.matchers if one.op is MatchOp.EQUAL and one.value), None)
+            (self._others if pair is None else self._by_pair.setdefault(pair, [])).append(each)
+
+    def __bool__(self) -> bool:
+        return bool(self._others or self._by_pair)
+
+    def covering(self, labels: Labels) -> tuple[str, ...]:
+        """The ids of those that cover an alert with these labels, sorted."""
+        asked = list(self._others)
+        if self._by_pair:
+            for pair in labels.pairs:
+                asked += self._by_pair.get(pair, ())
+        return tuple(sorted(each.id for each in asked if each.covers(labels)))
+
+
 class Silences:
     """Every silence there is. Read from anywhere; changed in the writer's thread, after the COMMIT that keeps it."""
 
@@ -105,6 +136,7 @@ class Silences:
         self._database = database
         self._clock = clock
         self._all = {each.id: each for each in map(_read, database.read(_SELECT))}
+        self._active = ActiveSilences(self._all, clock.now_ms())
         for state in SilenceState:
             COUNT.labels(state.value).set_function(self._counting(state))
 
@@ -118,14 +150,16 @@ class Silences:
         """The one with this id."""
         return next((each for each in self.all() if each.id == id), None)
 
-    def active(self, now_ms: int) -> list[Silence]:
-        """Those that keep alerts quiet now, by id."""
-        found = [each for each in self._all.values() if each.state(now_ms) is SilenceState.ACTIVE]
-        return sorted(found, key=lambda each: each.id)
+    def active(self, now_ms: int) -> ActiveSilences:
+        """Those that keep alerts quiet now: the same object for as long as they are the same."""
+        active, kept = self._active, self._all
+        if active.kept is not kept or not active.since_ms <= now_ms < active.until_ms:
+            active = self._active = ActiveSilences(kept, now_ms)
+        return active
 
     def silencing(self, labels: Labels, now_ms: int) -> tuple[str, ...]:
         """The ids of those that keep an alert with these labels quiet now, sorted."""
-        return tuple(each.id for each in self.active(now_ms) if each.covers(labels))
+        return self.active(now_ms).covering(labels)
 
     async def set(self, silence: Silence) -> str:
         """Add one, or change the one whose id it has; the id it has now. SilenceRefused, SilenceUnknown."""
