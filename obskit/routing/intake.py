@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -44,26 +45,34 @@ class Intake:
 
     def take(self, posted: Posted) -> None:
         """One of them."""
-        fresh = settle(posted, self._now_ms, self._resolve_timeout_ms)
-        place = fresh.fingerprint
+        place = _fingerprint(posted.labels)
         old = self.changed.get(place) or self.extended.get(place) or self._find(place)
-        alert = merge(old, fresh, self._now_ms)
-        if place not in self.changed and old is not None and _says_the_same(old, alert):
-            self.extended[place] = alert
-        else:
-            self.extended.pop(place, None)
-            self.changed[place] = alert
+        if old is not None and place not in self.changed and self._only_extends(old, posted):
+            self.extended[place] = replace(old, expires_ms=self._end_ms(posted))
+            return
+        fresh = settle(posted, self._now_ms, self._resolve_timeout_ms)
+        self.extended.pop(place, None)
+        self.changed[place] = merge(old, fresh, self._now_ms)
+
+    def _only_extends(self, old: Alert, posted: Posted) -> bool:
+        """Whether `merge` would give `old` with a later end."""
+        return (
+            old.expires_ms is not None
+            and self._now_ms < old.expires_ms <= self._end_ms(posted)
+            and old.timed_out == (posted.ends_ms is None)
+            and (posted.starts_ms == old.starts_ms or posted.starts_ms is posted.ends_ms is None)
+            and old.generator_url == posted.generator_url
+            and old.annotations == posted.annotations
+        )
+
+    def _end_ms(self, posted: Posted) -> int:
+        return self._now_ms + self._resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms
 
 
-def _says_the_same(old: Alert, new: Alert) -> bool:
-    return (
-        (old.firing and new.firing)
-        and old.starts_ms == new.starts_ms
-        and old.generator_url == new.generator_url
-        and old.timed_out == new.timed_out
-        and old.source == new.source
-        and old.annotations == new.annotations
-    )
+@lru_cache(maxsize=16_384)
+def _fingerprint(labels: Labels) -> str:
+    """Remembered for what is posted each minute: 5 µs are a quarter of what that takes."""
+    return labels.fingerprint()
 
 
 def settle(posted: Posted, now_ms: int, resolve_timeout_ms: int) -> Alert:
@@ -71,15 +80,18 @@ def settle(posted: Posted, now_ms: int, resolve_timeout_ms: int) -> Alert:
     starts_ms = posted.starts_ms
     if starts_ms is None:
         starts_ms = now_ms if posted.ends_ms is None else posted.ends_ms
-    alert = Alert(
+    end_ms = now_ms + resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms
+    return Alert(
         labels=posted.labels,
         annotations=posted.annotations,
         starts_ms=starts_ms,
+        ends_ms=end_ms if end_ms <= now_ms else None,
         generator_url=posted.generator_url,
         source=_source(posted.generator_url),
+        expires_ms=end_ms if end_ms > now_ms else None,
         timed_out=posted.ends_ms is None,
+        fingerprint=_fingerprint(posted.labels),
     )
-    return until(alert, now_ms + resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms, now_ms)
 
 
 def merge(old: Alert | None, new: Alert, now_ms: int) -> Alert:
