@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final
 
 from obskit.model.alerts import Alert
 from obskit.model.labels import Labels
 from obskit.routing import rows
+from obskit.routing.escalation import Step
+from obskit.routing.repeats import NO_GROWTH, Growth
 from obskit.routing.rows import GroupRow
 from obskit.routing.tree import Route
 from obskit.store.database import Database, Transaction
-
-_SEPARATOR: Final = "\n"
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +38,8 @@ class Group:
     repeat_interval_ms: int | None
     mutes: tuple[str, ...] = ()
     actives: tuple[str, ...] = ()
+    escalate: tuple[Step, ...] = ()
+    growth: Growth = NO_GROWTH
     fresh: bool = True
     members: set[str] = field(default_factory=set)
 
@@ -142,10 +143,11 @@ class Groups:
         self, tx: Transaction, row: GroupRow, destinations: Mapping[str, Collection[str]], known: Collection[str]
     ) -> None:
         """No route leads to a stored group any more: keep it for those who were told that it fires."""
+        reachable = {each for ids in destinations.values() for each in ids}  # it may have been escalated to any
         group = self._keep(row, self._route)
-        group.repeat_interval_ms, group.mutes, group.actives = None, (), ()
+        group.repeat_interval_ms, group.mutes, group.actives, group.escalate = None, (), (), ()
         for destination, told in rows.load_told(tx, row.key).items():
-            if destination in destinations.get(group.receiver, ()):
+            if destination in reachable:
                 group.members |= told.firing & frozenset(known)
         for fingerprint in group.members:
             self._homes.setdefault(fingerprint, set()).add(group.key)
@@ -153,7 +155,7 @@ class Groups:
             self.flushed(tx, group, (), 0)
 
     def _keep(self, row: GroupRow, route: Route) -> Group:
-        receiver, _, group_key = row.key.partition(_SEPARATOR)
+        receiver, _, group_key = row.key.partition(rows.SEPARATOR)
         group = Group(
             key=row.key,
             group_key=group_key,
@@ -165,6 +167,8 @@ class Groups:
             repeat_interval_ms=route.repeat_interval_ms,
             mutes=route.mutes,
             actives=route.actives,
+            escalate=route.escalate,
+            growth=route.growth,
         )
         self._groups[row.key] = group
         return group
@@ -183,12 +187,12 @@ class Groups:
 
 
 def _key(route: Route, group_labels: Labels) -> str:
-    return f"{route.receiver}{_SEPARATOR}{route.group_key(group_labels)}"
+    return f"{route.receiver}{rows.SEPARATOR}{route.group_key(group_labels)}"
 
 
 def open_incidents(database: Database) -> dict[str, list[str]]:
     """The incidents that are open, by the group key that messages carry: each receiver of a group has its own."""
     found: dict[str, list[str]] = {}
     for key, incident in database.read("SELECT group_key, incident FROM alert_group"):
-        found.setdefault(key.partition(_SEPARATOR)[2], []).append(incident)
+        found.setdefault(key.partition(rows.SEPARATOR)[2], []).append(incident)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -99,11 +99,17 @@ def check(silence: Silence, now_ms: int) -> None:
 
 
 class Silences:
-    """Every silence there is. Read from anywhere; changed in the writer's thread, after the COMMIT that keeps it."""
+    """Every silence there is. Read from anywhere; changed in the writer's thread, after the COMMIT that keeps it.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    `changed` hears of those that were set or have been ended, in the event loop's thread.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, changed: Callable[[Sequence[Silence]], None] = lambda _: None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._changed = changed
         self._all = {each.id: each for each in map(_read, database.read(_SELECT))}
         for state in SilenceState:
             COUNT.labels(state.value).set_function(self._counting(state))
@@ -132,12 +138,13 @@ class Silences:
         now_ms = self._clock.now_ms()
         check(silence, now_ms)
         rows = await self._database.write(lambda tx: self._put(tx, silence, now_ms), committed=self._keep)
+        self._changed(rows)
         return rows[0].id
 
     async def expire(self, id: str) -> None:
         """End it now; nothing when it has ended. SilenceUnknown."""
         now_ms = self._clock.now_ms()
-        await self._database.write(lambda tx: self._end(tx, id, now_ms), committed=self._keep)
+        self._changed(await self._database.write(lambda tx: self._end(tx, id, now_ms), committed=self._keep))
 
     def _put(self, tx: Transaction, silence: Silence, now_ms: int) -> list[Silence]:
         old = self.get(silence.id) if silence.id else None

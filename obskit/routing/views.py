@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from obskit.model.alerts import Alert
 from obskit.routing import rows
 from obskit.routing.inhibit import Inhibitor
+from obskit.routing.maintenance import open_windows
 from obskit.routing.policy import Policy
 from obskit.routing.silences import Silences
 from obskit.store.database import Database
@@ -33,7 +34,7 @@ def view_alerts(database: Database, policy: Policy, silences: Silences, now_ms: 
     """Every alert that is on, by its fingerprint."""
     found = [(alert, updated_ms) for alert, updated_ms in _read(database.read(rows.DATED_ALERTS)) if _on(alert, now_ms)]
     inhibitor = Inhibitor(policy.inhibit_rules, (alert for alert, _ in found))
-    active = silences.active(now_ms)
+    active = [*silences.active(now_ms), *open_windows(policy.maintenance, policy.intervals, now_ms)]
     return {
         alert.fingerprint: AlertView(
             alert=alert,
