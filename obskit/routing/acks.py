@@ -22,7 +22,7 @@ from obskit.model.matchers import match_all
 from obskit.model.severity import rank
 from obskit.routing import rows
 from obskit.routing.flush import Standing
-from obskit.store.acks import WHOLE, AckRow, AckState, load_acks, note_ack, note_rank
+from obskit.store.acks import WHOLE, AckRow, AckState, load_acks, note_ack, note_rank, read_acks
 from obskit.store.database import Database, Transaction
 
 Tend = Callable[[Iterable[str]], None]
@@ -85,6 +85,16 @@ def chosen(
     alerts = map(rows.read_alert, database.read(rows.ALERTS))
     meant = {each.fingerprint for each in alerts if each.firing and match_all(matchers, each.labels)}
     return within(groups, [each.incident for each in groups if each.firing & meant])
+
+
+def acked_alerts(database: Database) -> dict[str, Ack]:
+    """The alerts that were told to be on and that somebody has taken on, by fingerprint."""
+    found: dict[str, Ack] = {}
+    for group in told_groups(database):
+        for row in read_acks(database, group.incident):
+            if row.state is AckState.ACKED:
+                found.update(dict.fromkeys({row.fingerprint} if row.fingerprint else group.firing, _ack(row)))
+    return found
 
 
 class Acks:
