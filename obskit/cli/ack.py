@@ -28,7 +28,7 @@ _SIGNS: Final = "=~!"
 def ack(words: tuple[str, ...], by: str | None, note: str, config_path: Path) -> None:
     """Take alert groups on: messages say so, and nothing of them is repeated or escalated.
 
-    A group is meant by its key or its incident, or by labels that an alert in it has. It is open again when it ends, or
+    A group is meant by its key or its incident, by an alert's name, or by labels that an alert in it has. It is open again when it ends, or
     when something worse fires in it.
 
     \b
@@ -64,7 +64,7 @@ def _say(what: str, words: Sequence[str], by: str, note: str, config_path: Path)
 
     config = load(config_path)
     group = words[0] if len(words) == 1 and _names_a_group(words[0]) else ""
-    matchers = () if group else typed_matchers(words)
+    matchers = () if group.startswith("{") else typed_matchers(words)
 
     async def here(acks: Acks) -> list[str]:
         if what == "ack":
@@ -84,7 +84,7 @@ def _say(what: str, words: Sequence[str], by: str, note: str, config_path: Path)
 
 
 def _names_a_group(word: str) -> bool:
-    """A group's key begins with its route's, an incident has no sign of a matcher."""
+    """A group's key begins with its route's; a word without an operator is an incident, or an alert's name."""
     return word.startswith("{") or not any(sign in word for sign in _SIGNS)
 
 

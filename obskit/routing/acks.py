@@ -79,9 +79,10 @@ def within(groups: Sequence[OpenGroup], incidents: Collection[str]) -> list[Open
 def chosen(
     database: Database, group: str, matchers: Sequence[AlertMatcher], groups: Sequence[OpenGroup]
 ) -> list[OpenGroup]:
-    """The groups that a person means: by incident or group key, or with an alert that satisfies all matchers."""
-    if group:
-        return within(groups, [each.incident for each in groups if group in (each.incident, each.group_key)])
+    """The groups that a person means: by incident or group key; else with an alert that satisfies all matchers."""
+    named = [each.incident for each in groups if group and group in (each.incident, each.group_key)]
+    if named or not matchers:
+        return within(groups, named)
     alerts = map(rows.read_alert, database.read(rows.ALERTS))
     meant = {each.fingerprint for each in alerts if each.firing and match_all(matchers, each.labels)}
     return within(groups, [each.incident for each in groups if each.firing & meant])

@@ -48,7 +48,7 @@ async def _said(request: Request) -> tuple[str, list[AlertMatcher], str, str] | 
         matchers = [parse_matcher(line) for line in lines or ()]
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         return PlainTextResponse(f"cannot be read: {error}\n", 400)
-    texts = [each or "" for each in (group, by, note)]
+    texts = ["" if each is None else each for each in (group, by, note)]
     if not all(isinstance(each, str) for each in texts) or not (texts[0] or matchers):
         return PlainTextResponse("a group or matchers are needed, and texts\n", 400)
     return texts[0], matchers, texts[1][:200], texts[2][:500]

@@ -71,7 +71,9 @@ def test_alerts_are_listed_firing_first(obskit: Obskit, watched: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_alerts_say_who_has_taken_care_of_them(obskit: Obskit, watched: Path) -> None:
+def test_alerts_say_who_has_taken_care_of_them(obskit: Obskit, tmp_path: Path) -> None:
+    watched = write_config(tmp_path)
+    watch_once(watched)
     obskit("ack", "Here", "--by", "ann", "-m", "on it", "-c", watched)
     obskit("silence", "add", "Here", "-a", "bob", "-m", "known", "-d", "2h", "-c", watched)
     firing = columns(obskit("alerts", "-c", watched).stdout.splitlines()[1])
