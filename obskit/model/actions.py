@@ -23,6 +23,9 @@ class NoticeReason(StrEnum):
     ALL_RESOLVED = "all alerts resolved"
     REPEAT = "repeat interval elapsed"
     CHANGED = "annotations changed"
+    TENDED = "acknowledged or silenced"
+    ESCALATED = "escalated"
+    CALM = "flapping is over"
     TEST = "test"
 
 

@@ -15,13 +15,14 @@ from typing import Final
 from obskit.model.alerts import Alert
 from obskit.model.labels import Labels
 from obskit.routing import rows
+from obskit.routing.escalation import Step
 from obskit.routing.flush import Standing, Told, stand
+from obskit.routing.repeats import NO_GROWTH, Growth
 from obskit.routing.rows import GroupRow
 from obskit.routing.silences import ActiveSilences
 from obskit.routing.tree import Route
 from obskit.store.database import Database, Transaction
 
-_SEPARATOR: Final = "\n"
 LOADED_AT_ONCE: Final = 500
 """Rows per transaction while everything is built: 10,000 alerts take 0.3 s, and nobody waits that long to append."""
 
@@ -34,6 +35,11 @@ class Quiet:
     inhibitions: int
     inhibited: frozenset[str]
     silenced: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        """The fingerprints of what is kept quiet, by whatever."""
+        return self.inhibited | self.silenced
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +62,8 @@ class Group:
     repeat_interval_ms: int | None
     mutes: tuple[str, ...] = ()
     actives: tuple[str, ...] = ()
+    escalate: tuple[Step, ...] = ()
+    growth: Growth = NO_GROWTH
     fresh: bool = True
     members: set[str] = field(default_factory=set)
     standing: Standing | None = None
@@ -86,7 +94,7 @@ class Groups:
 
     def __init__(self, route: Route, destinations: Mapping[str, Collection[str]]) -> None:
         self._route = route
-        self._destinations = destinations
+        self._reachable = {each for ids in destinations.values() for each in ids}  # it may have been escalated to any
         self._groups: dict[str, Group] = {}
         self._known: dict[str, _Known] = {}
         self._queue: list[tuple[int, str]] = []
@@ -251,10 +259,9 @@ class Groups:
     def _close(self, tx: Transaction, row: GroupRow) -> None:
         """No route leads to a stored group any more: keep it for those who were told that it fires."""
         group = self._keep(row, self._route)
-        group.repeat_interval_ms, group.mutes, group.actives = None, (), ()
+        group.repeat_interval_ms, group.mutes, group.actives, group.escalate = None, (), (), ()
         group.told = rows.load_told(tx, row.key)
-        reached = self._destinations.get(group.receiver, ())
-        heard = frozenset().union(*(told.firing for each, told in group.told.items() if each in reached))
+        heard = frozenset().union(*(told.firing for each, told in group.told.items() if each in self._reachable))
         for alert in rows.load_alerts(tx, heard):
             fingerprint = alert.fingerprint
             self._put(self._known.get(fingerprint) or _Known(alert, self._ways(alert.labels)), group)
@@ -262,7 +269,7 @@ class Groups:
             self.flushed(tx, group, (), 0)
 
     def _keep(self, row: GroupRow, route: Route) -> Group:
-        receiver, _, group_key = row.key.partition(_SEPARATOR)
+        receiver, _, group_key = row.key.partition(rows.SEPARATOR)
         group = Group(
             key=row.key,
             group_key=group_key,
@@ -274,6 +281,8 @@ class Groups:
             repeat_interval_ms=route.repeat_interval_ms,
             mutes=route.mutes,
             actives=route.actives,
+            escalate=route.escalate,
+            growth=route.growth,
         )
         self._groups[row.key] = group
         self._wait(group, row.next_flush_ms)
@@ -297,13 +306,20 @@ class Groups:
             rows.delete_alert(tx, fingerprint)
 
 
+def told_of(tx: Transaction, group: Group) -> dict[str, Told]:
+    """What each destination was last told of the group."""
+    if group.told is None:
+        group.told = rows.load_told(tx, group.key)
+    return group.told
+
+
 def _key(route: Route, group_labels: Labels) -> str:
-    return f"{route.receiver}{_SEPARATOR}{route.group_key(group_labels)}"
+    return f"{route.receiver}{rows.SEPARATOR}{route.group_key(group_labels)}"
 
 
 def open_incidents(database: Database) -> dict[str, list[str]]:
     """The incidents that are open, by the group key that messages carry: each receiver of a group has its own."""
     found: dict[str, list[str]] = {}
     for key, incident in database.read("SELECT group_key, incident FROM alert_group"):
-        found.setdefault(key.partition(_SEPARATOR)[2], []).append(incident)
+        found.setdefault(key.partition(rows.SEPARATOR)[2], []).append(incident)
     return found

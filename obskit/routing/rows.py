@@ -16,6 +16,8 @@ from obskit.model.labels import Labels
 from obskit.routing.flush import Told
 from obskit.store.database import Transaction
 
+SEPARATOR: Final = "\n"
+"""Between the two parts of a group's key."""
 _PAGE: Final = 500
 _COLUMNS: Final = (
     "fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason,"
@@ -159,20 +161,25 @@ def delete_group(tx: Transaction, key: str) -> None:
 
 def load_told(tx: Transaction, key: str) -> dict[str, Told]:
     """What each destination was last told of the group."""
-    found = tx.execute("SELECT destination, firing, resolved, t_ms FROM notification WHERE group_key = ?", (key,))
+    found = tx.execute(
+        "SELECT destination, firing, resolved, t_ms, since_ms, repeats, care, content FROM notification"
+        " WHERE group_key = ?",
+        (key,),
+    )
     return {
-        destination: Told(frozenset(json.loads(firing)), frozenset(json.loads(resolved)), t_ms)
-        for destination, firing, resolved, t_ms in found
+        destination: Told(frozenset(json.loads(firing)), frozenset(json.loads(resolved)), *rest)
+        for destination, firing, resolved, *rest in found
     }
 
 
 def save_told(tx: Transaction, key: str, destination: str, incident: str, told: Told) -> None:
     """What a destination is told now."""
     tx.execute(
-        "INSERT OR REPLACE INTO notification (group_key, destination, incident, firing, resolved, t_ms)"
-        " VALUES (?,?,?,?,?,?)",
-        (key, destination, incident, json.dumps(sorted(told.firing)), json.dumps(sorted(told.resolved)), told.t_ms),
-    )
+        "INSERT OR REPLACE INTO notification (group_key, destination, incident, firing, resolved, t_ms, since_ms, repeats,"
+        " care, content) VALUES (?,?,?,?,?,?,?,?,?,?)",
+        (key, destination, incident, json.dumps(sorted(told.firing)), json.dumps(sorted(told.resolved)), told.t_ms,
+         told.since_ms, told.repeats, told.care, told.content),
+    )  # fmt: skip
 
 
 def _json(pairs: Any) -> str:
