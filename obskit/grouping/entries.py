@@ -19,7 +19,7 @@ from obskit.grouping.traces import find_trace
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
-from obskit.store.interface import Records, StreamText
+from obskit.store.log_interface import Records, StreamText
 
 ERRORS: Final = frozenset(
     {"error", "err", "eror", "severe", "fatal", "critical", "crit", "alert", "emerg", "emergency", "panic", "dpanic"}

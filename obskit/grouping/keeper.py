@@ -23,7 +23,8 @@ from obskit.grouping.settings import GroupingSettings
 from obskit.model.labels import Labels
 from obskit.model.records import Record
 from obskit.store.database import Database, Transaction
-from obskit.store.interface import Batch, Intake, Records, Touched
+from obskit.store.interface import Batch, Intake, Touched
+from obskit.store.log_interface import Records
 
 MAX_WAITING: Final = 12_000_000
 """Characters of records that wait to be looked at."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from obskit.logql.entries import Entry, Step, own_labels
 from obskit.logql.filters import condition_step
-from obskit.logql.nodes import JsonStage, LabelFilter, LineFilter, LogfmtStage
+from obskit.logql.log_nodes import JsonStage, LabelFilter, LineFilter, LogfmtStage
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.samples import Extraction, Sampler
 from obskit.logql.stages import Demands, steps
@@ -22,7 +22,7 @@ from obskit.model.labels import Labels
 from obskit.model.matchers import match_all
 from obskit.rules.guards import Guard, Needle, guard_of
 from obskit.rules.line_chunks import Chunk, TextChunk
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 
 CHUNK: Final = 1_000
 _FEW: Final = 5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from obskit.grouping.entries import may_be_errors, read_entry
 from obskit.model.labels import Labels
 from obskit.model.records import NO_METADATA, Record
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 from tests.grouping import traces
 
 STREAM = Labels({"app": "shop", "source": "fly"})

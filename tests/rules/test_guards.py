@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obskit.logql.nodes import LogQuery
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.parser import parse
 from obskit.logql.samples import Extraction, Sampler
 from obskit.model.labels import Labels
@@ -19,8 +19,8 @@ from obskit.rules import sieve
 from obskit.rules.guards import Guard, Needle, guard_of
 from obskit.rules.sieve import Kind, Sieve
 from obskit.store.arrival import Arrival, text_of
-from obskit.store.interface import Records
 from obskit.store.log_blocks import characters
+from obskit.store.log_interface import Records
 from obskit.store.redaction import Redaction
 from obskit.store.settings import RedactionSettings
 
