@@ -171,8 +171,10 @@ def _character_problem(document: Document, error: yaml.reader.ReaderError) -> Pr
 
 @dataclass(slots=True)
 class _Open:
+    """A collection whose end has not come. `key`: where the key of the next value stands, and its text if it has one."""
+
     node: Node
-    key: Node | None = None
+    key: tuple[int, str | None] | None = None
 
 
 @dataclass(slots=True)
@@ -180,24 +182,20 @@ class _Composer:
     """Events to nodes, without recursion: a hostile file costs a list, not the stack."""
 
     document: Document
-    stack: list[_Open] = field(default_factory=list)
+    stack: list[_Open] = field(default_factory=lambda: [_Open(Node(0, []))])
+    """Outermost a list of the documents."""
     anchors: dict[str, Node] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     """Each text once: most of a file's keys and many of its values are repeated."""
-    root: Node | None = None
 
     def compose(self) -> Node | None:
-        events: Iterator[Any] = yaml.parse(self.document.text, Loader=yaml.CSafeLoader)
-        started = False
+        events: Iterator[Any] = iter(yaml.CSafeLoader(self.document.text).get_event, None)
+        documents = self.stack[0].node.items
         for event in events:
             # Scalars first: nearly all are. Events are of exactly these classes.
             kind = type(event)
             if kind is yaml.ScalarEvent:
-                text = self.texts.setdefault(event.value, event.value)
-                node = Node(_span(event), text, event.style or None)
-                if event.anchor or event.tag:
-                    self._note(event, node)
-                self._attach(node)
+                self._scalar(event)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 self._open(event, sequence=kind is yaml.SequenceStartEvent)
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
@@ -205,12 +203,21 @@ class _Composer:
                 node.span = ending(node.span, _span(event))
             elif kind is yaml.AliasEvent:
                 self._alias(event)
-            elif kind is yaml.DocumentStartEvent:
-                if started:
-                    self._second(event)
-                    break
-                started = True
-        return self.root
+            elif kind is yaml.DocumentStartEvent and documents:
+                self._second(event)
+                break
+        return documents[0] if documents else None
+
+    def _scalar(self, event: Any) -> None:
+        text, top = self.texts.setdefault(event.value, event.value), self.stack[-1]
+        if event.anchor or event.tag:
+            node = Node(_span(event), text, event.style or None)
+            self._note(event, node)
+            self._attach(node)
+        elif top.key is None and type(top.node.content) is dict:
+            top.key = _span(event), text  # a key needs no node: there are as many of them as of values
+        else:
+            self._attach(Node(_span(event), text, event.style or None))
 
     def _second(self, event: Any) -> None:
         message = "one document per file: a second one begins here"
@@ -221,7 +228,7 @@ class _Composer:
         self._note(event, node)
         self._attach(node)
         self.stack.append(_Open(node))
-        if len(self.stack) > MAX_DEPTH:
+        if len(self.stack) > MAX_DEPTH + 1:
             raise _TooMuchError(self._place(event), f"nested deeper than {MAX_DEPTH} levels")
 
     def _alias(self, event: yaml.AliasEvent) -> None:
@@ -242,33 +249,30 @@ class _Composer:
             self.document.problems.append(self.document.problem_at(self._place(event), "yaml-tag", message))
 
     def _attach(self, node: Node) -> None:
-        if not self.stack:
-            self.root = node
-            return
         parent = self.stack[-1]
         content, key = parent.node.content, parent.key
         if isinstance(content, list):
             content.append(node)
         elif key is None:
-            parent.key = node
+            parent.key = node.span, node.text
         else:
             assert isinstance(content, dict)
             self._enter(content, key, node)
             parent.key = None
 
-    def _enter(self, entries: dict[str, Entry], key: Node, value: Node) -> None:
-        text = key.content
-        if not isinstance(text, str):
+    def _enter(self, entries: dict[str, Entry], key: tuple[int, str | None], value: Node) -> None:
+        span, text = key
+        if text is None:
             self._complain(key, "yaml-key", "a key must be text")
         elif text in entries and text != "<<":
             first = start_of(entries[text][0])[0] + 1
             self._complain(key, "duplicate-key", f'"{text}" is already given in line {first}')
         else:
-            entries[text] = (key.span, value)
+            entries[text] = (span, value)
 
-    def _complain(self, node: Node, id: str, message: str) -> None:
-        line, column = node.start
-        place = Place(self.document.file, line + 1, column + 1, len(node.text or " "))
+    def _complain(self, key: tuple[int, str | None], id: str, message: str) -> None:
+        line, column = start_of(key[0])
+        place = Place(self.document.file, line + 1, column + 1, len(key[1] or " "))
         self.document.problems.append(self.document.problem_at(place, id, message))
 
     def _place(self, event: Any) -> Place:
