@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from obskit.clock import NS_PER_MS
 from obskit.errors import QueryError
@@ -21,7 +21,6 @@ from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.problems import Problem
-from obskit.model.records import Record
 from obskit.model.results import Element, Scalar, Vector
 from obskit.promql.engine import Engine as PromQLEngine
 from obskit.promql.families import Answer
@@ -31,6 +30,9 @@ from obskit.rules.foresight import Foresight, foreseeable
 from obskit.rules.groups import AlertRule, Group, Rule
 from obskit.rules.unit_test_data import GivenMetrics
 from obskit.rules.unit_test_files import AlertTest, Case, ExprTest, TestFile, UnitTests, read_test_file
+
+if TYPE_CHECKING:
+    from obskit.model.records import Record
 
 NOTHING_YET: Final = Standing()
 """Where a rule stands before its first evaluation."""
@@ -159,6 +161,8 @@ class _Run:
         return metrics
 
     def _given_records(self) -> Iterator[Record]:
+        from obskit.model.records import Record  # noqa: PLC0415 - as above
+
         for given in self._case.input_logs:
             stream = Labels(given.stream)
             for step, count in enumerate(given.values):
