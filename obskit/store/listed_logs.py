@@ -56,7 +56,10 @@ class ListedLogs:
             if chosen:
                 block = TextBlock.of(Records.of(records))
                 if scan is None or scan.worth is None or scan.worth(block.data):
-                    yield block.choosing(np.array([id(record) in chosen for record in records]))
+                    found = block.choosing(np.array([id(record) in chosen for record in records]))
+                    sifted = found.sifted(None if scan is None else scan.sieve)
+                    if sifted is not None:
+                        yield sifted
 
     def counts(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> Iterator[MinuteCounts] | None:
         """As LogReader.counts."""

@@ -45,7 +45,8 @@ GROUPINGS = st.sampled_from(
 
 
 def series(pipeline: Pipeline, extraction: Extraction, block: TextBlock) -> list[tuple[Labels, list[int], list[float]]]:
-    found: list[SampleSeries] = read_samples(extraction, pipeline, [block])
+    sifted = block.sifted(pipeline.sift)
+    found: list[SampleSeries] = read_samples(extraction, pipeline, [sifted] if sifted else [])
     return [(one.labels, one.times_ns.tolist(), one.values.tolist()) for one in found]
 
 
