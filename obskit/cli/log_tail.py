@@ -81,9 +81,7 @@ class Tail:
                 self._doubtful = Counter(self._known)
                 yield from self._by_time(since_ns - _LATE_NS)
                 return
-            sifted = (block.sifted(self._pipeline.sift) for block in arrived.blocks)
-            blocks = (block for block in sifted if block is not None)
-            yield from self._given(map(LogLine.of, self._pipeline.ordered(blocks, newest_first=False)))
+            yield from self._given(map(LogLine.of, self._pipeline.ordered(arrived.blocks, newest_first=False)))
         self._looked_ns = looked_ns
         self._doubtful.clear()
         while self._known and self._known[0][0] < looked_ns - 2 * _LATE_NS:

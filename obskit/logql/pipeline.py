@@ -46,10 +46,10 @@ class Pipeline:
         self._fields = _flat_fields(rest, demands)
         self.steps = steps(rest, demands)
         self.containing = _needles(query.stages)
-        self.scan = Scan(text_test(head), self.sift, progress or Progress())
+        self.scan = Scan(text_test(head), progress or Progress())
 
-    def sift(self, block: LogBlock) -> Indices:
-        """The chosen lines of a block that may pass; without steps, those that do. In any thread."""
+    def lines(self, block: LogBlock) -> Indices:
+        """The lines of a block that may pass; without steps, those that do."""
         lines = block.chosen
         for sieve in self._sieves:
             lines = sieve(block, lines)
@@ -58,16 +58,16 @@ class Pipeline:
         return lines
 
     def entries(self, block: LogBlock, *, newest_first: bool = False) -> Iterator[Entry]:
-        """The lines of a sifted block that pass, with their labels."""
-        lines = block.chosen
+        """The lines of a block that pass, with their labels."""
+        lines = self.lines(block)
         return (entry for _, entry in self._each(block, lines[::-1] if newest_first else lines))
 
     def groups(self, block: LogBlock) -> Iterator[tuple[list[int], Entry]]:
-        """The lines of a sifted block that pass, by their indices, with the labels that those of a group have in common.
+        """The lines of a block that pass, by their indices, with the labels that those of a group have in common.
 
         Where lines are known to be alike in what the stages look at, one of them goes through the stages for all.
         """
-        lines = block.chosen
+        lines = self.lines(block)
         if self._fields is not None and len(lines) >= _MANY:
             columns = self._fields.read(block, lines)
             yield from self._alike(block, columns, self._fields)
@@ -76,7 +76,7 @@ class Pipeline:
 
     def singles(self, block: LogBlock) -> Iterator[tuple[list[int], Entry]]:
         """As `groups`, each line for itself: with its text."""
-        return self._singles(block, block.chosen)
+        return self._singles(block, self.lines(block))
 
     def _singles(self, block: LogBlock, lines: Indices) -> Iterator[tuple[list[int], Entry]]:
         return (([index], entry) for index, entry in self._each(block, lines))
@@ -137,7 +137,7 @@ class Pipeline:
         return [name for name in names if name in wanted or f"{name}{EXTRACTED}" in wanted]
 
     def ordered(self, blocks: Iterable[LogBlock], *, newest_first: bool) -> Iterator[Entry]:
-        """The lines of all sifted blocks that pass, in order of time. A block is read when its time has come, not before."""
+        """The lines of all blocks that pass, in order of time. A block is read when its time has come, not before."""
         sign = -1 if newest_first else 1
         heap: list[_Waiting] = []
         for rank, block in enumerate(blocks):

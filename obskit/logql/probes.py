@@ -148,15 +148,14 @@ class _Numbers:
         self._holds, self._limit = COMPARE[compare.op], compare.limit
         self._name = re.escape(encoded(_last(compare.label))) + rb'[^A-Za-z0-9"=:]*+"?+\s*+[:=]\s*+"?+'
         self._values = re.compile(self._name + rb'([^",}\]\s]*)')
-        self._failing: frozenset[bytes] = frozenset()
+        self._failing: set[bytes] = set()
         self._search: re.Pattern[bytes] | None = None
 
     def suspects(self, block: LogBlock, lines: Indices) -> Indices:
         """See Probe."""
         if self._search is None and len(self._failing) <= _KNOWN_MOST:
             self._learn(block, lines)
-        search = self._search
-        found = holding(block, lines, search) if search else self._converted(block, lines)
+        found = holding(block, lines, self._search) if self._search else self._converted(block, lines)
         return _with_escaped(block, lines, found)
 
     def _learn(self, block: LogBlock, lines: Indices) -> None:
@@ -164,10 +163,9 @@ class _Numbers:
         if not len(lines):
             return
         data = block.data[int(block.starts[lines[0]]) : int(block.ends[lines[-1]])]
-        found = {value for value in set(self._values.findall(data)) if not self._may_pass(value)}
-        self._failing = failing = self._failing | found  # another thread may learn at the same time: both are right
-        if len(failing) <= _KNOWN_MOST:
-            known = rb"|".join(map(re.escape, sorted(failing, key=len, reverse=True)))
+        self._failing.update(value for value in set(self._values.findall(data)) if not self._may_pass(value))
+        if len(self._failing) <= _KNOWN_MOST:
+            known = rb"|".join(map(re.escape, sorted(self._failing, key=len, reverse=True)))
             self._search = re.compile(self._name + rb'(?!(?:%s)[",}\]\s])' % known if known else self._name)
 
     def _converted(self, block: LogBlock, lines: Indices) -> Indices:

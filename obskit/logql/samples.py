@@ -176,14 +176,15 @@ _Gathered = dict[Labels, _Columns]
 
 
 def read_samples(extraction: Extraction, pipeline: Pipeline, blocks: Iterable[LogBlock]) -> list[SampleSeries]:
-    """The samples that the blocks give, by series, sorted by labels. `pipeline` is the extraction's and has sifted them."""
+    """The samples that the blocks give, by series, sorted by labels. `pipeline` is the extraction's."""
     gathered: _Gathered = {}
     if pipeline.steps or extraction.unwrap is not None:
         _through_steps(extraction, pipeline, blocks, gathered)
     else:
         for block in blocks:
-            pipeline.scan.progress.lines_found += len(block.chosen)
-            _of_bare_lines(extraction, block, block.chosen, gathered)
+            lines = pipeline.lines(block)
+            pipeline.scan.progress.lines_found += len(lines)
+            _of_bare_lines(extraction, block, lines, gathered)
     return _sorted(gathered, fractional=extraction.unwrap is not None)
 
 

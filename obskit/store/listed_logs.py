@@ -56,10 +56,7 @@ class ListedLogs:
             if chosen:
                 block = TextBlock.of(Records.of(records))
                 if scan is None or scan.worth is None or scan.worth(block.data):
-                    found = block.choosing(np.array([id(record) in chosen for record in records]))
-                    sifted = found.sifted(None if scan is None else scan.sieve)
-                    if sifted is not None:
-                        yield sifted
+                    yield block.choosing(np.array([id(record) in chosen for record in records]))
 
     def counts(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> Iterator[MinuteCounts] | None:
         """As LogReader.counts."""

@@ -13,7 +13,8 @@ import numpy as np
 from obskit.model.matchers import Matcher
 from obskit.store.database import Database
 from obskit.store.day_files import DayFiles
-from obskit.store.log_blocks import TextBlock, encoded, lines_holding
+from obskit.store.log_blocks import encoded, lines_holding
+from obskit.store.log_interface import LogBlock
 from obskit.store.log_streams import Streams
 from obskit.store.record_block import Packed, RecordBlock
 
@@ -28,7 +29,7 @@ class Arrived(NamedTuple):
     """
 
     position: int
-    blocks: list[TextBlock]
+    blocks: list[LogBlock]
     more: bool
     missed: bool
 
@@ -73,7 +74,7 @@ class LogArrivals:
 
     def _block(
         self, row: tuple[int, bytes, bytes, bytes], matchers: Sequence[Matcher], needles: Sequence[bytes]
-    ) -> TextBlock | None:
+    ) -> LogBlock | None:
         number, *packed = row
         try:
             block = RecordBlock.unpack(Packed(*packed))

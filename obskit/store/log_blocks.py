@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
-from obskit.store.log_interface import MINUTE_NS, BlockSieve, LogBlock, MinuteCounts, Records
+from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts, Records
 from obskit.store.metadata_table import MetadataTable
 
 SEPARATOR: Final = b"\n"
@@ -95,13 +95,6 @@ class TextBlock:
     def choosing(self, mask: NDArray[np.bool_]) -> Self:
         """The same block; chosen are the lines of a mask."""
         return replace(self, chosen=np.flatnonzero(mask))
-
-    def sifted(self, sieve: BlockSieve | None) -> Self | None:
-        """The same block with the lines that a sieve leaves; None when these are none."""
-        if sieve is None:
-            return self
-        chosen = sieve(self)
-        return replace(self, chosen=chosen) if len(chosen) else None
 
 
 def encoded(text: str) -> bytes:

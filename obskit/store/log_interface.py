@@ -151,9 +151,6 @@ MinuteCounts = tuple[Labels, NDArray[np.int64], NDArray[np.int64], NDArray[np.in
 TextTest = Callable[[bytes], bool]
 """Whether some line of a text, in which one newline stands between two lines, may be wanted. Asked in any thread."""
 
-BlockSieve = Callable[[LogBlock], NDArray[np.int64]]
-"""Which of a block's chosen lines stay chosen, ascending. Asked in any thread."""
-
 
 class Progress:
     """How far a query over log lines is, and a way to end it. For every thread.
@@ -179,11 +176,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A run over blocks: those whose text is not `worth` a look may be left out, of the others `sieve` takes what it does
-    not want, and `progress` is told how far it is. Both are asked of blocks that come next while one is worked on."""
+    """A run over blocks: those whose text is not `worth` a look may be left out, and `progress` is told how far it is."""
 
     worth: TextTest | None = None
-    sieve: BlockSieve | None = None
     progress: Progress = field(default_factory=Progress)
 
 
@@ -221,7 +216,7 @@ class LogReader(Protocol):
         """What `select` would return as blocks: each record is chosen in one of them, unless `containing` leaves it out.
 
         Blocks come in the order of their first times (newest first: of their last), but may overlap. None is empty of
-        chosen lines, which are those that the scan's `sieve` leaves. QueryError, too, when the scan's `progress` is stopped.
+        chosen lines. QueryError, too, when the scan's `progress` is stopped.
         """
         ...
 

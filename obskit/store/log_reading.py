@@ -229,21 +229,22 @@ class LogReading:
 
     def _blocks(self, query: _Query) -> Iterator[tuple[int, TextBlock]]:
         """Blocks with a line that is looked for, and their ranks (see log_blocks.in_order)."""
-        open_one = partial(self._opened, query, self._streams.labels())
-        for waiting, block in worked_ahead(open_one, self._paid_for(query)):
-            if block is not None:
-                yield waiting.rank, block
+        labels = self._streams.labels()
+        open_one = partial(self._opened, query)
+        found = self._paid_for(query)
+        quick = query.scan.worth is None
+        for waiting, opened in ((one, open_one(one)) for one in found) if quick else worked_ahead(open_one, found):
+            if isinstance(opened, TextBlock):
+                yield waiting.rank, opened
+            elif opened is not None:
+                block, mask = opened
+                yield waiting.rank, block.labelled(labels, mask)
 
     def _opened(
-        self, query: _Query, labels: Mapping[int, Labels], waiting: _Waiting | _WaitingCold
-    ) -> TextBlock | None:
+        self, query: _Query, waiting: _Waiting | _WaitingCold
+    ) -> tuple[RecordBlock, NDArray[np.bool_]] | TextBlock | None:
         """A block, hot or cold; None when nothing in it is looked for. In any thread."""
-        if isinstance(waiting, _WaitingCold):
-            block = self._fetched(query, waiting)
-        else:
-            opened = self._open(query, waiting)
-            block = None if opened is None else opened[0].labelled(labels, opened[1])
-        return None if block is None else block.sifted(query.scan.sieve)
+        return self._fetched(query, waiting) if isinstance(waiting, _WaitingCold) else self._open(query, waiting)
 
     def _fetched(self, query: _Query, waiting: _WaitingCold) -> TextBlock | None:
         return self._cold.block(waiting.cold, query.start_ns, query.end_ns, query.needles, query.scan.worth)

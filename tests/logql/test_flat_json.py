@@ -45,8 +45,7 @@ GROUPINGS = st.sampled_from(
 
 
 def series(pipeline: Pipeline, extraction: Extraction, block: TextBlock) -> list[tuple[Labels, list[int], list[float]]]:
-    sifted = block.sifted(pipeline.sift)
-    found: list[SampleSeries] = read_samples(extraction, pipeline, [sifted] if sifted else [])
+    found: list[SampleSeries] = read_samples(extraction, pipeline, [block])
     return [(one.labels, one.times_ns.tolist(), one.values.tolist()) for one in found]
 
 
