@@ -149,7 +149,7 @@ MinuteCounts = tuple[Labels, NDArray[np.int64], NDArray[np.int64], NDArray[np.in
 
 
 TextTest = Callable[[bytes], bool]
-"""Whether some line of a text, in which one newline stands between two lines, may be wanted. Asked in any thread."""
+"""Whether some line of a text, in which one newline stands between two lines, may be wanted."""
 
 
 class Progress:
@@ -176,9 +176,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A run over blocks: those whose text is not `worth` a look may be left out, and `progress` is told how far it is."""
+    """A run over blocks: those whose text is not `worth` a look may be left out, and `progress` is told how far it is.
+
+    `worth` is asked in any thread and leaves the interpreter to others; `holds` is the same of what would stop them, and
+    asked by whoever takes the blocks.
+    """
 
     worth: TextTest | None = None
+    holds: TextTest | None = None
     progress: Progress = field(default_factory=Progress)
 
 
