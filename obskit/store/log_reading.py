@@ -95,11 +95,12 @@ class _Waiting(NamedTuple):
     packed: Packed | None
 
 
-class _Text(NamedTuple):
-    """A block of which only the text is unpacked."""
+class _Frames(NamedTuple):
+    """A block that is decompressed, and no more."""
 
-    packed: Packed
-    data: bytes
+    streams: bytes
+    columns: bytes
+    text: bytes
 
 
 class _WaitingCold(NamedTuple):
@@ -202,7 +203,7 @@ class LogReading:
                 continue
             if waiting.row.t0_ns >= query.start_ns and waiting.row.t1_ns < query.end_ns:
                 found |= numbers
-            elif (opened := self._open(query, waiting, self._text(query, waiting))) is not None:
+            elif (opened := self._open(query, waiting, self._frames(query, waiting))) is not None:
                 block, mask = opened
                 found.update(block.ids[np.unique(block.stream_of[mask])].tolist())
         hot = [labels for number, labels in query.streams.items() if number in found]
@@ -244,13 +245,13 @@ class LogReading:
                 block, mask = opened
                 yield waiting.rank, block.labelled(labels, mask)
 
-    def _loaded(self, query: _Query, waiting: _Waiting | _WaitingCold) -> TextBlock | RecordBlock | _Text | None:
+    def _loaded(self, query: _Query, waiting: _Waiting | _WaitingCold) -> TextBlock | RecordBlock | _Frames | None:
         """What of a block can be made ahead: its text, or all of it if it is cold. In any thread.
 
         Arrays are left to the thread that takes the blocks: numpy gives the interpreter away with each small step, and
         threads that ask for it back all the time took as long together as one alone.
         """
-        return self._fetched(query, waiting) if isinstance(waiting, _WaitingCold) else self._text(query, waiting)
+        return self._fetched(query, waiting) if isinstance(waiting, _WaitingCold) else self._frames(query, waiting)
 
     def _fetched(self, query: _Query, waiting: _WaitingCold) -> TextBlock | None:
         return self._cold.block(waiting.cold, query.start_ns, query.end_ns, query.needles, query.scan.worth)
@@ -278,7 +279,7 @@ class LogReading:
         head = self._head(day, query)
         file = self._files.get(day)
         sealed, counts = self._reported(file, lambda: file.counts(query.start_ns, query.end_ns)) or (0, b"")
-        blocks = [self._block(query, one, self._text(query, one)) for one in head if one.row.id > sealed]
+        blocks = [self._block(query, one, self._frames(query, one)) for one in head if one.row.id > sealed]
         return np.concatenate(
             [np.frombuffer(counts, COUNTS), *(counts_of(block) for block in blocks if block is not None)]
         )
@@ -383,7 +384,7 @@ class LogReading:
         return [isinstance(one, _WaitingCold) or one.packed is not None or one.row.id not in left_out for one in found]
 
     def _open(
-        self, query: _Query, waiting: _Waiting, loaded: RecordBlock | _Text | None
+        self, query: _Query, waiting: _Waiting, loaded: RecordBlock | _Frames | None
     ) -> tuple[RecordBlock, NDArray[np.bool_]] | None:
         """A block and which of its lines are looked for; None when there are none."""
         block = self._block(query, waiting, loaded)
@@ -392,8 +393,8 @@ class LogReading:
         mask = _chosen(block, query)
         return (block, mask) if mask.any() else None
 
-    def _text(self, query: _Query, waiting: _Waiting) -> RecordBlock | _Text | None:
-        """A block's text; None when it does not hold what is looked for, or cannot be read. In any thread."""
+    def _frames(self, query: _Query, waiting: _Waiting) -> RecordBlock | _Frames | None:
+        """A block's text and columns; None when it does not hold what is looked for, or cannot be read. In any thread."""
         known = self._recent.get(waiting.key)
         if known is not None:
             return known
@@ -401,22 +402,24 @@ class LogReading:
         if packed is None:
             return None  # retention was faster
         try:
-            data = decompress(packed.text)
+            text = decompress(packed.text)
+            if any(searching(needle)(text, 0) is None for needle in query.needles):
+                return None
+            if query.scan.worth is not None and not query.scan.worth(text):
+                return None
+            return _Frames(packed.streams, decompress(packed.columns), text)
         except ValueError as error:
             self._files.report(waiting.key, error)
             return None
-        if any(searching(needle)(data, 0) is None for needle in query.needles):
-            return None
-        return _Text(packed, data) if query.scan.worth is None or query.scan.worth(data) else None
 
-    def _block(self, query: _Query, waiting: _Waiting, loaded: RecordBlock | _Text | None) -> RecordBlock | None:
+    def _block(self, query: _Query, waiting: _Waiting, loaded: RecordBlock | _Frames | None) -> RecordBlock | None:
         """A block; None when it does not hold what is looked for, or cannot be read."""
-        if not isinstance(loaded, _Text):
+        if not isinstance(loaded, _Frames):
             return loaded
-        if query.scan.holds is not None and not query.scan.holds(loaded.data):
+        if query.scan.holds is not None and not query.scan.holds(loaded.text):
             return None
         try:
-            block = RecordBlock.unpack_columns(*loaded)
+            block = RecordBlock.of_frames(*loaded)
         except ValueError as error:
             self._files.report(waiting.key, error)
             return None
