@@ -18,8 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.clock import Clock
-from obskit.errors import QueryError
-from obskit.model.durations import format_duration
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import Record
@@ -40,7 +38,8 @@ from obskit.store.log_blocks import (
     searching,
     whole_minutes,
 )
-from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts, Progress, Scan
+from obskit.store.log_budget import Budget
+from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts, Scan
 from obskit.store.log_streams import Streams
 from obskit.store.packing import decompress
 from obskit.store.read_ahead import worked_ahead
@@ -78,7 +77,7 @@ class _Query(NamedTuple):
     needles: tuple[bytes, ...]
     newest_first: bool
     scan: Scan
-    budget: _Budget
+    budget: Budget
 
     @property
     def empty(self) -> bool:
@@ -109,33 +108,6 @@ class _WaitingCold(NamedTuple):
     cold: ColdGroup
     rank: int
     row: Group
-
-
-class _Budget:
-    """How much a query may still read, and whether it goes on."""
-
-    def __init__(self, limits: QuerySettings, clock: Clock, progress: Progress) -> None:
-        self.progress = progress
-        self._limits = limits
-        self._clock = clock
-        self._until = clock.monotonic() + limits.max_time / 1000
-        self._bytes = 0
-
-    def spend(self, size: int) -> None:
-        """A block with this much text is about to be read."""
-        self.progress.check()
-        self.progress.bytes_read += size
-        self._bytes += size
-        if self._bytes > self._limits.max_bytes:
-            raise QueryError(
-                f"the query reads more than {self._limits.max_bytes / 1e9:g} GB of log lines (store.query.max_bytes):"
-                " choose a shorter time range or fewer streams"
-            )
-        if self._clock.monotonic() > self._until:
-            raise QueryError(
-                f"the query took more than {format_duration(self._limits.max_time)} (store.query.max_time):"
-                " choose a shorter time range, fewer streams, or a text that the lines contain"
-            )
 
 
 class LogReading:
@@ -231,7 +203,7 @@ class LogReading:
         needles = tuple(sorted((encoded(text) for text in containing if text), key=len, reverse=True))
         within = max(start_ns, 0), min(end_ns, _LATEST_NS)
         scan = scan or Scan()
-        budget = _Budget(self._limits, self._clock, scan.progress)
+        budget = Budget(self._limits, self._clock, scan.progress)
         streams = self._streams.matching(matchers)
         return _Query(tuple(matchers), streams, *within, needles, newest_first, scan, budget)
 
