@@ -17,7 +17,20 @@ from obskit.rules.groups import AlertRule, Group
 EQUAL: Final = ("alertname", "system", "queue", "instance", "mountpoint", "job")
 """What tells two alerts of one name apart in our packs: a label that neither has is equal too."""
 MANY: Final = frozenset(
-    {"instance", "pod", "container", "container_id", "machine", "host", "hostname", "node", "ip", "address", "path", "url"}
+    {
+        "instance",
+        "pod",
+        "container",
+        "container_id",
+        "machine",
+        "host",
+        "hostname",
+        "node",
+        "ip",
+        "address",
+        "path",
+        "url",
+    }
     | {"id", "task_id", "request_id", "trace_id", "user_id", "session_id", "fingerprint"}
 )
 """Labels of which there are as many values as there are things: what breaks in all of them should be told once."""
@@ -55,7 +68,10 @@ def _groupings(route: RouteSettings, path: KeyPath) -> Iterator[tuple[KeyPath, s
     elif many:
         yield path, f"each {many[0]} is a message of its own: without `{many[0]}` they are listed in one"
     elif names and "alertname" not in names:
-        yield path, f"whatever fires for one {names[0]} is one message: with `alertname` each kind of trouble has its own"
+        yield (
+            path,
+            f"whatever fires for one {names[0]} is one message: with `alertname` each kind of trouble has its own",
+        )
     for index, child in enumerate(route.routes):
         yield from _groupings(child, (*path, "routes", index))
 

@@ -24,8 +24,9 @@ from obskit.store.database import Database, Transaction
 class Group:
     """One group of one receiver. Times are steady milliseconds.
 
-    A group is `fresh` until its first flush. `mutes` and `actives` name time intervals. It is `closing` when no route leads to it any more, since a reload: then
-    it takes no new alerts and repeats nothing, but whoever was told that it fires will hear that it is over.
+    A group is `fresh` until its first flush, and `stirred` when an alert of it came in since the last one. `mutes` and
+    `actives` name time intervals. It is `closing` when no route leads to it any more, since a reload: then it takes no
+    new alerts and repeats nothing, but whoever was told that it fires will hear that it is over.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Group:
     escalate: tuple[Step, ...] = ()
     growth: Growth = NO_GROWTH
     fresh: bool = True
+    stirred: bool = True
     members: set[str] = field(default_factory=set)
 
     @property
@@ -97,7 +99,7 @@ class Groups:
         """The group's destinations are told: let go what is over, close an empty group, wait for the next turn."""
         for fingerprint in gone:
             self._leave(tx, group, fingerprint)
-        group.fresh = False
+        group.fresh = group.stirred = False
         if group.members:
             self._move(tx, group, now_ms + group.group_interval_ms)
         else:
@@ -122,6 +124,7 @@ class Groups:
             if group is None:
                 continue
             group.members.add(alert.fingerprint)
+            group.stirred = True
             self._homes.setdefault(alert.fingerprint, set()).add(key)
             if group.fresh and alert.starts_ms + route.group_wait_ms <= now_ms < group.next_flush_ms:
                 self._move(tx, group, now_ms)

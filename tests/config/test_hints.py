@@ -76,7 +76,9 @@ def test_how_alerts_are_grouped_is_thought_about(tmp_path: Path, route: str, mes
 
 
 def test_a_matcher_that_a_newer_alertmanager_reads_otherwise_is_pointed_at(tmp_path: Path) -> None:
-    route = "{receiver: a, group_by: [alertname], routes: [{matchers: [team=a b]}, {routes: [{matchers: ['c=\"\\t\"']}]}]}"
+    route = (
+        "{receiver: a, group_by: [alertname], routes: [{matchers: [team=a b]}, {routes: [{matchers: ['c=\"\\t\"']}]}]}"
+    )
     quiet = "inhibit_rules: [{source_matchers: [a='x'], target_matchers: [b=c]}]\n"
     lines = hinted(tmp_path, f"{QUIET}route: {route}\n")
     assert [line.split("  ")[2:] for line in lines] == [
