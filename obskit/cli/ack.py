@@ -28,8 +28,8 @@ _SIGNS: Final = "=~!"
 def ack(words: tuple[str, ...], by: str | None, note: str, config_path: Path) -> None:
     """Take alerts on: nothing of them is repeated or escalated.
 
-    It counts for the whole group, and its messages say so. A group is meant by its key or its incident, by an alert's name, or by labels that an alert in it has. It is open again when it ends, or
-    when something worse fires in it.
+    It counts for the whole group, and its messages say so. A group is meant by its key or its incident, by an alert's
+    name, or by labels that an alert in it has. It is open again when it ends, or when something worse fires in it.
 
     \b
     Examples:

@@ -210,13 +210,22 @@ class Dispatcher:
         self._end_expired(tx, plan, now_ms)
         if self._touched:
             return []  # groups are flushed when everybody is in
+        self._take_called(plan, now_ms)
+        due = plan.groups.due(now_ms, FLUSHES_AT_ONCE)
+        for group in due:
+            plan.looks.pop(group.key, None)
+        looked_at = plan.due_looks(now_ms, FLUSHES_AT_ONCE)
+        return self._tell_of(tx, plan, due, looked_at) if due or looked_at else []
+
+    def _tell_of(
+        self, tx: Transaction, plan: Plan, due: Sequence[Group], looked_at: Sequence[Group]
+    ) -> list[tuple[str, NoticeReason]]:
         told: list[tuple[str, NoticeReason]] = []
         floods = Floods(tx, self._clock.now_ms(), self._external_url)
-        moment = self._moment(plan, now_ms)
-        self._take_called(plan, now_ms)
-        for group in plan.groups.due(now_ms, FLUSHES_AT_ONCE):
+        moment = self._moment(plan)
+        for group in due:
             told += self._flush(floods, plan, group, moment)
-        for group in plan.due_looks(now_ms, FLUSHES_AT_ONCE):
+        for group in looked_at:
             told += self._look(floods, plan, group, moment)
         for action in floods.sum_up():
             put(tx, action, self._clock.now_ms())
@@ -255,7 +264,6 @@ class Dispatcher:
         standing = stand(rows.load_alerts(tx, group.members))
         last_told = rows.load_told(tx, group.key)
         kept = set(standing.firing)
-        plan.looks.pop(group.key, None)
         if self._muted_by(group, plan):
             SUPPRESSED.labels("time interval").inc(len(standing.alerts))
             # Who was told that they are on hears of their end when the interval allows it.
@@ -322,8 +330,8 @@ class Dispatcher:
     def _muted_by(self, group: Group, plan: Plan) -> tuple[str, ...]:
         return muted_by(group.mutes, group.actives, plan.policy.intervals, self._clock.now_ms())
 
-    def _moment(self, plan: Plan, now_ms: int) -> Moment:
-        wall_ms = self._clock.now_ms()
+    def _moment(self, plan: Plan) -> Moment:
+        now_ms, wall_ms = self._time.now_ms(), self._clock.now_ms()
         windows = open_windows(plan.policy.maintenance, plan.policy.intervals, wall_ms)
         return Moment(now_ms, wall_ms, [*self.silences.active(wall_ms), *windows], self._external_url)
 
