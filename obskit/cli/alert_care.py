@@ -28,7 +28,7 @@ def with_care(
     policy = config.policy
     known = {
         each.id: {"id": each.id, "by": each.created_by, "until_ms": each.ends_ms, "comment": each.comment}
-        for each in [*silences.active(now_ms), *open_windows(policy.maintenance, policy.intervals, now_ms)]
+        for each in silences.active(now_ms).plus(open_windows(policy.maintenance, policy.intervals, now_ms)).all
     }
     views, acks = view_alerts(database, policy, silences, now_ms), acked_alerts(database)
     found = []

@@ -12,6 +12,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Final
 
 from obskit.clock import Clock, SteadyTime, wait_for
@@ -25,7 +27,7 @@ from obskit.routing.acks import Acks
 from obskit.routing.decisions import QUIET, Decision, Turn, at_flush, between_flushes
 from obskit.routing.floods import Floods
 from obskit.routing.flush import stand
-from obskit.routing.groups import Group
+from obskit.routing.groups import Group, told_of
 from obskit.routing.intervals import muted_by
 from obskit.routing.maintenance import open_windows
 from obskit.routing.plan import Destination, Moment, Plan
@@ -36,8 +38,10 @@ from obskit.store.database import Database, Transaction
 
 log = logging.getLogger(__name__)
 
-FLUSHES_AT_ONCE: Final = 50
-"""Groups per transaction, so that a storm of alerts does not hold up the other writers."""
+TOLD_AT_ONCE: Final = 50
+"""Notices per transaction, so that a storm of alerts does not hold up the other writers."""
+FLUSHES_AT_ONCE: Final = 500
+"""Groups per transaction: one of which there is nothing to tell takes a hundredth of a millisecond."""
 TAKEN_AT_ONCE: Final = 500
 """Alerts per transaction that find their groups, for the same reason."""
 RETRY_S: Final = 1.0
@@ -103,7 +107,7 @@ class Dispatcher:
         self._external_url = external_url
         self._decided = decided
         self._woken = asyncio.Event()
-        self._touched: list[str] = []  # in the writer's thread
+        self._touched: dict[str, Alert] = {}  # in the writer's thread: committed, and not yet in their groups
         self._trouble = ""
         self._called: deque[str] = deque()  # filled in the event loop's thread, emptied in the writer's
         self._resilenced: deque[Silence] = deque()
@@ -124,14 +128,16 @@ class Dispatcher:
     def accept(self, tx: Transaction, transitions: Iterable[Transition]) -> None:
         """Take transitions in, inside the transaction that decided them. Call `wake` after its COMMIT."""
         now_ms = self._clock.now_ms()
-        for transition in transitions:
-            rows.save_alert(tx, transition.alert, now_ms)
-            # Read back inside a transaction of our own: one thread writes, so by then this one stands or is undone.
-            self._touched.append(transition.alert.fingerprint)
+        alerts = [transition.alert for transition in transitions]
+        for alert in alerts:
+            rows.save_alert(tx, alert, now_ms)
+        self._database.after_commit(lambda: self._touch(alerts))
 
     async def post(self, posted: Sequence[intake.Posted]) -> None:
         """Take in alerts that others decided."""
-        await self._database.write(lambda tx: self._take_posted(tx, posted), essential=True)
+        for start in range(0, len(posted), TAKEN_AT_ONCE):
+            part = posted[start : start + TAKEN_AT_ONCE]
+            await self._database.write(partial(self._take_posted, part), essential=True)
         self.wake()
 
     def wake(self) -> None:
@@ -156,7 +162,8 @@ class Dispatcher:
 
     def snapshot(self) -> list[GroupView]:
         """Every open group with its alerts, as they are now."""
-        alerts = {alert.fingerprint: alert for alert in map(rows.read_alert, self._database.read(rows.ALERTS))}
+        with self._database.snapshot() as connection:
+            alerts = {alert.fingerprint: alert for alert in map(rows.read_alert, connection.execute(rows.ALERTS))}
         return [
             GroupView(
                 receiver=group.receiver,
@@ -180,7 +187,8 @@ class Dispatcher:
         try:
             told = await self._database.write(lambda tx: self._advance(tx, plan), essential=True)
         except Exception as error:  # whatever it was, alerting goes on from the rows
-            plan.loaded = False
+            if self._plan is plan:
+                self._plan = plan.anew()
             if self._trouble != str(error):
                 log.exception("groups could not be flushed, trying again")
             self._trouble = str(error)
@@ -192,7 +200,7 @@ class Dispatcher:
             self._decided()
         ALERT_GROUPS.set(len(plan.groups))
         next_turn_ms = plan.next_turn_ms()
-        if self._touched or self._called or self._resilenced:
+        if self._touched or self._called or self._resilenced or not plan.loaded:
             return 0.0
         if next_turn_ms is None:
             return LONGEST_SLEEP_S
@@ -201,31 +209,29 @@ class Dispatcher:
     def _advance(self, tx: Transaction, plan: Plan) -> list[tuple[str, NoticeReason]]:
         """One transaction's work, in the writer's thread: which receivers were told, and why."""
         now_ms = self._time.now_ms()
-        touched, self._touched = self._touched[:TAKEN_AT_ONCE], self._touched[TAKEN_AT_ONCE:]
         if not plan.loaded:
-            plan.load(tx, now_ms)
-            touched, self._touched = [], []  # all of them were among the rows
-        for alert in rows.load_alerts(tx, touched):
-            plan.take_in(tx, alert, now_ms)
-        self._end_expired(tx, plan, now_ms)
-        if self._touched:
+            plan.load_more(tx, now_ms)
+            return []
+        for fingerprint in list(islice(self._touched, TAKEN_AT_ONCE)):
+            plan.take_in(tx, self._touched.pop(fingerprint), now_ms)
+        all_ended = self._end_expired(tx, plan, now_ms)
+        if self._touched or not all_ended:
             return []  # groups are flushed when everybody is in
-        self._take_called(plan, now_ms)
-        due = plan.groups.due(now_ms, FLUSHES_AT_ONCE)
-        for group in due:
-            plan.looks.pop(group.key, None)
-        looked_at = plan.due_looks(now_ms, FLUSHES_AT_ONCE)
-        return self._tell_of(tx, plan, due, looked_at) if due or looked_at else []
+        return self._flush_due(tx, plan, now_ms)
 
-    def _tell_of(
-        self, tx: Transaction, plan: Plan, due: Sequence[Group], looked_at: Sequence[Group]
-    ) -> list[tuple[str, NoticeReason]]:
+    def _flush_due(self, tx: Transaction, plan: Plan, now_ms: int) -> list[tuple[str, NoticeReason]]:
+        self._take_called(plan, now_ms)
+        next_turn_ms = plan.next_turn_ms()
+        if next_turn_ms is None or next_turn_ms > now_ms:
+            return []  # most transactions only take alerts in: what a flush needs to know is not looked up for them
         told: list[tuple[str, NoticeReason]] = []
         floods = Floods(tx, self._clock.now_ms(), self._external_url)
-        moment = self._moment(plan)
-        for group in due:
+        moment = self._moment(plan, now_ms)
+        for count, group in enumerate(plan.groups.due(now_ms), start=1):
             told += self._flush(floods, plan, group, moment)
-        for group in looked_at:
+            if len(told) >= TOLD_AT_ONCE or count >= FLUSHES_AT_ONCE:
+                break
+        for group in plan.due_looks(now_ms, TOLD_AT_ONCE):
             told += self._look(floods, plan, group, moment)
         for action in floods.sum_up():
             put(tx, action, self._clock.now_ms())
@@ -241,39 +247,59 @@ class Dispatcher:
         if incidents or silences:
             plan.look_again(incidents, silences, now_ms)
 
-    def _take_posted(self, tx: Transaction, posted: Sequence[intake.Posted]) -> None:
-        now_ms = self._clock.now_ms()
-        fresh = [intake.settle(each, now_ms, self.policy.resolve_timeout_ms) for each in posted]
-        known = {each.fingerprint: each for each in rows.load_alerts(tx, {each.fingerprint for each in fresh})}
-        for alert in fresh:
-            known[alert.fingerprint] = intake.merge(known.get(alert.fingerprint), alert, now_ms)
-        for alert in known.values():
-            rows.save_alert(tx, alert, now_ms)
-            self._touched.append(alert.fingerprint)
+    def _touch(self, alerts: Iterable[Alert]) -> None:
+        self._touched.update((alert.fingerprint, alert) for alert in alerts)
 
-    def _end_expired(self, tx: Transaction, plan: Plan, now_ms: int) -> None:
-        """Alerts of others whose end has come."""
+    def _take_posted(self, posted: Sequence[intake.Posted], tx: Transaction) -> None:
+        now_ms, plan = self._clock.now_ms(), self._plan
+        taken = intake.Intake(now_ms, self.policy.resolve_timeout_ms, lambda each: self._find(tx, plan, each))
+        for each in posted:
+            taken.take(each)
+        for alert in taken.changed.values():
+            rows.save_alert(tx, alert, now_ms)
+        rows.extend_alerts(tx, taken.extended.values(), now_ms)
+        self._database.after_commit(lambda: self._take_over(plan, taken))
+
+    def _find(self, tx: Transaction, plan: Plan, fingerprint: str) -> Alert | None:
+        """An alert as the rows have it by now."""
+        if not plan.loaded:
+            return next(rows.load_alerts(tx, [fingerprint]), None)
+        return self._touched.get(fingerprint) or plan.groups.alert(fingerprint)
+
+    def _take_over(self, plan: Plan, taken: intake.Intake) -> None:
+        """What was posted is committed."""
+        self._touch(taken.changed.values())
+        for alert in taken.extended.values():
+            if plan.loaded and alert.fingerprint not in self._touched:
+                plan.groups.extend(alert)
+            else:
+                self._touch([alert])
+
+    def _end_expired(self, tx: Transaction, plan: Plan, now_ms: int) -> bool:
+        """Alerts of others whose end has come; whether that was all of them."""
         wall_ms = self._clock.now_ms()
-        for alert in map(intake.expired, rows.load_expired(tx, wall_ms)):
+        ended = [intake.expired(alert) for alert in rows.load_expired(tx, wall_ms, TAKEN_AT_ONCE)]
+        for alert in ended:
             rows.save_alert(tx, alert, wall_ms)
             plan.take_in(tx, alert, now_ms)
+        return len(ended) < TAKEN_AT_ONCE
 
     def _flush(self, floods: Floods, plan: Plan, group: Group, moment: Moment) -> list[tuple[str, NoticeReason]]:
         """The group's time has come."""
         tx = floods.tx
-        standing = stand(rows.load_alerts(tx, group.members))
-        last_told = rows.load_told(tx, group.key)
+        standing, last_told = plan.groups.stand(group), told_of(tx, group)
         kept = set(standing.firing)
+        plan.looks.pop(group.key, None)
         if self._muted_by(group, plan):
             SUPPRESSED.labels("time interval").inc(len(standing.alerts))
             # Who was told that they are on hears of their end when the interval allows it.
             kept.update(*(standing.owed(told) for told in last_told.values()))
             plan.groups.flushed(tx, group, group.members - kept, moment.now_ms)
             return []
-        silenced, inhibited = plan.quiet(standing.alerts, moment.silences)
-        SUPPRESSED.labels("silence").inc(len(silenced))
-        SUPPRESSED.labels("inhibition").inc(len(inhibited))
-        quiet = silenced | inhibited
+        found = plan.quiet(group, standing, moment.silences)
+        SUPPRESSED.labels("silence").inc(len(found.silenced))
+        SUPPRESSED.labels("inhibition").inc(len(found.inhibited))
+        quiet = found.all
         turn, reach = plan.turn(tx, group, (standing, quiet, last_told), moment)
         reasons = []
         for receiver, destination in reach:
@@ -298,9 +324,8 @@ class Dispatcher:
         if group.fresh or self._muted_by(group, plan):
             return []
         tx = floods.tx
-        standing = stand(rows.load_alerts(tx, group.members))
-        silenced, inhibited = plan.quiet(standing.alerts, moment.silences)
-        state = (standing, silenced | inhibited, rows.load_told(tx, group.key))
+        standing = plan.groups.stand(group)
+        state = (standing, plan.quiet(group, standing, moment.silences).all, told_of(tx, group))
         turn, reach = plan.turn(tx, group, state, moment)
         told = []
         for receiver, destination in reach:
@@ -323,6 +348,7 @@ class Dispatcher:
             return None
         actions = _actions(floods, destination, decision.notice)
         rows.save_told(floods.tx, turn.group.key, destination.id, turn.group.incident, decision.told)
+        told_of(floods.tx, turn.group)[destination.id] = decision.told
         for action in actions:
             put(floods.tx, action, self._clock.now_ms())
         return decision.notice.reason
@@ -330,10 +356,10 @@ class Dispatcher:
     def _muted_by(self, group: Group, plan: Plan) -> tuple[str, ...]:
         return muted_by(group.mutes, group.actives, plan.policy.intervals, self._clock.now_ms())
 
-    def _moment(self, plan: Plan) -> Moment:
-        now_ms, wall_ms = self._time.now_ms(), self._clock.now_ms()
+    def _moment(self, plan: Plan, now_ms: int) -> Moment:
+        wall_ms = self._clock.now_ms()
         windows = open_windows(plan.policy.maintenance, plan.policy.intervals, wall_ms)
-        return Moment(now_ms, wall_ms, [*self.silences.active(wall_ms), *windows], self._external_url)
+        return Moment(now_ms, wall_ms, self.silences.active(wall_ms).plus(windows), self._external_url)
 
 
 def _actions(floods: Floods, destination: Destination, notice: Notice) -> Sequence[Action]:

@@ -12,15 +12,15 @@ from obskit.model.context import Care
 from obskit.model.context import Silence as SilenceShown
 from obskit.model.digest import Digest
 from obskit.model.severity import CRITICAL, rank
-from obskit.routing import escalation, rows
+from obskit.routing import escalation
 from obskit.routing.acks import ack_that_stands
 from obskit.routing.decisions import Turn
 from obskit.routing.flaps import Flap, observe
 from obskit.routing.flush import Standing, Told
-from obskit.routing.groups import Group, Groups
+from obskit.routing.groups import Group, Groups, Quiet
 from obskit.routing.inhibit import Inhibitor
 from obskit.routing.policy import Policy
-from obskit.routing.silences import Silence
+from obskit.routing.silences import ActiveSilences, Silence
 from obskit.store.database import Transaction
 
 
@@ -47,7 +47,7 @@ class Moment:
 
     now_ms: int
     wall_ms: int
-    silences: Sequence[Silence] = ()
+    silences: ActiveSilences = field(default_factory=ActiveSilences)
     external_url: str = ""
 
 
@@ -70,14 +70,21 @@ class Plan:
     def of(cls, policy: Policy, destinations: Mapping[str, Sequence[Destination]]) -> Plan:
         """A plan that has not looked at the rows yet."""
         reach = {name: tuple(each) for name, each in destinations.items()}
-        return cls(policy, Groups(policy.route), reach, Inhibitor(policy.inhibit_rules))
+        ids = {name: [each.id for each in ours] for name, ours in reach.items()}
+        return cls(policy, Groups(policy.route, ids), reach, Inhibitor(policy.inhibit_rules))
 
-    def load(self, tx: Transaction, now_ms: int) -> None:
-        """Take over what is in the rows."""
-        self.groups.load(tx, self.ids, now_ms)
-        self.inhibitor = Inhibitor(self.policy.inhibit_rules, rows.load_alerts(tx))
-        self.looks = dict.fromkeys((group.key for group in self.groups.all() if group.escalate), now_ms)
-        self.loaded = True
+    def anew(self) -> Plan:
+        """The same, before it looked at the rows."""
+        return Plan.of(self.policy, self.destinations)
+
+    def load_more(self, tx: Transaction, now_ms: int) -> None:
+        """Take over the next page of what is in the rows; `loaded` when there was none."""
+        page = self.groups.load_more(tx, now_ms)
+        for alert in page or ():
+            self.inhibitor.note(alert)
+        if page is None:
+            self.looks = dict.fromkeys((group.key for group in self.groups.all() if group.escalate), now_ms)
+            self.loaded = True
 
     def take_in(self, tx: Transaction, alert: Alert, now_ms: int) -> None:
         """An alert has changed."""
@@ -102,14 +109,17 @@ class Plan:
             if group.incident in incidents or any(_may_cover(each, group) for each in silences):
                 self.looks[group.key] = now_ms
 
-    def quiet(self, alerts: Iterable[Alert], silences: Sequence[Silence]) -> tuple[frozenset[str], frozenset[str]]:
-        """The fingerprints of those that are silenced, and of those that are inhibited."""
-        if not silences and not self.policy.inhibit_rules:
-            return frozenset(), frozenset()
-        known = list(alerts)
-        inhibited = frozenset(each.fingerprint for each in known if self.inhibitor.inhibiting(each.labels))
-        silenced = frozenset(each.fingerprint for each in known if any(one.covers(each.labels) for one in silences))
-        return silenced - inhibited, inhibited
+    def quiet(self, group: Group, standing: Standing, silences: ActiveSilences) -> Quiet:
+        """What is silenced and what is inhibited of a group."""
+        quiet, inhibitor = group.quiet, self.inhibitor
+        if quiet is None or quiet.silences is not silences or quiet.inhibitions != inhibitor.version:
+            inhibited = silenced = frozenset[str]()
+            if self.policy.inhibit_rules:
+                inhibited = frozenset(one.fingerprint for one in standing.alerts if inhibitor.inhibiting(one.labels))
+            if silences:
+                silenced = frozenset(one.fingerprint for one in standing.alerts if silences.covering(one.labels))
+            quiet = group.quiet = Quiet(silences, inhibitor.version, inhibited, silenced - inhibited)
+        return quiet
 
     def turn(
         self, tx: Transaction, group: Group, state: tuple[Standing, frozenset[str], Mapping[str, Told]], moment: Moment
@@ -169,14 +179,14 @@ def _may_cover(silence: Silence, group: Group) -> bool:
     return all(each.matches(group.labels.get(each.name)) for each in silence.matchers if each.name in group.labels)
 
 
-def _silence_over(standing: Standing, silences: Sequence[Silence]) -> SilenceShown | None:
+def _silence_over(standing: Standing, silences: ActiveSilences) -> SilenceShown | None:
     """What silences all that fires, until the first of it is heard again."""
     if not silences:
         return None
     longest = []
     for alert in standing.alerts:
         if alert.firing:
-            covering = [each for each in silences if each.covers(alert.labels)]
+            covering = silences.covering(alert.labels)
             if not covering:
                 return None
             longest.append(max(covering, key=lambda each: each.ends_ms))
