@@ -81,7 +81,7 @@ def stories_of_an_incident() -> Iterator[Story]:
     yield "more members", [message(_root(grown)), reply(news(grown))]
     yield "acked", [message(_root(replace(firing, care=acked)))]
     yield "silenced", [message(_root(replace(firing, care=silenced)))]
-    yield "escalated", [message(_root(replace(firing, care=Care(escalated=(Escalated("pagerduty", 5 * MINUTE_MS),)))))]
+    yield "escalated", [message(_root(replace(firing, care=Care(escalated=(Escalated("on-call", 5 * MINUTE_MS),)))))]
     yield "flapping", [message(_root(replace(warning, care=Care(flaps=5))), "opened again 2 times")]
     yield "resolved", [message(_root(over)), reply(news(over))]
     yield "digest of a flood", [digest_message(_digest(41))]
