@@ -128,6 +128,18 @@ class MetadataTable:
                 values[self.shape_of == number] = columns[shape.index(name)]
         return values
 
+    def lines_where(self, name: str, holds: Callable[[str], bool]) -> Places:
+        """The lines that have a key whose value satisfies a test. Each value is tested once."""
+        found = [np.zeros(0, np.int64)]
+        for number, (shape, columns) in enumerate(zip(self.shapes, self.columns, strict=True)):
+            if name in shape:
+                column = columns[shape.index(name)]
+                wanted = {value for value in set(column) if holds(value)}
+                if wanted:
+                    mask = np.fromiter(map(wanted.__contains__, column), np.bool_, len(column))
+                    found.append(np.flatnonzero(self.shape_of == number)[mask])
+        return np.sort(np.concatenate(found))
+
     @property
     def rows(self) -> Places:
         """Per line: its place among the lines of its shape."""

@@ -7,7 +7,7 @@ pattern looks at all lines of a batch at once; only lines with a hit are rewritt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from obskit.model.patterns import compile_pattern
 from obskit.store import telemetry
 from obskit.store.settings import RedactionSettings
+from obskit.store.text_search import Question
 
 Text = tuple[bytes, NDArray[np.int64], NDArray[np.int64]]
 """Lines end to end, and where each starts and ends (see log_blocks.joined_text)."""
@@ -60,13 +61,17 @@ class Redaction:
         ]
         self._shapes = {name: compile_pattern(pattern) for name, pattern in shapes.items()}
         hints = [rf"(?i:(?:{named}|{_COOKIE}){_SEPARATOR})", *shapes.values()]
-        self._any = compile_pattern("|".join(f"(?:{hint})" for hint in hints))
+        anything = "|".join(f"(?:{hint})" for hint in hints)
+        self._any = compile_pattern(anything)
         self._enabled = settings.enabled
+        self.question = Question([anything] if settings.enabled else [])
+        """What texts have to be searched for."""
         self._secret_keys: dict[tuple[str, ...], frozenset[str]] = {}
 
-    def lines(self, lines: list[str], text: Text) -> list[str]:
-        """Lines without secrets; themselves if there are none. `text` is what joined_text makes of them."""
-        if not self._enabled:
+    def lines(self, lines: list[str], text: Text, answer: Sequence[int] | None = None) -> list[str]:
+        """Lines without secrets; themselves if there are none. `text` is what joined_text makes of them, `answer` that to
+        `question` for it, if there is one."""
+        if not self._enabled or (answer is not None and not answer):
             return lines
         data, starts, _ = text
         hits = [match.start() for match in self._any.finditer(data)]

@@ -23,6 +23,7 @@ from obskit.store.interface import Records
 from obskit.store.log_blocks import characters
 from obskit.store.redaction import Redaction
 from obskit.store.settings import RedactionSettings
+from obskit.store.text_search import Question, TextSearch
 
 API, OTHER = Labels({"app": "api"}), Labels({"app": "other"})
 
@@ -125,7 +126,10 @@ def with_texts(records: Records) -> Records:
     numbers = [1 if stream is API else 2 for stream in records.streams]
     columns = np.array(records.times_ns, np.int64), np.array(numbers, np.int32), characters(records.lines)
     arrival = Arrival(records, *columns)
-    texts = [text_of(piece, records) for piece in arrival.pieces(Redaction(RedactionSettings(enabled=False)))]
+    texts = [
+        text_of(piece, records)
+        for piece in arrival.pieces(Redaction(RedactionSettings(enabled=False)), TextSearch(Question([])))
+    ]
     return replace(records, texts=texts)
 
 

@@ -19,6 +19,7 @@ from obskit.store.log_blocks import characters
 from obskit.store.record_block import RecordBlock
 from obskit.store.redaction import Redaction
 from obskit.store.settings import RedactionSettings, StoreSettings
+from obskit.store.text_search import Question, TextSearch
 from obskit.testing.clock import FakeClock
 
 MINUTE = 60_000
@@ -107,5 +108,5 @@ def block_of(records: Sequence[Record], ids: Sequence[int]) -> RecordBlock:
     """Records (in order of time) as one block, whatever their streams are."""
     columns = Records.of(records)
     arrival = Arrival(columns, np.array(columns.times_ns, np.int64), np.array(ids, np.int32), characters(columns.lines))
-    (piece,) = arrival.pieces(Redaction(RedactionSettings(enabled=False)))
+    (piece,) = arrival.pieces(Redaction(RedactionSettings(enabled=False)), TextSearch(Question([])))
     return piece.block
