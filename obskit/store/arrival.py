@@ -93,17 +93,16 @@ class Arrival:
         order = self._order[start:end]
         places = order.tolist()
         lines, metadata = _taken(self.records.lines, places), _taken(self.records.metadata, places)
-        text = joined_text(lines)
+        text, table = joined_text(lines, self._sizes[start:end] - 1), MetadataTable.of(metadata)
         found = search.look_into(text[0])
-        lines_now, metadata_now = (
-            redaction.lines(lines, text, found.get(redaction.question)),
-            redaction.metadata(metadata),
-        )
+        lines_now = redaction.lines(lines, text, found.get(redaction.question))
+        metadata_now = redaction.metadata(metadata, table)
         if lines_now is not lines:
             text = joined_text(lines_now)
             found = search.look_into(text[0])
             self.records = replace(self.records, lines=_changed(self.records.lines, places, lines_now))
         if metadata_now is not metadata:
+            table = MetadataTable.of(metadata_now)
             self.records = replace(self.records, metadata=_changed(self.records.metadata, places, metadata_now))
         stream_of = self._stream_of[order]
         low, high = int(stream_of[0]), int(stream_of[-1]) + 1
@@ -112,7 +111,7 @@ class Arrival:
             (stream_of - low).astype(np.int32),
             self._times_ns[order],
             *text,
-            MetadataTable.of(metadata_now),
+            table,
         )
         return Piece(block, order, own, found)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from obskit.model.patterns import compile_pattern
 from obskit.store import telemetry
+from obskit.store.metadata_table import MetadataTable
 from obskit.store.settings import RedactionSettings
 from obskit.store.text_search import Question
 
@@ -86,13 +87,15 @@ class Redaction:
         _count(found)
         return kept
 
-    def metadata(self, metadata: list[Mapping[str, str]]) -> list[Mapping[str, str]]:
-        """Metadata without secrets; themselves if there are none."""
-        if not self._enabled:
+    def metadata(self, metadata: list[Mapping[str, str]], table: MetadataTable) -> list[Mapping[str, str]]:
+        """Metadata without secrets; themselves if there are none. `table` is that of them."""
+        if not self._enabled or table.empty:
+            return metadata
+        values = "\n".join(set(table.values))
+        suspicious = self._any.search(values.encode("utf-8", "surrogatepass")) is not None
+        if not suspicious and not any(map(self._secret, table.shapes)):
             return metadata
         distinct = dict(zip(map(id, metadata), metadata, strict=True))
-        values = "\n".join([value for one in distinct.values() for value in one.values()])
-        suspicious = values and self._any.search(values.encode("utf-8", "surrogatepass")) is not None
         found = Counter[str]()
         changed: dict[int, Mapping[str, str]] = {}
         for key, one in distinct.items():

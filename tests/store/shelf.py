@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,7 @@ import numpy as np
 from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.records import Record
-from obskit.store.arrival import Arrival
+from obskit.store.arrival import Arrival, text_of
 from obskit.store.database import RESERVE_BYTES, Database
 from obskit.store.embedded import EmbeddedStore
 from obskit.store.interface import Batch, Cursor, MetricReader, Records, Samples
@@ -110,3 +111,12 @@ def block_of(records: Sequence[Record], ids: Sequence[int]) -> RecordBlock:
     arrival = Arrival(columns, np.array(columns.times_ns, np.int64), np.array(ids, np.int32), characters(columns.lines))
     (piece,) = arrival.pieces(Redaction(RedactionSettings(enabled=False)), TextSearch(Question([])))
     return piece.block
+
+
+def told_of(records: Records, question: Question) -> Records:
+    """Records (in order of time) as subscribers hear of them, when the store was asked this."""
+    numbers = {stream: number for number, stream in enumerate(dict.fromkeys(records.streams), start=1)}
+    ids = np.array([numbers[stream] for stream in records.streams], np.int32)
+    arrival = Arrival(records, np.array(records.times_ns, np.int64), ids, characters(records.lines))
+    pieces = arrival.pieces(Redaction(RedactionSettings(enabled=False)), TextSearch(question))
+    return replace(records, texts=[text_of(piece, records) for piece in pieces])
