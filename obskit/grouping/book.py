@@ -73,8 +73,8 @@ class Book:
             wanted = self._choice(record.stream)
             entry = None if wanted is None else read_entry(record, self._settings.app_labels, wanted=wanted)
             if entry is not None:
-                telemetry.SEEN.inc()
                 self._see(entry, record, now_ms, happened)
+        telemetry.SEEN.inc(sum(happened.seen.values()))
         self._follow_merges(happened)
         self._make_room(happened)
         return happened

@@ -105,13 +105,13 @@ class Keeper:
         """Read what waits, in slices; transitions are saved and told at once."""
         while self._batches:
             size, records, searched = self._batches.popleft()
+            self._waiting -= size
             if not searched:
                 records = await asyncio.to_thread(self.book.candidates, records)
             for begin in range(0, len(records), CHUNK):
                 async with self._busy:
                     part = records[begin : begin + CHUNK]
                     _add(self._unsaved, await asyncio.to_thread(self.book.read, part, self._clock.now_ms()))
-            self._waiting -= size
         if self._unsaved.events or self._untold:
             await self._save()
             await self._tell_events()

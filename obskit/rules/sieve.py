@@ -344,11 +344,15 @@ def _alike(kind: Kind, chunk: Chunk, places: Sequence[int]) -> Iterable[Sequence
     metadata_key = kind.sampler.metadata_key
     if len(places) == len(chunk.places) and not any(map(metadata_key, chunk.mappings)):
         return chunk.by_stream
+    streams, mappings = chunk.records.streams, chunk.records.metadata
+    keys: dict[int, object] = {}  # by identity: sources reuse their mappings
     grouped: dict[object, list[int]] = {}
-    for place in places:
-        stream, _, _, metadata = chunk.record(place)
-        key = (id(stream), metadata_key(metadata)) if metadata else id(stream)
-        grouped.setdefault(key, []).append(place)
+    for place, at in zip(places, chunk.places[places].tolist(), strict=True):
+        metadata = mappings[at]
+        key = keys.get(id(metadata))
+        if key is None:
+            key = keys[id(metadata)] = metadata_key(metadata)
+        grouped.setdefault((id(streams[at]), key), []).append(place)
     return grouped.values()
 
 

@@ -85,7 +85,7 @@ class Redaction:
         for index in set(touched.tolist()):
             kept[index] = self._text(lines[index], found)
         _count(found)
-        return kept
+        return kept if found else lines  # most of what looks like a card's number is none
 
     def metadata(self, metadata: list[Mapping[str, str]], table: MetadataTable) -> list[Mapping[str, str]]:
         """Metadata without secrets; themselves if there are none. `table` is that of them."""
