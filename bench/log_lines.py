@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from obskit.model.labels import Labels
 from obskit.model.records import NO_METADATA
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 
 DAY_NS = 86_400_000_000_000
 REGIONS = ("fra", "iad", "sin")

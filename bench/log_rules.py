@@ -28,8 +28,8 @@ from obskit.model.records import NO_METADATA
 from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
 from obskit.rules.log_windows import LogWindows
-from obskit.store.interface import Records
 from obskit.store.listed_logs import ListedLogs
+from obskit.store.log_interface import Records
 from obskit.testing.clock import FakeClock
 
 S = 1_000_000_000

@@ -38,13 +38,14 @@ from obskit.clock import Clock, SystemClock
 from obskit.config import Config, load_config
 from obskit.errors import QueryError
 from obskit.logql.engine import Engine, Progress
-from obskit.logql.nodes import Expr
+from obskit.logql.metric_nodes import Expr
 from obskit.logql.parser import parse
 from obskit.model.labels import Labels
 from obskit.model.telemetry import REGISTRY
 from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore, StoreSettings
-from obskit.store.interface import Batch, Cursor, Records
+from obskit.store.interface import Batch, Cursor
+from obskit.store.log_interface import Records
 from obskit.watch import Daemon
 from obskit.watch.memory import keep_heap_together
 

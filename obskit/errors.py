@@ -108,12 +108,12 @@ class ColdError(StoreError):
 class CollectorError(ObskitError):
     """A source could not be read.
 
-    `reason` is one of a closed list, because it is a metric label: timeout, network, auth, rate_limited, server,
-    bad_data, config, crash (a defect in the collector). `retry_after` is in seconds, when the source named one, and an
+    `reason` is one of a closed list, because it is a metric label: timeout, network, auth, rate_limited, server, missing
+    (what was asked for is not there), bad_data, config, crash (a defect in the collector). `retry_after` is in seconds, when the source named one, and an
     hour at most: a source must not be able to say "never".
     """
 
-    REASONS = ("timeout", "network", "auth", "rate_limited", "server", "bad_data", "config", "crash")
+    REASONS = ("timeout", "network", "auth", "rate_limited", "server", "missing", "bad_data", "config", "crash")
     LONGEST_WAIT_S = 3600.0
 
     def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:

@@ -21,8 +21,8 @@ from obskit.clock import NS_PER_MS
 
 if TYPE_CHECKING:
     from obskit.grouping.miner import Miner, Template
-    from obskit.logql.nodes import LogQuery
-    from obskit.store.interface import LogReader
+    from obskit.logql.log_nodes import LogQuery
+    from obskit.store.log_interface import LogReader
 
 SLICES: Final = 16
 MAX_LINES: Final = 5_000_000

@@ -16,10 +16,11 @@ from obskit.cli.scan_progress import ShownProgress
 from obskit.cli.store import open_configured
 from obskit.clock import NS_PER_MS, SystemClock
 from obskit.logql.engine import Engine, LogLine
-from obskit.logql.nodes import Expr, LogQuery
+from obskit.logql.log_nodes import LogQuery
+from obskit.logql.metric_nodes import Expr
 from obskit.logql.parser import parse
 from obskit.model.results import Result
-from obskit.store.interface import Progress
+from obskit.store.log_interface import Progress
 
 _POINTS: Final = 60
 _STEPS_S: Final = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)

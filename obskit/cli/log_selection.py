@@ -10,11 +10,11 @@ from obskit.cli.log_output import NAMES_OF_WHAT
 from obskit.errors import QueryError, QuerySyntaxError
 from obskit.grouping.book import SOURCE
 from obskit.logql.lexer import parse_error
-from obskit.logql.nodes import LogQuery
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.parser import parse
 from obskit.model.labels import quote
 from obskit.model.matchers import Matcher, MatchOp
-from obskit.store.interface import LogReader
+from obskit.store.log_interface import LogReader
 
 DAY_NS: Final = 86_400_000_000_000
 EVERYTHING: Final = (Matcher("source", MatchOp.NOT_EQUAL, SOURCE),)

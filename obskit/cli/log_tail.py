@@ -23,7 +23,7 @@ from obskit.cli.store import open_configured
 from obskit.cli.tables import count, listed
 from obskit.clock import NS_PER_MS, Clock, SystemClock
 from obskit.logql.engine import Engine, LogLine
-from obskit.logql.nodes import LogQuery
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.stages import Demands
 from obskit.store.embedded import EmbeddedStore

@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from obskit.clock import Clock
-from obskit.store.interface import Progress
+from obskit.store.log_interface import Progress
 
 _FIRST_S: Final = 0.5
 _EVERY_S: Final = 0.1

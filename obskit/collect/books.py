@@ -46,6 +46,18 @@ ITEMS: Final = Counter(
 DROPPED: Final = Counter(
     "obskit_collector_dropped_total", "Items left out, by reason.", ("collector", "reason"), registry=REGISTRY
 )
+REFUSED: Final = Gauge(
+    "obskit_collector_refused", "Whether the target refuses our credentials.", _TARGET, registry=REGISTRY
+)
+REQUESTS: Final = Counter(
+    "obskit_collector_requests_total", "Requests sent to a vendor.", ("collector",), registry=REGISTRY
+)
+COST: Final = Counter(
+    "obskit_collector_cost_dollars_total",
+    "What the vendor takes for these requests, by its price list.",
+    ("collector",),
+    registry=REGISTRY,
+)
 SAMPLED: Final = Counter(
     "obskit_collector_sampled_total", "Items left out by sampling.", ("collector",), registry=REGISTRY
 )
@@ -126,6 +138,12 @@ class Book:
             self._saw(max(record.t_ns for record in batch.records) // 1_000_000)
         self._items += samples + records
 
+    def asked(self, price: float = 0.0) -> None:
+        """A request was sent for which the vendor takes `price` dollars."""
+        REQUESTS.labels(self.collector).inc()
+        if price:
+            COST.labels(self.collector).inc(price)
+
     def dropped(self, count: int, reason: str) -> None:
         """Items were left out; `reason` is a slug of a closed list (`too_long`, `sample_limit`)."""
         DROPPED.labels(self.collector, reason).inc(count)
@@ -151,7 +169,7 @@ class Book:
         """The target is gone for good: its series go too, so that targets that come and go do not pile up."""
         key = (self.collector, self.target)
         for metric, labels in (
-            *((gauge, key) for gauge in (UP, LAST_SUCCESS, DATA_AGE)),
+            *((gauge, key) for gauge in (UP, REFUSED, LAST_SUCCESS, DATA_AGE)),
             *((CALLS, (*key, result)) for result in self._results),
         ):
             with suppress(KeyError):  # never booked; newer clients do not raise
@@ -159,6 +177,7 @@ class Book:
 
     def _count(self, result: str, duration_s: float) -> None:
         UP.labels(self.collector, self.target).set(1 if self._up else 0)
+        REFUSED.labels(self.collector, self.target).set(1 if result == "auth" else 0)
         CALLS.labels(self.collector, self.target, result).inc()
         self._results.add(result)
         DURATION.labels(self.collector).observe(duration_s)

@@ -13,6 +13,7 @@ from obskit.clock import Clock
 from obskit.collect.books import Book, TargetStatus
 from obskit.collect.contract import Collector, Kind, Source
 from obskit.collect.feed import Feed
+from obskit.collect.listening import Listener, listener_of
 from obskit.collect.table import find_kind
 from obskit.errors import CollectorError
 from obskit.model.telemetry import REGISTRY, Counter
@@ -43,6 +44,8 @@ class _Running:
     source: Source
     feed: Feed
     task: asyncio.Task[None]
+    collector: list[Collector]
+    """The one that runs; a crash replaces it."""
 
 
 class Supervisor:
@@ -91,14 +94,19 @@ class Supervisor:
             rows += running.feed.status() or [Book(running.feed.collector, "", self._clock).status()]
         return rows
 
+    def listener(self, path: str) -> tuple[Listener, str] | None:
+        """The running collector to which a path belongs, and what follows its own part of it."""
+        return listener_of(path, (collector for running in self._running for collector in running.collector))
+
     def _prepared(self, source: Source) -> _Prepared:
         build = partial(self._find(source.kind).build, source.settings)
         return _Prepared(source, build, build().name)
 
     def _start(self, prepared: _Prepared) -> _Running:
         feed = Feed(prepared.name, self._intake, self._clock)
-        task = asyncio.create_task(self._keep_running(prepared.build, feed), name=f"collector {prepared.name}")
-        return _Running(prepared.source, feed, task)
+        current: list[Collector] = []
+        task = asyncio.create_task(self._keep_running(prepared.build, feed, current), name=f"collector {prepared.name}")
+        return _Running(prepared.source, feed, task, current)
 
     async def _end(self, leaving: Sequence[_Running]) -> None:
         for running in leaving:
@@ -107,14 +115,15 @@ class Supervisor:
         for running in leaving:
             running.feed.close()
 
-    async def _keep_running(self, build: Callable[[], Collector], feed: Feed) -> None:
+    async def _keep_running(self, build: Callable[[], Collector], feed: Feed, current: list[Collector]) -> None:
         """Run the collector, and after each crash a new one: what a crash left behind in the old one is not known."""
         crashes, known = 0, ""
         while True:
             started = self._clock.monotonic()
             problem = CollectorError("ended by itself", reason="crash")
             try:
-                await build().run(feed)
+                current[:] = [build()]
+                await current[0].run(feed)
             except CollectorError as error:
                 problem = error
             except Exception as error:  # the loop: one bad collector must not take the others with it
@@ -122,6 +131,7 @@ class Supervisor:
                 if str(problem) != known:
                     log.exception("collector crashed: collector=%s", feed.collector)
             known = str(problem)
+            current.clear()
             feed.down(problem)
             RESTARTS.labels(feed.collector).inc()
             if self._clock.monotonic() - started > STEADY_S:

@@ -21,7 +21,7 @@ from obskit.model.alert_matchers import parse_matchers
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, match_all
 from obskit.model.records import Record
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 
 SOURCE: Final = "error_group"
 """The stream in which groups are told of: what comes from us is not grouped again."""

@@ -20,7 +20,7 @@ from obskit.grouping.traces import find_trace
 from obskit.grouping.words import worded, worded_in_texts
 from obskit.model.labels import Labels
 from obskit.model.records import Record
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 from obskit.store.metadata_table import MetadataTable
 
 ERRORS: Final = frozenset(

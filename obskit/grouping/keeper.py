@@ -24,7 +24,8 @@ from obskit.grouping.words import QUESTION
 from obskit.model.labels import Labels
 from obskit.model.records import Record
 from obskit.store.database import Database, Transaction
-from obskit.store.interface import Batch, Intake, Records, Touched
+from obskit.store.interface import Batch, Intake, Touched
+from obskit.store.log_interface import Records
 from obskit.store.text_search import Question
 
 MAX_WAITING: Final = 12_000_000

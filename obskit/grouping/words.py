@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from obskit.grouping.masks import MAX_LINE
 from obskit.model.patterns import compile_pattern
-from obskit.store.interface import StreamText
+from obskit.store.log_interface import StreamText
 from obskit.store.text_search import Question
 
 _WORDS: Final = {

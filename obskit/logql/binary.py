@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.errors import QueryError
-from obskit.logql.nodes import COMPARISONS, Binary, Matching
+from obskit.logql.metric_nodes import COMPARISONS, Binary, Matching
 from obskit.logql.vectors import Block
 from obskit.logql.windows import Flags, Floats
 from obskit.model.labels import Labels

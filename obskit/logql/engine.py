@@ -15,14 +15,12 @@ import numpy as np
 from obskit.errors import QueryError
 from obskit.logql.binary import combine
 from obskit.logql.entries import Entry
-from obskit.logql.nodes import (
-    ERROR_LABEL,
-    PRESERVE_LABEL,
+from obskit.logql.log_nodes import ERROR_LABEL, PRESERVE_LABEL, LogQuery
+from obskit.logql.metric_nodes import (
     Binary,
     Expr,
     Grouping,
     LabelReplace,
-    LogQuery,
     MetricExpr,
     Number,
     RangeAggregation,
@@ -40,7 +38,7 @@ from obskit.logql.windows import Times, Windows
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.results import Element, Matrix, RangeSeries, Result, Scalar, Vector
-from obskit.store.interface import MINUTE_NS, LogReader, Progress
+from obskit.store.log_interface import MINUTE_NS, LogReader, Progress
 
 __all__ = ["Engine", "LogLine", "Progress", "Reading", "SampleSource", "longest_range_ns", "stream_selectors"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
-from obskit.logql.nodes import ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_LABEL
+from obskit.logql.log_nodes import ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_LABEL
 from obskit.model.labels import Labels
 from obskit.model.records import whole_text
 

@@ -11,7 +11,7 @@ from obskit.logql.addresses import parse_range
 from obskit.logql.captures import filtering_pattern
 from obskit.logql.entries import Entry, Step
 from obskit.logql.literals import required_literals
-from obskit.logql.nodes import (
+from obskit.logql.log_nodes import (
     Both,
     Compare,
     CompareIp,

@@ -18,7 +18,7 @@ from obskit.logql.json_fields import valid_text
 from obskit.logql.scan import Indices
 from obskit.model.patterns import compile_pattern
 from obskit.model.records import whole_text
-from obskit.store.interface import LogBlock
+from obskit.store.log_interface import LogBlock
 
 _STRING: Final = r'"(?:[^"\\\n]|\\[^\n])*"'
 _NUMBER: Final = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"

@@ -12,7 +12,7 @@ from obskit.logql.addresses import parse_range
 from obskit.logql.captures import capturing_pattern, filtering_pattern
 from obskit.logql.json_paths import parse_path
 from obskit.logql.lexer import Kind, Token, Tokens
-from obskit.logql.nodes import (
+from obskit.logql.log_nodes import (
     ERROR_DETAILS_LABEL,
     ERROR_LABEL,
     Both,
@@ -35,14 +35,13 @@ from obskit.logql.nodes import (
     LineOp,
     LogfmtStage,
     LogQuery,
-    LogRange,
     PatternStage,
     RegexpStage,
     Stage,
     Text,
     UnpackStage,
-    Unwrap,
 )
+from obskit.logql.metric_nodes import LogRange, Unwrap
 from obskit.logql.pattern_errors import in_go_words
 from obskit.logql.templates import wrong_with_formats, wrong_with_line_format
 from obskit.model.matchers import Matcher, MatchOp

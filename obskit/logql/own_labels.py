@@ -8,10 +8,10 @@ from itertools import takewhile
 import numpy as np
 
 from obskit.logql.entries import EXTRACTED
-from obskit.logql.nodes import Both, Condition, LabelFilter, LineFilter, Stage
+from obskit.logql.log_nodes import Both, Condition, LabelFilter, LineFilter, Stage
 from obskit.logql.scan import Indices, Sieve
 from obskit.model.matchers import Matcher
-from obskit.store.interface import LogBlock
+from obskit.store.log_interface import LogBlock
 
 
 def own_label_sieves(stages: Sequence[Stage]) -> list[Sieve]:

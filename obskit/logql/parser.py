@@ -7,7 +7,7 @@ from typing import Final
 from obskit.errors import PatternError
 from obskit.logql.lexer import Kind, Token, Tokens
 from obskit.logql.log_parser import LogParser
-from obskit.logql.nodes import (
+from obskit.logql.metric_nodes import (
     COMPARISONS,
     PRECEDENCE,
     SET_OPERATORS,

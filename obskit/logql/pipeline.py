@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from obskit.logql.entries import EXTRACTED, Entry, own_labels
 from obskit.logql.filters import needles
 from obskit.logql.flat_json import Columns, FlatJson
-from obskit.logql.nodes import DropStage, JsonStage, KeepStage, LabelFilter, LineFilter, LogQuery, Stage
+from obskit.logql.log_nodes import DropStage, JsonStage, KeepStage, LabelFilter, LineFilter, LogQuery, Stage
 from obskit.logql.own_labels import own_label_sieves
 from obskit.logql.probes import probes, sift
 from obskit.logql.scan import Indices, sieves, text_test, without
 from obskit.logql.stages import LINE_CHANGERS, Demands, steps
 from obskit.model.records import NO_METADATA, whole_text
-from obskit.store.interface import LogBlock, Progress, Scan
+from obskit.store.log_interface import LogBlock, Progress, Scan
 
 _CHECKED: Final = 0xFF
 """A block may hold many thousand lines: whether the query goes on is asked now and then."""

@@ -17,7 +17,7 @@ import numpy as np
 from obskit.logql.entries import EXTRACTED
 from obskit.logql.filters import COMPARE
 from obskit.logql.literals import required_literals
-from obskit.logql.nodes import (
+from obskit.logql.log_nodes import (
     Both,
     Compare,
     Condition,
@@ -32,7 +32,7 @@ from obskit.logql.nodes import (
 from obskit.logql.own_labels import own_label_sieve
 from obskit.logql.scan import Indices, encoded, finder, holding
 from obskit.model.matchers import Matcher, MatchOp
-from obskit.store.interface import LogBlock
+from obskit.store.log_interface import LogBlock
 
 _PARSERS: Final = (JsonStage, LogfmtStage, RegexpStage, PatternStage)
 _PLAIN_VALUE: Final = re.compile(r"[A-Za-z0-9_.:@-]{2,}")

@@ -14,22 +14,14 @@ from numpy.typing import NDArray
 from obskit.errors import QueryError
 from obskit.logql.entries import ERRORS, EXTRACTED, Entry, own_labels
 from obskit.logql.filters import all_of, condition_step, labels_asked, line_predicate
-from obskit.logql.nodes import (
-    ERROR_LABEL,
-    FormatStage,
-    Grouping,
-    LabelFilter,
-    LineFilter,
-    LineFormatStage,
-    LogQuery,
-    Unwrap,
-)
+from obskit.logql.log_nodes import ERROR_LABEL, FormatStage, LabelFilter, LineFilter, LineFormatStage, LogQuery
+from obskit.logql.metric_nodes import Grouping, Unwrap
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.scan import Indices
 from obskit.logql.stages import Demands, Wanted, labels_read, steps
 from obskit.logql.units import byte_size, go_duration_ns, go_float
 from obskit.model.labels import Labels
-from obskit.store.interface import MINUTE_NS, LogBlock, MinuteCounts
+from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts
 
 _MOST_SERIES: Final = 100_000
 """Before anything is aggregated: a label with an id in it would fill the memory."""

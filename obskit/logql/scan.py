@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from obskit.errors import PatternError
 from obskit.logql.filters import is_literal, line_predicate
 from obskit.logql.literals import required_choices, required_literals
-from obskit.logql.nodes import LineFilter, LineOp, Text
+from obskit.logql.log_nodes import LineFilter, LineOp, Text
 from obskit.model.patterns import compile_pattern
-from obskit.store.interface import LogBlock, TextTest
+from obskit.store.log_interface import LogBlock, TextTest
 
 Indices: TypeAlias = NDArray[np.int64]
 Sieve: TypeAlias = Callable[[LogBlock, Indices], Indices]

@@ -15,8 +15,7 @@ from obskit.logql.entries import ERRORS, EXTRACTED, Entry, Step
 from obskit.logql.filters import condition_step, labels_asked, line_predicate
 from obskit.logql.json_fields import MALFORMED, BadJson, Picker, flattened, label_name, packed_texts, valid_text
 from obskit.logql.json_paths import parse_path, value_at
-from obskit.logql.logfmt import BadLogfmt, pairs, strict_pairs
-from obskit.logql.nodes import (
+from obskit.logql.log_nodes import (
     DecolorizeStage,
     DropStage,
     FormatStage,
@@ -31,6 +30,7 @@ from obskit.logql.nodes import (
     Stage,
     UnpackStage,
 )
+from obskit.logql.logfmt import BadLogfmt, pairs, strict_pairs
 from obskit.logql.templates import label_format_step, labels_in, line_format_step
 from obskit.model.matchers import Matcher
 from obskit.model.patterns import compile_pattern

@@ -12,7 +12,7 @@ from obskit.gotemplate.nodes import Dot, Output, Text
 from obskit.gotemplate.template import Dialect, Template
 from obskit.gotemplate.values import StringMap
 from obskit.logql.entries import Entry, Step
-from obskit.logql.nodes import ERROR_LABEL, FormatStage, LineFormatStage
+from obskit.logql.log_nodes import ERROR_LABEL, FormatStage, LineFormatStage
 from obskit.logql.template_functions import LOKI_FUNCTIONS, MAX_TEXT, LineData
 
 TEMPLATE_ERROR: Final = "TemplateFormatErr"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from obskit.errors import QueryError
-from obskit.logql.nodes import Grouping, LabelReplace, VectorAggregation
+from obskit.logql.metric_nodes import Grouping, LabelReplace, VectorAggregation
 from obskit.logql.windows import Flags, Floats
 from obskit.model.labels import EMPTY, Labels, is_label_name
 from obskit.model.patterns import anchored

@@ -58,7 +58,7 @@ def comparison_of(query: Any) -> Comparison | None:
 
 
 def _of_logs(query: Any) -> Comparison | None:
-    from obskit.logql import nodes as logql  # noqa: PLC0415 - whose rules are all over metrics never loads it
+    from obskit.logql import metric_nodes as logql  # noqa: PLC0415 - whose rules are all over metrics never loads it
 
     if not isinstance(query, logql.Binary):
         return None

@@ -292,7 +292,7 @@ def _parse_logql(text: str) -> Any:
 
 
 def _gives_lines(query: Any) -> bool:
-    from obskit.logql.nodes import LogQuery  # noqa: PLC0415 - as above
+    from obskit.logql.log_nodes import LogQuery  # noqa: PLC0415 - as above
 
     return isinstance(query, LogQuery)
 

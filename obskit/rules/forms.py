@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from obskit.errors import PatternError, QuerySyntaxError
-from obskit.logql.nodes import LogQuery
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.parser import parse
 from obskit.model.durations import format_duration
 from obskit.model.labels import is_label_name, quote

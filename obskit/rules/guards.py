@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from obskit.logql.captures import filtering_pattern
 from obskit.logql.entries import EXTRACTED
-from obskit.logql.nodes import (
+from obskit.logql.log_nodes import (
     Both,
     Condition,
     JsonStage,

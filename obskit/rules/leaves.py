@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.clock import NS_PER_S
-from obskit.logql.nodes import ERROR_LABEL
+from obskit.logql.log_nodes import ERROR_LABEL
 from obskit.logql.samples import SampleSeries
 from obskit.model.labels import Labels
 from obskit.rules import telemetry

@@ -15,7 +15,7 @@ from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import whole_text
 from obskit.rules.guards import Needle
-from obskit.store.interface import Records, StreamText
+from obskit.store.log_interface import Records, StreamText
 
 
 class Chunk:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from obskit.logql.nodes import Binary, DropStage, LogQuery, LogRange, MetricExpr, Number, RangeAggregation
+from obskit.logql.log_nodes import DropStage, LogQuery
+from obskit.logql.metric_nodes import Binary, LogRange, MetricExpr, Number, RangeAggregation
 from obskit.logql.parser import parse
 from obskit.model.durations import format_duration
 from obskit.rules.active_hours import ActiveHours, DuringSettings

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from obskit.clock import NS_PER_MS, Clock
 from obskit.errors import QueryError
 from obskit.logql.engine import Engine, Reading
-from obskit.logql.nodes import Expr
+from obskit.logql.metric_nodes import Expr
 from obskit.logql.samples import Extraction, SampleSeries
 from obskit.model.records import Record
 from obskit.model.results import Result
@@ -30,7 +30,7 @@ from obskit.rules.shortcuts import NO_ELEMENTS, Shortcuts
 from obskit.rules.sieve import Kind, Sieve
 from obskit.rules.warming import Warming, by_matchers
 from obskit.rules.watermarks import Watermarks, source_of
-from obskit.store.interface import LogReader, Records
+from obskit.store.log_interface import LogReader, Records
 from obskit.store.text_search import TextSearch
 
 MAX_BACKLOG: Final = 50_000

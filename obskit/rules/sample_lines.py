@@ -12,7 +12,7 @@ from typing import Final
 
 from obskit.errors import ObskitError
 from obskit.logql.engine import Engine
-from obskit.logql.nodes import LogRange, log_ranges
+from obskit.logql.metric_nodes import LogRange, log_ranges
 from obskit.model.alerts import LOG_LINES, Alert, Transition, TransitionKind
 from obskit.model.labels import Labels
 from obskit.rules.expansion import series_labels

@@ -12,7 +12,7 @@ from typing import Final
 
 from obskit.clock import NS_PER_S
 from obskit.logql.engine import Engine, Reading
-from obskit.logql.nodes import (
+from obskit.logql.metric_nodes import (
     SET_OPERATORS,
     Binary,
     Expr,
@@ -23,7 +23,7 @@ from obskit.logql.nodes import (
 )
 from obskit.logql.samples import Extraction, SampleSeries
 from obskit.model.results import Result, Vector
-from obskit.store.interface import LogReader
+from obskit.store.log_interface import LogReader
 
 NOTED_NS: Final = 2**61
 _ROUNDING: Final = 1 + 1e-9

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from obskit.logql.entries import Entry, Step, own_labels
 from obskit.logql.filters import condition_step
-from obskit.logql.nodes import JsonStage, LabelFilter, LineFilter, LogfmtStage
+from obskit.logql.log_nodes import JsonStage, LabelFilter, LineFilter, LogfmtStage
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.samples import Extraction, Sampler
 from obskit.logql.stages import Demands, steps
@@ -25,7 +25,7 @@ from obskit.model.labels import Labels
 from obskit.model.matchers import match_all
 from obskit.rules.guards import Guard, Needle, guard_of
 from obskit.rules.line_chunks import Chunk, SearchedText, TextChunk
-from obskit.store.interface import Records, StreamText
+from obskit.store.log_interface import Records, StreamText
 from obskit.store.text_search import PatternSet, Question
 
 CHUNK: Final = 1_000

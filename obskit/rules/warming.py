@@ -19,7 +19,7 @@ from obskit.clock import NS_PER_S
 from obskit.model.matchers import Matcher
 from obskit.rules.leaves import MAX_SAMPLES, Leaf, Taken
 from obskit.rules.sieve import Kind, Sieve
-from obskit.store.interface import LogReader, Records
+from obskit.store.log_interface import LogReader, Records
 
 END_NS: Final = 2**62
 PIECE_S: Final = 0.02

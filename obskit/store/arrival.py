@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.store.block_cutting import BLOCK_BYTES, OWN_BYTES
-from obskit.store.interface import Records, StreamText
 from obskit.store.log_blocks import joined_text
+from obskit.store.log_interface import Records, StreamText
 from obskit.store.metadata_table import MetadataTable
 from obskit.store.record_block import RecordBlock
 from obskit.store.redaction import Redaction

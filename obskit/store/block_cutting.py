@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.store.day_file import NewBlock
-from obskit.store.interface import MINUTE_NS
 from obskit.store.log_blocks import SEPARATOR, gathered_text
+from obskit.store.log_interface import MINUTE_NS
 from obskit.store.metadata_table import MetadataTable
 from obskit.store.record_block import RecordBlock, streams_in
 from obskit.store.token_filter import build_filter

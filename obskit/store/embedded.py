@@ -19,8 +19,9 @@ from obskit.model.samples import MetricMeta
 from obskit.store import telemetry
 from obskit.store.database import Database, Transaction
 from obskit.store.head import Admitted
-from obskit.store.interface import Batch, LogReader, MetricReader, Refused, Touched
+from obskit.store.interface import Batch, MetricReader, Refused, Touched
 from obskit.store.log_arrivals import LogArrivals
+from obskit.store.log_interface import LogReader
 from obskit.store.logs import LogStore, Written
 from obskit.store.metrics import MetricStore
 from obskit.store.retention import Retention

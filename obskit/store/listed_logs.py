@@ -11,8 +11,8 @@ import numpy as np
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, match_all
 from obskit.model.records import Record
-from obskit.store.interface import LogBlock, MinuteCounts, Records, Scan
 from obskit.store.log_blocks import TextBlock, counts_of, encoded, whole_minutes
+from obskit.store.log_interface import LogBlock, MinuteCounts, Records, Scan
 
 
 class ListedLogs:

@@ -13,8 +13,8 @@ import numpy as np
 from obskit.model.matchers import Matcher
 from obskit.store.database import Database
 from obskit.store.day_files import DayFiles
-from obskit.store.interface import LogBlock
 from obskit.store.log_blocks import encoded, lines_holding
+from obskit.store.log_interface import LogBlock
 from obskit.store.log_streams import Streams
 from obskit.store.record_block import Packed, RecordBlock
 

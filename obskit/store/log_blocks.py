@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
-from obskit.store.interface import MINUTE_NS, LogBlock, MinuteCounts, Records
+from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts, Records
 from obskit.store.metadata_table import MetadataTable
 
 SEPARATOR: Final = b"\n"
@@ -39,7 +39,7 @@ class MetadataColumn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextBlock:
-    """A LogBlock of arrays (see interface.LogBlock)."""
+    """A LogBlock of arrays (see log_interface.LogBlock)."""
 
     streams: Sequence[Labels]
     stream_of: NDArray[np.int32]

@@ -31,7 +31,6 @@ from obskit.store.cold.reading import ColdGroup, ColdReading
 from obskit.store.database import Database
 from obskit.store.day_file import BlockRow, DayFile, Unmade, day_of
 from obskit.store.day_files import DayFiles
-from obskit.store.interface import MINUTE_NS, LogBlock, MinuteCounts, Progress, Scan
 from obskit.store.log_blocks import (
     TextBlock,
     by_minute,
@@ -41,6 +40,7 @@ from obskit.store.log_blocks import (
     searching,
     whole_minutes,
 )
+from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts, Progress, Scan
 from obskit.store.log_streams import Streams
 from obskit.store.packing import decompress
 from obskit.store.read_ahead import worked_ahead

@@ -24,9 +24,9 @@ from obskit.store.cold.store import ColdStore
 from obskit.store.database import Database, Transaction
 from obskit.store.day_file import DAY_NS
 from obskit.store.day_files import DayFiles, adopt
-from obskit.store.interface import Records
 from obskit.store.log_arrivals import LogArrivals
 from obskit.store.log_blocks import characters, encoded
+from obskit.store.log_interface import Records
 from obskit.store.log_reading import LogReading, Places
 from obskit.store.log_retention import LogRetention
 from obskit.store.log_streams import OVERFLOW, Admitted, Streams

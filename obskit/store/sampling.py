@@ -15,7 +15,7 @@ from obskit.model.alert_matchers import parse_matchers
 from obskit.model.labels import Labels
 from obskit.model.matchers import match_all
 from obskit.model.patterns import compile_pattern
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 from obskit.store.settings import SamplingRule
 
 MARK: Final = "sampled"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import NO_METADATA, Record
-from obskit.store.interface import LogBlock, Scan
 from obskit.store.listed_logs import ListedLogs
+from obskit.store.log_interface import LogBlock, Scan
 
 
 class MemoryLogs(ListedLogs):

@@ -251,7 +251,9 @@ class Daemon:
         if self._options.dry_run:
             return Destinations.preview(config)
         backdrop = Backdrop(config.groups, self._build_promql(), LogQL(self._store.logs))
-        onlooker = Onlooker(backdrop, self._database, self._clock, app_labels=config.errors.app_labels)
+        onlooker = Onlooker(
+            backdrop, self._database, self._store.logs, self._clock, app_labels=config.errors.app_labels
+        )
         return Destinations.build(config, self._http, onlooker)
 
     def _build_promql(self) -> PromQL:
@@ -289,6 +291,7 @@ class Daemon:
             change_outbox=self._change_outbox,
             change_error=self._errors.change,
             hook=self._hook,
+            listener=self._supervisor.listener,
             reception=Reception(self._store, self._clock, ingest) if ingest.enabled else None,
         )
         api = alertmanager_api(self._dispatcher, self._clock, self._about, started_ms=self._started_ms)

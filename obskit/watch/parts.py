@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from obskit.clock import Clock, bounded
@@ -15,7 +16,8 @@ from obskit.config import Config
 from obskit.grouping.issues import State
 from obskit.grouping.rows import read_issues_since
 from obskit.model.actions import Notice, Outcome, OutcomeReason
-from obskit.model.context import UNKNOWN, Context, TopError
+from obskit.model.context import UNKNOWN, Context, Deploy, TopError
+from obskit.model.deploys import deploy_of, deploys_of
 from obskit.notify import Integration, Look, build_integrations, preview_integrations
 from obskit.outbound import httpx
 from obskit.outbox import Budget, Delivery, Paces
@@ -24,11 +26,15 @@ from obskit.rules.backdrop import Backdrop
 from obskit.rules.groups import Group
 from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore
+from obskit.store.log_interface import LogReader
 
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 2.0
 ERRORS_BEFORE_MS: Final = 3_600_000
+DEPLOYS: Final = 5
+DEPLOYS_BEFORE_MS: Final = 24 * 3_600_000
+_NS_PER_MS: Final = 1_000_000
 OWN_METRICS: Final = "obskit"
 PRINTS: Final = "console_configs"
 
@@ -74,9 +80,12 @@ class Destinations:
 class Onlooker:
     """Looks at what is around a notice without holding up its delivery: in a thread, for a moment."""
 
-    def __init__(self, backdrop: Backdrop, database: Database, clock: Clock, *, app_labels: Sequence[str]) -> None:
+    def __init__(
+        self, backdrop: Backdrop, database: Database, logs: LogReader, clock: Clock, *, app_labels: Sequence[str]
+    ) -> None:
         self._backdrop = backdrop
         self._database = database
+        self._logs = logs
         self._clock = clock
         self._app_labels = app_labels
         self._one_at_a_time = threading.Lock()  # engines are for one thread; one that is slow is not waited for
@@ -95,19 +104,29 @@ class Onlooker:
         if not self._one_at_a_time.acquire(timeout=LOOK_S):
             return UNKNOWN
         try:
-            return replace(self._backdrop.look(notice), top_error=self._top_error(notice))
+            known = self._backdrop.look(notice)
+            app = next((value for name in self._app_labels if (value := notice.common_labels.get(name))), "")
+            if not app:
+                return known
+            return replace(known, top_error=self._top_error(notice, app), deploys=self._deploys(notice, app))
         finally:
             self._one_at_a_time.release()
 
-    def _top_error(self, notice: Notice) -> TopError | None:
-        """The most frequent error of the notice's program since an hour before it began."""
-        app = next((value for name in self._app_labels if (value := notice.common_labels.get(name))), "")
-        if not app or not notice.firing:
+    def _top_error(self, notice: Notice, app: str) -> TopError | None:
+        """The most frequent error of a program since an hour before the notice began."""
+        if not notice.firing:
             return None
         since_ms = min(alert.starts_ms for alert in notice.firing) - ERRORS_BEFORE_MS
         counted = [(issue.count_since(since_ms), issue) for issue in read_issues_since(self._database, app, since_ms)]
         told = [(count, issue.title) for count, issue in counted if issue.state in (State.OPEN, State.REGRESSED)]
         return TopError(max(told)[1], max(told)[0]) if told else None
+
+    def _deploys(self, notice: Notice, app: str) -> tuple[Deploy, ...]:
+        """The last deploys of a program within a day, the newest first."""
+        until_ns = (notice.decided_ms + 1) * _NS_PER_MS
+        since_ns = until_ns - DEPLOYS_BEFORE_MS * _NS_PER_MS
+        found = self._logs.select(deploys_of(app), since_ns, until_ns, newest_first=True)
+        return tuple(deploy_of(record) for record in islice(found, DEPLOYS))
 
     def _without(self, trouble: str) -> Context:
         if trouble != self._trouble:

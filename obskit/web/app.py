@@ -15,16 +15,20 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from obskit.collect.listening import PREFIXES, Listener
 from obskit.grouping.issues import FOREVER
 from obskit.ingest.reception import Reception
 from obskit.model.settings import Secret
 from obskit.model.telemetry import REGISTRY
 from obskit.notify.base import Hook
 from obskit.web.hooks import PREFIX, hook_route
+from obskit.web.listeners import listener_routes
 from obskit.web.pushes import push_routes
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/-/healthy", "/-/ready"})
 """What a load balancer asks without a token: it learns a word, no data."""
+SIGNED: Final = (PREFIX, *PREFIXES)
+"""Below these, who is there is checked by whoever is asked."""
 
 CHANGES: Final = frozenset({"retry", "drop"})
 READING: Final = frozenset({"GET", "HEAD"})
@@ -46,7 +50,8 @@ class Doors:
     `overview` is the front page's text; `reload` reads the config again and returns what was wrong; `change_outbox`
     takes an action's id and `retry` or `drop`, and says whether there was something to change; `change_error` takes an
     error group's id, `resolve`, `reopen` or `mute`, and until when it is muted; `reception` stores what is pushed (None:
-    nothing is taken); `hook` is who listens to the webhooks of a kind of receiver.
+    nothing is taken); `hook` is who listens to the webhooks of a kind of receiver, `listener` which collector listens at
+    a path, and what follows its part of it.
     """
 
     overview: Callable[[], str]
@@ -55,12 +60,13 @@ class Doors:
     change_error: Callable[[str, str, int], Awaitable[bool]]
     reception: Reception | None = None
     hook: Callable[[str], Hook | None] = lambda _: None
+    listener: Callable[[str], tuple[Listener, str] | None] = lambda _: None
 
 
 def build_app(health: Health, doors: Doors, *, token: Secret | None, apis: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The application, with `apis` beside its own paths.
 
-    With a `token`, every path but OPEN_PATHS and those of hooks, which are signed, asks for it.
+    With a `token`, every path but OPEN_PATHS and those below SIGNED asks for it.
     """
 
     async def front(_: Request) -> Response:
@@ -104,6 +110,7 @@ def build_app(health: Health, doors: Doors, *, token: Secret | None, apis: Seque
         Route("/-/outbox/{id:int}/{what:str}", change_outbox, methods=["POST"]),
         Route("/-/errors/{id:str}/{what:str}", change_error, methods=["POST"]),
         hook_route(doors.hook, health),
+        *listener_routes(doors.listener, health),
         *apis,
     ]
     if doors.reception is not None:
@@ -141,7 +148,7 @@ class _TokenGate:
         self._expected = token.reveal().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not (scope["path"] in OPEN_PATHS or scope["path"].startswith(PREFIX)):
+        if scope["type"] == "http" and not (scope["path"] in OPEN_PATHS or scope["path"].startswith(SIGNED)):
             # RFC 9110, 11.1: the scheme's name is read in any case.
             scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
             if not hmac.compare_digest(given, self._expected) or scheme.lower() != b"bearer":

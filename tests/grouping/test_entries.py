@@ -11,7 +11,7 @@ from obskit.grouping.entries import may_be_errors, read_entry
 from obskit.grouping.words import QUESTION
 from obskit.model.labels import Labels
 from obskit.model.records import NO_METADATA, Record
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 from obskit.store.text_search import Question
 from tests.grouping import traces
 from tests.store.shelf import told_of

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from obskit.errors import QueryError
 from obskit.logql import samples
 from obskit.logql.engine import Engine, LogLine, Progress
-from obskit.logql.nodes import LogQuery
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.parser import parse
 from obskit.model.labels import EMPTY, Labels
 from obskit.model.records import Record

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from obskit.errors import QueryError
 from obskit.logql.engine import Engine
 from obskit.logql.flat_json import FlatJson
-from obskit.logql.nodes import Grouping, LogQuery, Unwrap
+from obskit.logql.log_nodes import LogQuery
+from obskit.logql.metric_nodes import Grouping, Unwrap
 from obskit.logql.parser import parse
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.samples import Extraction, SampleSeries, read_samples
 from obskit.model.labels import Labels
 from obskit.model.records import Record
-from obskit.store.interface import Records
 from obskit.store.log_blocks import TextBlock
+from obskit.store.log_interface import Records
 from obskit.testing.logs import MemoryLogs
 
 MEMBERS = st.sampled_from(

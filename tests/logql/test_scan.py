@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from obskit.logql.filters import line_predicate, needles
 from obskit.logql.literals import required_choices, required_literals
-from obskit.logql.nodes import LineFilter, LineOp, LogQuery, Text
+from obskit.logql.log_nodes import LineFilter, LineOp, LogQuery, Text
 from obskit.logql.parser import parse
 from obskit.logql.pipeline import Pipeline
 from obskit.logql.scan import sieves, text_test
@@ -17,8 +17,8 @@ from obskit.logql.stages import Demands
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
-from obskit.store.interface import Records
 from obskit.store.log_blocks import TextBlock
+from obskit.store.log_interface import Records
 
 LINES = st.lists(
     st.text(st.sampled_from("ab01 \n.^$é\\"), max_size=8)

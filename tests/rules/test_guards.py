@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obskit.logql.nodes import LogQuery
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.parser import parse
 from obskit.logql.samples import Extraction, Sampler
 from obskit.model.labels import Labels
@@ -15,7 +15,7 @@ from obskit.model.records import NO_METADATA
 from obskit.rules import sieve
 from obskit.rules.guards import Guard, Needle, guard_of
 from obskit.rules.sieve import Kind, Sieve
-from obskit.store.interface import Records
+from obskit.store.log_interface import Records
 from obskit.store.text_search import Question
 from tests.store.shelf import told_of
 

@@ -22,8 +22,8 @@ from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
 from obskit.rules.leaves import LeafState
 from obskit.rules.log_windows import LogWindows
-from obskit.store.interface import LogBlock, MinuteCounts, Records
 from obskit.store.listed_logs import ListedLogs
+from obskit.store.log_interface import LogBlock, MinuteCounts, Records
 from obskit.testing.clock import FakeClock
 from obskit.testing.logs import MemoryLogs
 

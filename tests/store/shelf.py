@@ -15,8 +15,9 @@ from obskit.model.records import Record
 from obskit.store.arrival import Arrival, text_of
 from obskit.store.database import RESERVE_BYTES, Database
 from obskit.store.embedded import EmbeddedStore
-from obskit.store.interface import Batch, Cursor, MetricReader, Records, Samples
+from obskit.store.interface import Batch, Cursor, MetricReader, Samples
 from obskit.store.log_blocks import characters
+from obskit.store.log_interface import Records
 from obskit.store.record_block import RecordBlock
 from obskit.store.redaction import Redaction
 from obskit.store.settings import RedactionSettings, StoreSettings

@@ -13,7 +13,8 @@ from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, MatchOp, match_all
 from obskit.model.records import Record
-from obskit.store.interface import MINUTE_NS, Batch, LogReader, Records, Scan, Touched
+from obskit.store.interface import Batch, Touched
+from obskit.store.log_interface import MINUTE_NS, LogReader, Records, Scan
 from obskit.testing.clock import run
 from obskit.testing.logs import MemoryLogs
 from tests.store.shelf import Shelf

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from obskit.model.labels import Labels
 from obskit.model.records import NO_METADATA, Record
 from obskit.model.telemetry import REGISTRY
-from obskit.store.interface import Batch, Records, Touched
+from obskit.store.interface import Batch, Touched
+from obskit.store.log_interface import Records
 from obskit.store.sampling import Sampling
 from obskit.store.settings import SamplingRule
 from obskit.testing.clock import run

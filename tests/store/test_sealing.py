@@ -21,7 +21,8 @@ from obskit.model.telemetry import REGISTRY
 from obskit.store import arrival, block_cutting, sealing
 from obskit.store.day_file import DAY_NS, DayFile
 from obskit.store.embedded import EmbeddedStore
-from obskit.store.interface import MINUTE_NS, Batch, Records
+from obskit.store.interface import Batch
+from obskit.store.log_interface import MINUTE_NS, Records
 from obskit.testing.clock import FakeClock, run
 from tests.store.shelf import Shelf, block_of, day_files, lines
 

@@ -21,8 +21,8 @@ from obskit.store.cold.parts import COLD, Part, Parts
 from obskit.store.cold.ranges import Ranges
 from obskit.store.cold.rows import Rows, separated
 from obskit.store.cold.target import Target
-from obskit.store.interface import TextTest
 from obskit.store.log_blocks import TextBlock, lines_holding
+from obskit.store.log_interface import TextTest
 from obskit.store.matching import matching
 
 _RANK: Final = -(1 << 60)

@@ -17,8 +17,9 @@ from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.records import NO_METADATA, Record
 from obskit.model.telemetry import REGISTRY
 from obskit.store.cold import slices
-from obskit.store.interface import Batch, Scan
+from obskit.store.interface import Batch
 from obskit.store.log_blocks import encoded
+from obskit.store.log_interface import Scan
 from obskit.testing.clock import FakeClock, run
 from obskit.testing.http import Failure
 from obskit.testing.s3 import FakeS3, Quirk
