@@ -111,7 +111,7 @@ def _asking(metadata: MetadataTable) -> NDArray[np.int64]:
         if not _ASKED.intersection(shape).issubset(_LEVELS)
     ]
     by_level = [
-        metadata.lines_where(name, lambda level: level.lower() not in _MILD_LEVELS)
+        metadata.lines_with(name, {level for level in metadata.values_of(name) if level.lower() not in _MILD_LEVELS})
         for name in metadata.names.intersection(_LEVELS)
     ]
     return np.concatenate([np.zeros(0, np.int64), *by_key, *by_level])

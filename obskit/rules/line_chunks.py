@@ -115,6 +115,7 @@ class SearchedText:
     def __init__(self, text: StreamText, there: AbstractSet[Needle]) -> None:
         self.text = text
         self.there = there
+        self._values: dict[str, set[str]] = {}
         self._lines_of: dict[Matcher, list[int]] = {}
 
     @cached_property
@@ -126,8 +127,11 @@ class SearchedText:
         """The lines whose metadata have a label, and satisfy a matcher with it."""
         lines = self._lines_of.get(matcher)
         if lines is None:
-            found = self.text.metadata.lines_where(matcher.name, lambda value: matcher.matches(whole_text(value)))
-            lines = self._lines_of[matcher] = found.tolist()
+            name, metadata = matcher.name, self.text.metadata
+            if name not in self._values:
+                self._values[name] = metadata.values_of(name)
+            wanted = {value for value in self._values[name] if matcher.matches(whole_text(value))}
+            lines = self._lines_of[matcher] = metadata.lines_with(name, wanted).tolist()
         return lines
 
 
@@ -150,6 +154,8 @@ class TextChunk(Chunk):
     def lines_of(self, matcher: Matcher) -> list[int]:
         start, end = self._range
         lines = self._searched.lines_of(matcher)
+        if not lines:
+            return lines
         return [line - start for line in lines[bisect_left(lines, start) : bisect_left(lines, end)]]
 
     @cached_property

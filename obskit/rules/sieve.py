@@ -6,7 +6,7 @@ which of their guards are there at all, a search for each of those in which line
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property, lru_cache
 from itertools import chain, dropwhile, pairwise
@@ -33,6 +33,7 @@ _FEW: Final = 5
 _RUN: Final = 100
 """So many lines of a stream in a row are looked at by themselves."""
 _MEMORY: Final = 20_000
+_SERIES: Final = 2_000
 
 
 class Kind:
@@ -52,12 +53,29 @@ class Kind:
         self.sampler = Sampler(extraction)
         self.containing = Pipeline(extraction.query, extraction.demands(0)).containing
         self.guard = guard_of(extraction.query)
+        self._series: dict[tuple[Labels, object], Labels | None] = {}
         self.parse, self.condition = None, None
         after = list(dropwhile(lambda stage: isinstance(stage, LineFilter), extraction.query.stages))
         self.of_labels = self.sampler.counting and all(isinstance(stage, LabelFilter) for stage in after)
         match [stage for stage in extraction.query.stages if not isinstance(stage, LineFilter)]:
             case [(JsonStage() | LogfmtStage()) as parser, LabelFilter() as asked, *_]:
                 self.parse, self.condition = _parser_step(parser), condition_step(asked.condition)
+
+    def series_of(
+        self, key: object, stream: Labels, t_ns: int, line: str, metadata: Mapping[str, str]
+    ) -> Labels | None:
+        """The series of an accepted line where only its stream and the key of its metadata matter; None where it has none."""
+        if (stream, key) in self._series:
+            return self._series[stream, key]
+        if self.sampler.bare:
+            series: Labels | None = self.sampler.bare_series(stream, metadata)
+        else:
+            sampled = self.sampler.sample(stream, t_ns, line, metadata)
+            series = None if sampled is None else sampled[0]
+        if len(self._series) >= _SERIES:
+            self._series.clear()
+        self._series[stream, key] = series
+        return series
 
 
 @lru_cache(maxsize=64)
@@ -212,8 +230,13 @@ class _Plan:
                 self._guarded.append((kind, kind.guard))
             else:
                 self._open.append(kind)
-        self._needles = {needle for _, guard in self._guarded for needle in guard.needles}
-        self._asks_metadata = any(guard.matcher is not None for _, guard in self._guarded)
+        self._of_needle: dict[Needle, list[int]] = {}
+        for number, (_, guard) in enumerate(self._guarded):
+            for needle in guard.needles:
+                self._of_needle.setdefault(needle, []).append(number)
+        self._of_metadata = [
+            (number, guard.matcher) for number, (_, guard) in enumerate(self._guarded) if guard.matcher is not None
+        ]
         self.concerns = bool(self._open or self._guarded)
 
     def sift(self, chunk: Chunk, sifted: _Sifting) -> None:
@@ -237,25 +260,25 @@ class _Plan:
         if not self._guarded:
             return
         hits = self._hits(chunk)
-        if not hits and not (self._asks_metadata and chunk.has_metadata):
-            return
-        for kind, guard in self._guarded:
+        metadata: dict[int, list[int]] = {}
+        if chunk.has_metadata:
+            metadata = {number: lines for number, matcher in self._of_metadata if (lines := chunk.lines_of(matcher))}
+        for number in sorted(set(chain(metadata, *(self._of_needle[needle] for needle in hits)))):
+            kind, guard = self._guarded[number]
             places = [hits[needle] for needle in guard.needles if needle in hits]
-            if guard.matcher is not None and chunk.has_metadata:
-                places += [own] if (own := chunk.lines_of(guard.matcher)) else []
-            if len(places) == 1:
-                yield kind, places[0]
-            elif places:
-                yield kind, sorted(set().union(*places))
+            if number in metadata:
+                places.append(metadata[number])
+            yield kind, places[0] if len(places) == 1 else sorted(set().union(*places))
 
     def _hits(self, chunk: Chunk) -> dict[Needle, list[int]]:
         """The needles that are there, and in which lines."""
+        needles = self._of_needle.keys()
         if chunk.there is not None:
-            there: Iterable[Needle] = self._needles & chunk.there
-        elif len(self._needles) < _FEW and all(needle.literal for needle in self._needles):
-            there = self._needles
+            there: Iterable[Needle] = needles & chunk.there
+        elif len(needles) < _FEW and all(needle.literal for needle in needles):
+            there = needles
         else:
-            there = self._needles & self._search.found_in(chunk.data)
+            there = needles & self._search.found_in(chunk.data)
         hits = {needle: chunk.lines_with(needle) for needle in there}
         return {needle: places for needle, places in hits.items() if places}
 
@@ -323,37 +346,29 @@ def _take_by_labels(kind: Kind, chunk: Chunk, places: Sequence[int], sifted: _Si
         places = [place for place in places if accepts(line(place))]
     if not places:
         return
-    for some in _alike(kind, chunk, places):
-        labels = _series_of(kind, chunk, some[0])
+    for key, some in _alike(kind, chunk, places):
+        labels = kind.series_of(key, *chunk.record(some[0]))
         if labels is not None:
             taken = chunk.places if len(some) == len(chunk.places) else chunk.places[some]
             lengths = () if sampler.counting else [sampler.length(chunk.line(place)) for place in some]
             _finds(kind, labels, sifted).add_many(taken, lengths)
 
 
-def _series_of(kind: Kind, chunk: Chunk, place: int) -> Labels | None:
-    stream, t_ns, line, metadata = chunk.record(place)
-    if kind.sampler.bare:
-        return kind.sampler.bare_series(stream, metadata)
-    sampled = kind.sampler.sample(stream, t_ns, line, metadata)
-    return None if sampled is None else sampled[0]
-
-
-def _alike(kind: Kind, chunk: Chunk, places: Sequence[int]) -> Iterable[Sequence[int]]:
+def _alike(kind: Kind, chunk: Chunk, places: Sequence[int]) -> Iterable[tuple[object, Sequence[int]]]:
     """The lines of one stream and such metadata as matter, together."""
     metadata_key = kind.sampler.metadata_key
     if len(places) == len(chunk.places) and not any(map(metadata_key, chunk.mappings)):
-        return chunk.by_stream
+        return [((), of_stream) for of_stream in chunk.by_stream]
     streams, mappings = chunk.records.streams, chunk.records.metadata
     keys: dict[int, object] = {}  # by identity: sources reuse their mappings
-    grouped: dict[object, list[int]] = {}
+    grouped: dict[tuple[int, object], list[int]] = {}
     for place, at in zip(places, chunk.places[places].tolist(), strict=True):
         metadata = mappings[at]
         key = keys.get(id(metadata))
         if key is None:
             key = keys[id(metadata)] = metadata_key(metadata)
         grouped.setdefault((id(streams[at]), key), []).append(place)
-    return grouped.values()
+    return [(key, some) for (_, key), some in grouped.items()]
 
 
 def _take_stepwise(kind: Kind, chunk: Chunk, place: int, sifted: _Sifting) -> None:
