@@ -39,11 +39,11 @@ class Chunk:
 
     @cached_property
     def _metadata(self) -> list[Mapping[str, str]]:
-        return [self.records.metadata[place] for place in self.places]
+        return [self.records.metadata[place] for place in self.places.tolist()]
 
     @cached_property
     def _lines(self) -> list[str]:
-        return [self.records.lines[place] for place in self.places]
+        return [self.records.lines[place] for place in self.places.tolist()]
 
     @cached_property
     def mappings(self) -> list[Mapping[str, str]]:
