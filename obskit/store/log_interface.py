@@ -16,6 +16,8 @@ from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import NO_METADATA, Record
+from obskit.store.metadata_table import MetadataTable
+from obskit.store.text_search import Answers
 
 MINUTE_NS: Final = 60_000_000_000
 
@@ -34,6 +36,9 @@ class StreamText:
     data: bytes
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    metadata: MetadataTable
+    found: Answers
+    """What there is in `data` of all that was looked for when it came."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from obskit.model.labels import EMPTY, Labels
 from obskit.store.log_blocks import (
+    SEPARATOR,
     TextBlock,
     encoded,
     gathered_text,
@@ -86,7 +87,7 @@ class RecordBlock:
         if len(self.ids) > 1:
             flags |= _SEVERAL_STREAMS
             columns.append(_planes(self.stream_of, _INT32))
-        if len(separators(self.data)) != len(self) - 1:
+        if self.data.count(SEPARATOR) != len(self) - 1:
             flags |= _SIZES
             columns.append(_planes(self.ends - self.starts, _INT32))
         keys, sizes = b"", []
