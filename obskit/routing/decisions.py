@@ -136,7 +136,7 @@ def _remark(turn: Turn, receiver: str, destination: Reader) -> Decision | None:
 
 def _changed(turn: Turn, receiver: str, destination: Reader) -> Decision | None:
     told = turn.last_told.get(destination.id)
-    if told is None or not destination.edits or not told.firing & turn.standing.firing:
+    if told is None or not destination.edits or not turn.group.stirred or not told.firing & turn.standing.firing:
         return None
     shown = turn.standing.known_to(told).without(turn.quiet)
     content = content_of(shown.alerts)

@@ -108,6 +108,7 @@ class Daemon:
             self._build()
             await asyncio.to_thread(self._errors.load)
             if self.config.errors.enabled:
+                self._store.search.ask(self._errors.question)
                 self._store.subscribe(self._errors.take)
             self._opened = opened.pop_all()
         BUILD.labels(__version__).set(1)
@@ -273,7 +274,7 @@ class Daemon:
 
     def _build_runner(self) -> Runner:
         general = self.config.general
-        logs = LogWindows(self._store.logs, self._clock, max_delay_ms=general.rule_max_delay)
+        logs = LogWindows(self._store.logs, self._clock, max_delay_ms=general.rule_max_delay, search=self._store.search)
         evaluator = Evaluator(
             self._build_promql(),
             logs,

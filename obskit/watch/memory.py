@@ -24,7 +24,26 @@ EVERY_S: Final = 3600.0
 
 _MADV_DONTNEED: Final = 4  # linux/mman.h
 
+# glibc's malloc.h
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+_REUSED_BYTES: Final = 8 << 20
+
 log = logging.getLogger(__name__)
+
+
+def keep_heap_together() -> None:
+    """One heap for all threads, which reuses what it has freed. Call it before threads start.
+
+    A heap for each thread holds on to what that thread needed at its busiest: 24 of 136 MB during a bulk append of log
+    lines. And its arrays of half a megabyte come and go: pages that are fetched anew each time are 8 % of its CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _REUSED_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _REUSED_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
