@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final
@@ -19,6 +20,8 @@ BUILT_IN: Final = {
     "redis": "obskit_collectors.redis:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
+PACKS: Final[Mapping[str, frozenset[str]]] = {}
+"""Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 
 def find_kind(name: str) -> Kind[Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from obskit.collect import Source, find_kind, kind_names
+from obskit.collect import PACKS, Source, find_kind, kind_names
 from obskit.config.alertmanager import as_written, spread_globals, take_alertmanager
 from obskit.config.files import GLOB, ConfigTree, expand, read_document, read_tree
 from obskit.config.hints import hints
@@ -163,7 +163,7 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     intervals = list(_intervals(tree))
     receivers, route = _receivers(tree), _route(tree, [each.name for each in intervals])
     inhibit_rules = list(_items(tree, "inhibit_rules", InhibitRuleSettings))
-    rule_files = _rule_files(tree)
+    rule_files = _rule_files(tree, frozenset(source.kind for source in sources))
     read = _read_rules(rule_files, general, tree.problems)
     groups = [group for file in read for group in file.groups]
     if route is not None and not any(problem.severity is Severity.ERROR for problem in tree.problems):
@@ -338,9 +338,9 @@ def _route(tree: ConfigTree, intervals: Sequence[str]) -> RouteSettings | None:
     return route
 
 
-def _rule_files(tree: ConfigTree) -> list[Path]:
+def _rule_files(tree: ConfigTree, kinds: frozenset[str]) -> list[Path]:
     packs = rule_packs()
-    default = [name for name in packs if name not in OPT_IN]
+    default = [name for name in packs if name not in OPT_IN and (name not in PACKS or PACKS[name] & kinds)]
     chosen = tree.data.get("rule_packs")
     found: list[Path] = []
     for index, name in enumerate(default if chosen is None else _list(tree, "rule_packs")):

@@ -4,8 +4,9 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from obskit.collect import BUILT_IN, find_kind, kind_names, table
+from obskit.collect import BUILT_IN, PACKS, find_kind, kind_names, table
 from obskit.errors import CollectorError
+from obskit.shipped import OPT_IN, rule_packs
 
 
 def with_entry_point(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -37,3 +38,8 @@ def test_an_entry_point_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyP
 def test_an_unknown_name_gets_the_nearest_one() -> None:
     with pytest.raises(CollectorError, match='did you mean "prometheus"'):
         find_kind("promethues")
+
+
+def test_packs_of_kinds_exist_and_so_do_their_kinds() -> None:
+    assert PACKS.keys() <= rule_packs().keys() - OPT_IN
+    assert frozenset[str]().union(*PACKS.values()) <= BUILT_IN.keys()
