@@ -215,3 +215,22 @@ def test_the_loop_goes_on_by_itself(tmp_path: Path) -> None:
         loop.cancel()
 
     scene(tmp_path, scenario, clock=clock)
+
+
+def test_the_group_of_a_line_is_found_without_a_trace_of_the_search(tmp_path: Path) -> None:
+    thrown, *said, calm = touched(
+        1, [traces.PYTHON, *(f"ERROR no stock of item {at}" for at in range(3)), "all is well"]
+    ).records
+
+    async def scenario(keeper: Keeper, told: Told) -> None:
+        book = keeper.book
+        first = book.group_of(thrown)
+        assert [book.group_of(record) for record in (said[0], calm)] == ["", ""]
+        assert len(book.miner) == 0
+        keeper.take(Touched(frozenset(), frozenset({SHOP}), 1, [thrown, *said[:2], calm]))
+        await keeper.catch_up()
+        by_kind = {issue.kind: issue.id for issue in book.issues.values()}
+        assert by_kind == {"exception": first, "message": book.group_of(said[2])}
+        assert book.group_of(calm) == ""
+
+    scene(tmp_path, scenario)
