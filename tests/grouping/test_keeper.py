@@ -1,5 +1,6 @@
 """From what was appended to issues that last, and to the records that tell of them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
@@ -234,3 +235,26 @@ def test_the_group_of_a_line_is_found_without_a_trace_of_the_search(tmp_path: Pa
         assert book.group_of(calm) == ""
 
     scene(tmp_path, scenario)
+
+
+def test_a_trace_that_comes_line_by_line_is_one_error(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    async def scenario(keeper: Keeper, told: Told) -> None:
+        loops = asyncio.create_task(keeper.run())
+        for line in traces.GO.splitlines():
+            keeper.take(touched(clock.now_ms(), [line]))
+            await clock.sleep(0.05)
+        await clock.sleep(0.5)
+        assert not keeper.book.issues
+        await clock.sleep(1)
+        (issue,) = keeper.book.issues.values()
+        assert (issue.kind, issue.count) == ("exception", 1)
+        assert issue.title.startswith("runtime error: index out of range")
+        keeper.take(touched(clock.now_ms(), ["panic: again"]))
+        loops.cancel()
+        await asyncio.gather(loops, return_exceptions=True)
+        await keeper.close()
+        assert [issue.count for issue in keeper.book.issues.values()] == [1, 1]
+
+    scene(tmp_path, scenario, clock=clock)
