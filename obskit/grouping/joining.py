@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from obskit.model.labels import Labels
+from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
 from obskit.store.log_interface import Records
 
@@ -31,6 +32,11 @@ _HEAD: Final = re.compile(
     r"|(?P<php>(?:.{0,128}\s)?Uncaught .*? in \S+:\d+$)"
     r"|(?P<other>(?:Exception in thread \"[^\"]*\" |Uncaught (?:\(in promise\) )?)?"
     r"(?:[a-zA-Z_$][\w$]*\.)*[A-Z]?[\w$]*(?:Error|Exception|Throwable)(?: \[[\w-]+\])?(?::.*)?$)"
+)
+# Most errors are no head, and this one tells so in a tenth of the time: it is RE2.
+_MAY_BEGIN: Final = compile_pattern(
+    r"Traceback \(most|panic: |fatal error: |goroutine \d| panicked at |\.rb:\d+:in |Uncaught |Exception in thread "
+    r"|(?:^|\n)[\w$.]*(?:Error|Exception|Throwable)(?: \[[\w-]+\])?(?::|\n|$)"
 )
 _FOLLOWS: Final = re.compile(
     r"\s+\S|\s*$|Caused by: |\.\.\. \d+ |stack backtrace:|note: run with |Stack trace:|#\d+ |\S+\.rb:\d+:in [`']|\}$"
@@ -101,7 +107,7 @@ class Joiner:
     def join(self, records: Records, found: Records, now_s: float) -> Records:
         """What is to be looked at: `found`, which are some of `records`, but traces as one. A trace that may go on is
         kept back."""
-        wanted = {record.stream for record in found if _HEAD.match(record.line[:_READ])} if found else set()
+        wanted = _streams_with_heads(found)
         if self._open:
             wanted |= self._open.keys() & set(records.streams)
         if not wanted:
@@ -133,7 +139,8 @@ class Joiner:
                 self._open[stream] = trace
                 return
             joined += _closed(trace)
-        head = _HEAD.match(record.line[:_READ]) if alone and "\n" not in record.line else None
+        line = record.line[:_READ]
+        head = _HEAD.match(line) if alone and "\n" not in record.line and _may_begin(line) else None
         last = before.pop(stream, None)
         if head is not None:
             begun = self._open[stream] = _Open(head.lastgroup or "", now_s, [])
@@ -145,6 +152,21 @@ class Joiner:
             joined.append(record)
             if "\n" not in record.line and not record.line.startswith("{"):
                 before[stream] = record
+
+
+def _streams_with_heads(found: Records) -> set[Labels]:
+    lines = [line[:_READ] for line in found.lines]
+    if not _may_begin("\n".join(lines)):
+        return set()
+    pairs = zip(found.streams, lines, strict=True)
+    return {stream for stream, line in pairs if _may_begin(line) and _HEAD.match(line)}
+
+
+def _may_begin(text: str) -> bool:
+    try:
+        return _MAY_BEGIN.search(text) is not None
+    except UnicodeEncodeError:  # half of a surrogate pair, which RE2 cannot be given
+        return True
 
 
 def _soon_after(last: Record, record: Record) -> bool:

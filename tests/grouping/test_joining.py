@@ -45,6 +45,10 @@ def test_a_trace_in_lines_is_the_issue_of_the_whole(name: str) -> None:
     assert issues(joined([[line] for line in lines_of(text)])).keys() >= whole.keys()
 
 
+def test_half_a_surrogate_pair_is_no_obstacle() -> None:
+    assert len(joined([lines_of("Error: \ud800\n    at f (/app/\udc00.js:1:1)")])) == 1
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_traces_of_two_streams_come_in_any_pieces(seed: int) -> None:
     chance = random.Random(seed)

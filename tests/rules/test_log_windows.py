@@ -375,6 +375,23 @@ def test_a_window_that_is_given_up_is_left_to_the_store_for_a_while(monkeypatch:
     assert world.states() == {"warm"}
 
 
+def test_a_window_that_is_given_up_while_the_store_is_read_does_not_come_back_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_windows, "MAX_SAMPLES", 2)
+    world, groups = World(), groups_of(COUNT)
+    world.windows.watch(groups)
+    world.windows.read_piece()
+    for _ in range(3):
+        world.line("many")
+    world.tell_all()
+    world.windows.judge_piece()
+    assert counted(world, groups) == 3
+    world.warm()
+    assert counted(world, groups) == 3
+    assert world.states() == {"given_up"}
+
+
 def test_of_too_many_series_those_seen_least_recently_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaves, "MAX_SERIES", 3)
     world, groups = World(), groups_of('sum by (trace) (count_over_time({app="api"}[1m]))')
