@@ -69,6 +69,11 @@ class GlobalSettings(Settings):
         300_000, gt=0, description="when an alert that others posted without an end is over, unless it is posted again"
     )
     external_url: str = Field("", description="where people reach this obskit; links in messages start with it")
+    logs_url: str = Field(
+        "",
+        pattern=r"^$|^https?://\S*\{query\}\S*$",
+        description="a page that shows log lines, with `{query}` (LogQL), `{start_ms}` and `{end_ms}`: the link of log alerts",
+    )
 
 
 class WebSettings(Settings):

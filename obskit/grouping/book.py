@@ -79,6 +79,17 @@ class Book:
         self._make_room(happened)
         return happened
 
+    def group_of(self, record: Record) -> str:
+        """The id of the issue a record belongs to, "" where it is none or not known yet. Changes nothing: for any thread."""
+        wanted = self._choice(record.stream)
+        entry = None if wanted is None else read_entry(record, self._settings.app_labels, wanted=wanted)
+        if entry is None:
+            return ""
+        if entry.fingerprint is not None and entry.fingerprint.id:
+            return issue_id(entry.app, entry.fingerprint.id)
+        template = self.miner.find(entry.text)
+        return issue_id(entry.app, template.id) if template is not None else ""
+
     def forget_before(self, before_ms: int) -> Happened:
         """Let go of issues that were not seen since."""
         happened = Happened()

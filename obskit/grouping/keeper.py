@@ -19,6 +19,7 @@ from obskit.errors import StoreFull
 from obskit.grouping import rows, telemetry
 from obskit.grouping.book import SOURCE, Book, Happened
 from obskit.grouping.issues import FOREVER, Event, Issue, State
+from obskit.grouping.joining import HOLD_S, Joiner
 from obskit.grouping.settings import GroupingSettings
 from obskit.grouping.words import QUESTION
 from obskit.model.labels import Labels
@@ -58,6 +59,7 @@ class Keeper:
         self._untold: list[tuple[Event, Issue]] = []
         self._saved_s = clock.monotonic()
         self._templates_saved = 0
+        self._joiner = Joiner()
 
     @property
     def question(self) -> Question:
@@ -80,7 +82,12 @@ class Keeper:
         records = Records.of(touched.records)
         searched = bool(records.texts) or len(records) <= SEARCHED_AT_ONCE
         if searched:
-            records = self.book.candidates(records)
+            records = self._joiner.join(records, self.book.candidates(records), self._clock.monotonic())
+            if self._joiner:
+                self._arrived.set()
+        self._keep(records, searched=searched)
+
+    def _keep(self, records: Records, *, searched: bool = True) -> None:
         if not records:
             return
         size = sum(map(len, records.lines)) + _RECORD * len(records)
@@ -102,8 +109,9 @@ class Keeper:
         await self.catch_up()
         await self._save(everything=True)
 
-    async def catch_up(self) -> None:
-        """Read what waits, in slices; transitions are saved and told at once."""
+    async def catch_up(self, *, everything: bool = True) -> None:
+        """Read what waits, in slices; transitions are saved and told at once. `everything`: traces that may go on, too."""
+        self._keep(self._joiner.let_go(None if everything else self._clock.monotonic() - HOLD_S))
         while self._batches:
             size, records, searched = self._batches.popleft()
             self._waiting -= size
@@ -134,7 +142,7 @@ class Keeper:
             await self._arrived.wait()
             self._arrived.clear()
             try:
-                await self.catch_up()
+                await self.catch_up(everything=False)
                 if self._clock.monotonic() - self._saved_s >= SAVE_S:
                     await self._save()
                 failing = False
@@ -145,6 +153,8 @@ class Keeper:
                     log.exception("grouping errors failed, it goes on with what comes next")
                 failing = True
             await self._clock.sleep(PAUSE_S)  # a flood is read in batches, not record by record
+            if self._joiner:
+                self._arrived.set()
 
     async def _tell_each_minute(self) -> None:
         while True:

@@ -17,7 +17,7 @@ import numpy as np
 
 from obskit.clock import NS_PER_S
 from obskit.model.matchers import Matcher
-from obskit.rules.leaves import MAX_SAMPLES, Leaf, Taken
+from obskit.rules.leaves import MAX_SAMPLES, Leaf, LeafState, Taken
 from obskit.rules.sieve import Kind, Sieve
 from obskit.store.log_interface import LogReader, Records
 
@@ -93,6 +93,8 @@ class Warming:
         """
         piece, self._read = self._read, None
         assert piece is not None, "read comes before judge"
+        # What came meanwhile may have been too much for one: it does not have it any more.
+        self.leaves = [leaf for leaf in self.leaves if leaf.state is not LeafState.GIVEN_UP]
         doubtful = [
             t_ns
             for leaf in self.leaves

@@ -38,6 +38,7 @@ from obskit.rules.backdrop import Backdrop
 from obskit.rules.blind import BlindRules
 from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
+from obskit.rules.log_links import LogLinks
 from obskit.rules.log_windows import LogWindows
 from obskit.rules.runner import Runner
 from obskit.rules.sample_lines import SampleLines
@@ -60,7 +61,9 @@ DRAIN_S: Final = 7.0
 ONCE_S: Final = 30.0
 """How long `once` tries to deliver: long enough for a receiver that asks to wait a little."""
 LOOK_S: Final = 0.05
-_BUILT_IN: Final = ("external_labels", "external_url", "query_timeout", "query_max_samples", "rule_max_delay")
+_BUILT_IN: Final = (
+    "external_labels", "external_url", "logs_url", "query_timeout", "query_max_samples", "rule_max_delay",
+)  # fmt: skip
 """Keys of `global` that templates, links and the engine are built with."""
 STOPPING: Final = "stopping"
 
@@ -242,11 +245,11 @@ class Daemon:
             external_url=self.config.general.external_url,
             decided=self._outbox.wake,
         )
+        self._errors = Keeper(self._database, self._store, self._clock, self.config.errors)
         self._runner = self._build_runner()
         self._blind = BlindRules(self._store.metrics, self._store.metric_names, self._clock)
         self._blind.watch(self.config.own_groups)
         self._supervisor = Supervisor(self._store, self._clock)
-        self._errors = Keeper(self._database, self._store, self._clock, self.config.errors)
 
     def _build_destinations(self, config: Config) -> Destinations:
         if self._options.dry_run:
@@ -280,7 +283,7 @@ class Daemon:
             logs,
             external_labels=Labels(general.external_labels),
             external_url=general.external_url,
-            lines=SampleLines(LogQL(self._store.logs)),
+            lines=SampleLines(LogQL(self._store.logs), LogLinks(general.logs_url), self._errors.book.group_of),
         )
         listeners = Listeners(record=self._dispatcher.accept, after_commit=self._dispatcher.wake)
         return Runner(
