@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from obskit.clock import Clock
 from obskit.collect import Check, Collector, Kind, Several
 from obskit.model.settings import Secret, Settings
-from obskit_collectors import cloudflare_logs
+from obskit_collectors import cloudflare_logs, cloudflare_receive
 from obskit_collectors.cloudflare_account import BASE, Account
 
 _ACCOUNT_ID: Final = re.compile(r"[0-9a-fA-F]{32}")
@@ -30,6 +30,7 @@ class CloudflareSettings(Settings):
     token: Secret = Field(description="API token; each section names the permissions it needs")
     url: str = Field(BASE, description="where the API is", pattern=r"^https?://")
     logs: cloudflare_logs.LogsSettings | None = Field(None, description="read the logs of Workers")
+    receive: cloudflare_receive.ReceiveSettings | None = Field(None, description="take what is pushed to us")
 
     @field_validator("account_id")
     @classmethod
@@ -59,7 +60,10 @@ class Part:
     checks: Callable[[Account, Any, Clock], Awaitable[Sequence[Check]]]
 
 
-PARTS: Final = (Part("logs", cloudflare_logs.build_parts, cloudflare_logs.checks),)
+PARTS: Final = (
+    Part("logs", cloudflare_logs.build_parts, cloudflare_logs.checks),
+    Part("receive", cloudflare_receive.build_parts, cloudflare_receive.checks),
+)
 
 
 def build(settings: CloudflareSettings) -> Collector:

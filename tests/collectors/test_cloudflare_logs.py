@@ -406,13 +406,13 @@ def test_one_look_shows_the_newest_page(fake: FakeCloudflare, telemetry: FakeTel
     ],
 )
 def test_the_doctor_names_the_permission_that_is_missing(
-    fake: FakeCloudflare, telemetry: FakeTelemetry, clock: Patient, permissions: set[str], what: str, fix: str
+    fake: FakeCloudflare, telemetry: FakeTelemetry, permissions: set[str], what: str, fix: str
 ) -> None:
     from obskit_collectors.cloudflare import doctor
 
     telemetry.add(log_row(START_MS - 1000, "a", "x"))
     fake.permissions = frozenset(permissions)
-    (check,) = asyncio.run(doctor(settings_for(fake, logs={}), clock))
+    (check,) = asyncio.run(doctor(settings_for(fake, logs={}), Patient(START_MS)))
     assert what in check.what
     assert check.ok == (not fix)
     assert fix in check.fix
