@@ -6,11 +6,21 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
-import uvicorn
 from starlette.types import ASGIApp
+
+# `import uvicorn` loads its command line with supervisors and multiprocessing (0.6 MB), of which we use nothing.
+if "uvicorn" not in sys.modules:
+    _command_line: Any = ModuleType("uvicorn.main")
+    _command_line.Server = _command_line.main = _command_line.run = None  # uvicorn names them on import
+    sys.modules["uvicorn.main"] = _command_line
+
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from obskit.clock import SystemClock
 from obskit.errors import ConfigError
@@ -20,7 +30,7 @@ _TICK_S: Final = 1.0
 """How often the Date header is renewed, which counts seconds. uvicorn's own ten looks a second cost 0.2 % of a core."""
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn without its signal handlers: the daemon decides when to stop."""
 
     @contextlib.contextmanager
@@ -58,9 +68,7 @@ def address_of(listener: socket.socket) -> str:
 
 async def serve(app: ASGIApp, listener: socket.socket) -> None:
     """Serve until cancelled; open requests get two seconds to end."""
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
-    )
+    config = Config(app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2)
     server = _Server(config)
     try:
         await server.serve(sockets=[listener])
