@@ -46,11 +46,11 @@ def written(answer: Answer) -> tuple[str, ...]:
 
 
 def counted(reason: str) -> float:
-    return telemetry.REFUSED.labels("remote_write", reason)._value.get()
+    return telemetry.REFUSED.labels("remote_write", reason).value
 
 
 def results(result: str) -> float:
-    return telemetry.REQUESTS.labels("remote_write", result)._value.get()
+    return telemetry.REQUESTS.labels("remote_write", result).value
 
 
 class Broken:
