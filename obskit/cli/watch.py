@@ -92,8 +92,9 @@ async def _watch(config: Config, *, once: bool, dry_run: bool, listen: str | Non
     from obskit.clock import SystemClock
     from obskit.errors import ConfigError, ObskitError
     from obskit.watch import Daemon, Options
-    from obskit.watch.memory import Pages, stay_small
+    from obskit.watch.memory import Pages, forget_linear_algebra, stay_small
 
+    forget_linear_algebra()
     pages = Pages.of_this_process()
     if listen is None and (once or dry_run):
         listen = ANY_PORT

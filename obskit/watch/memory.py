@@ -8,10 +8,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import mmap
 import os
 import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +25,10 @@ FIRST_S: Final = 20.0
 EVERY_S: Final = 3600.0
 
 _MADV_DONTNEED: Final = 4  # linux/mman.h
+_LINEAR_ALGEBRA: Final = "/numpy.libs/"
+"""Where numpy's wheels keep OpenBLAS and what it needs: a megabyte of variables, read at its start and by no code of ours."""
+_OF_A_FILE: Final = 1 << 63 | 1 << 61
+"""Of an entry of pagemap: the page is there, and still the file's (kernel Documentation/admin-guide/mm/pagemap.rst)."""
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +59,49 @@ class Pages:
 
     def release(self) -> None:
         """Let go of them."""
-        libc = ctypes.CDLL(None, use_errno=True)
         for address, length in self.ranges:
-            if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_DONTNEED):
-                log.debug("pages stay: reason=%s", os.strerror(ctypes.get_errno()))
+            _let_go(address, length)
+
+
+def forget_linear_algebra() -> None:
+    """Let go of the variables of OpenBLAS that are as its file has them.
+
+    Call it while there is one thread: a page that is written between our look and the release would lose that.
+    """
+    if sys.platform != "linux" or len(list(Path("/proc/self/task").iterdir())) > 1:
+        return
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+        with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+            pages = [page for begin, end in _variables(maps) for page in _unwritten(pagemap, begin, end)]
+    except OSError:
+        return
+    for page in pages:
+        _let_go(page, mmap.PAGESIZE)
+
+
+def _variables(maps: str) -> Iterator[tuple[int, int]]:
+    """The addresses of private, writable mappings of linear algebra (proc(5), maps)."""
+    for line in maps.splitlines():
+        field, permissions, _, _, _, *path = line.split()
+        if permissions == "rw-p" and path and _LINEAR_ALGEBRA in path[-1]:
+            begin, _, end = field.partition("-")
+            yield int(begin, 16), int(end, 16)
+
+
+def _unwritten(pagemap: RawIOBase, begin: int, end: int) -> Iterator[int]:
+    """The addresses of pages in a range that are in memory and still those of the file."""
+    pagemap.seek(begin // mmap.PAGESIZE * 8)
+    entries = array("Q", pagemap.read((end - begin) // mmap.PAGESIZE * 8))
+    for place, entry in enumerate(entries):
+        if entry & _OF_A_FILE == _OF_A_FILE:
+            yield begin + place * mmap.PAGESIZE
+
+
+def _let_go(address: int, length: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_DONTNEED):
+        log.debug("pages stay: reason=%s", os.strerror(ctypes.get_errno()))
 
 
 def _unchanged(smaps: str) -> Iterator[tuple[int, int]]:

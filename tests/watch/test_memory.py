@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from obskit.testing.clock import FakeClock, run
-from obskit.watch.memory import EVERY_S, Pages, _unchanged, stay_small
+from obskit.watch.memory import EVERY_S, Pages, _unchanged, _variables, stay_small
 
 SMAPS = """\
 559d00000000-559d00001000 r--p 00000000 08:01 11 /usr/bin/python3
@@ -58,6 +58,34 @@ assert json.loads(json.dumps({"a": 1})) == {"a": 1}
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\d{4,}\n", ended.stdout), "more than a megabyte"
+
+
+MAPS = """\
+7f0000000000-7f0000002000 rw-p 00001000 08:01 11   /venv/lib/a folder/numpy.libs/libopenblas.so
+7f0000002000-7f0000003000 r--p 00001000 08:01 11   /venv/lib/a folder/numpy.libs/libopenblas.so
+7f0000003000-7f0000004000 rw-p 00000000 00:00 0
+7f0000004000-7f0000005000 rw-p 00001000 08:01 12   /lib/libc.so.6
+"""
+
+
+def test_only_the_variables_of_linear_algebra_are_looked_at() -> None:
+    assert list(_variables(MAPS)) == [(0x7F0000000000, 0x7F0000002000)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/pagemap")
+def test_linear_algebra_computes_the_same_without_its_unwritten_variables() -> None:
+    program = """
+import os
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+import numpy as np
+from obskit.watch.memory import forget_linear_algebra
+numbers = np.arange(1.0, 10_001.0).reshape(100, 100)
+before = numbers @ numbers, np.linalg.svd(numbers)[1]
+forget_linear_algebra()
+after = numbers @ numbers, np.linalg.svd(numbers)[1]
+assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.usefixtures("_thawed")
