@@ -1,4 +1,4 @@
-"""obskit's dispatcher and outbox in a process of their own, told on standard input: what bench.dispatch measures.
+"""obskit's dispatcher and outbox in a process of their own, behind its Alertmanager API: what bench.dispatch measures.
 
 It imports what they need and nothing else, so that its memory is theirs.
 """
@@ -6,15 +6,13 @@ It imports what they need and nothing else, so that its memory is theirs.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
+
 from obskit.clock import SystemClock
-from obskit.model.alerts import Alert, Transition, TransitionKind
-from obskit.model.labels import Labels
 from obskit.notify import ReceiverSettings, build_integrations
 from obskit.notify.base import ACTION_KIND
 from obskit.outbound import httpx
@@ -22,7 +20,9 @@ from obskit.outbox import Outbox
 from obskit.routing.dispatch import Dispatcher
 from obskit.routing.policy import Policy
 from obskit.routing.tree import RouteSettings, build_tree
-from obskit.store.database import Database, Transaction
+from obskit.store.database import Database
+from obskit.web.alertmanager_api import About, alertmanager_api
+from obskit.web.server import bind, serve
 
 GROUP_INTERVAL_S = 15
 ANNOTATIONS = {"summary": "it is busy", "runbook_url": "https://docs.example/busy"}
@@ -45,38 +45,18 @@ def route() -> dict[str, Any]:
 
 
 async def child(folder: Path, url: str) -> None:
-    """obskit's dispatcher and outbox, told by lines of JSON."""
+    """obskit's dispatcher and outbox behind its Alertmanager API; the port is the line it prints."""
     clock, database = SystemClock(), Database.open(folder)
     receiver = ReceiverSettings.model_validate({"name": "hook", "webhook_configs": [{"url": url}]})
     async with httpx.AsyncClient(timeout=10) as http:
         built = {one.id: one for one in build_integrations(receiver, http)}
         outbox = Outbox(database, clock, {ACTION_KIND: lambda one: built[one.action.destination].deliver(one)})
-        tree = Policy(build_tree(RouteSettings.model_validate(route())))
+        tree = Policy(build_tree(RouteSettings.model_validate(route())), resolve_timeout_ms=3_600_000)
         dispatcher = Dispatcher(database, clock, tree, {"hook": list(built.values())}, decided=outbox.wake)
-        running = [asyncio.ensure_future(outbox.run()), asyncio.ensure_future(dispatcher.run())]
-        print("up", flush=True)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            order = json.loads(line)
-            every = list(transitions(order, clock.now_ms()))
-            for start in range(0, len(every), 1_000):
-
-                def accept(tx: Transaction, part: list[Transition] = every[start : start + 1_000]) -> None:
-                    dispatcher.accept(tx, part)
-
-                await database.write(accept)
-                dispatcher.wake()
-        for task in running:
-            task.cancel()
-
-
-def transitions(order: dict[str, Any], now_ms: int) -> Iterator[Transition]:
-    """What an order says of every alert."""
-    kind = TransitionKind.RESOLVED if order["over"] else TransitionKind.FIRED
-    for group in range(order["groups"]):
-        for member in range(order["start"], order["stop"]):
-            yield Transition(
-                kind, Alert(Labels(labels(group, member)), ANNOTATIONS, now_ms, now_ms if order["over"] else None, 1.0)
-            )
+        api = alertmanager_api(dispatcher, clock, lambda: About(["hook"], ""), started_ms=clock.now_ms())
+        listener = bind("127.0.0.1", 0)
+        print(listener.getsockname()[1], flush=True)
+        await asyncio.gather(outbox.run(), dispatcher.run(), serve(Starlette(routes=api), listener))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "logs": ("obskit.cli.logs:logs", "Follow and search the lines of all sources."),
     "errors": ("obskit.cli.errors:errors", "Error groups: list and show them; resolve, mute, reopen one."),
     "collectors": ("obskit.cli.collectors:collectors", "List collectors; read one once without storing."),
+    "ack": ("obskit.cli.ack:ack", "Take alerts on: they are told again to nobody, and escalated to nobody."),
+    "unack": ("obskit.cli.ack:unack", "Let go of alerts that were taken on."),
     "silence": ("obskit.cli.silence:silence", "Keep alerts quiet for a while; list, change and end silences."),
     "routes": ("obskit.cli.routes:routes", "Show the routing tree; tell who would hear of an alert."),
     "outbox": ("obskit.cli.outbox:outbox", "List what waits or failed; send it again, or drop it."),

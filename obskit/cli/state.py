@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from obskit.cli.alert_care import care_text, with_care
 from obskit.cli.options import OUTPUTS, config_option
-from obskit.cli.store import open_store
+from obskit.cli.store import open_configured, open_store
 from obskit.cli.tables import age_text, count, print_rows
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def status(config_path: Path, output: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those that were resolved lately.")
 @click.option("-o", "--output", type=OUTPUTS, default="table", show_default=True)
 def alerts(config_path: Path, everything: bool, output: str) -> None:
-    """List the alerts that are pending or firing.
+    """List the alerts that are pending or firing, and who has acked or silenced them.
 
     \b
     Examples:
@@ -63,8 +64,8 @@ def alerts(config_path: Path, everything: bool, output: str) -> None:
     from obskit.clock import SystemClock
 
     now_ms = SystemClock().now_ms()
-    with open_store(config_path) as store:
-        found = _alerts(store, everything=everything)
+    with open_configured(config_path) as (config, store):
+        found = with_care(_alerts(store, everything=everything), config, store.database, now_ms)
         seen_ms = last_seen_ms(store, now_ms)
     if output == "json":
         click.echo(json.dumps(found, indent=2))
@@ -74,7 +75,8 @@ def alerts(config_path: Path, everything: bool, output: str) -> None:
     if not found:
         click.echo("no alert is pending or firing")
         return
-    print_rows([("STATE", "ALERT", "SEVERITY", "SINCE", "VALUE", "LABELS"), *(_row(alert, now_ms) for alert in found)])
+    titles = ("STATE", "ALERT", "SEVERITY", "SINCE", "VALUE", "TAKEN CARE OF", "LABELS")
+    print_rows([titles, *(_row(alert, now_ms) for alert in found)])
 
 
 def _row(alert: dict[str, Any], now_ms: int) -> tuple[str, ...]:
@@ -82,7 +84,8 @@ def _row(alert: dict[str, Any], now_ms: int) -> tuple[str, ...]:
     name, severity = labels.pop("alertname", ""), labels.pop("severity", "-")
     rest = ", ".join(f"{key}={value}" for key, value in labels.items())
     began_ms = alert["resolved_ms"] or alert["fired_ms"] or alert["active_ms"]
-    return alert["state"], name, severity, age_text(now_ms - began_ms), _short(alert["value"]), rest
+    since, care = age_text(now_ms - began_ms), care_text(alert, now_ms)
+    return alert["state"], name, severity, since, _short(alert["value"]), care, rest
 
 
 def _short(value: str) -> str:

@@ -9,7 +9,9 @@ from obskit.collect.contract import Check, Collector, Kind, Source, failed, ok
 from obskit.collect.feed import Feed
 from obskit.collect.listening import Call, Listener, Said
 from obskit.collect.once import Captured, run_once
+from obskit.collect.overlap import Overlap
 from obskit.collect.polling import PartialReadError, Poll, poll, within
+from obskit.collect.several import Several
 from obskit.collect.snapshots import Reading, Snapshots
 from obskit.collect.supervisor import Supervisor
 from obskit.collect.table import BUILT_IN, PACKS, find_kind, kind_names
@@ -27,11 +29,13 @@ __all__ = [
     "Feed",
     "Kind",
     "Listener",
+    "Overlap",
     "PartialReadError",
     "Poll",
     "Reading",
     "Reply",
     "Said",
+    "Several",
     "Snapshots",
     "Source",
     "Supervisor",

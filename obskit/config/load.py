@@ -23,8 +23,10 @@ from obskit.ingest.settings import IngestSettings
 from obskit.model.documents import Path as KeyPath
 from obskit.model.problems import Place, Problem, Severity, did_you_mean
 from obskit.notify import ReceiverSettings
+from obskit.routing.flaps import FlapSettings
 from obskit.routing.inhibit import InhibitRuleSettings
 from obskit.routing.intervals import TimeIntervalSettings, build_intervals
+from obskit.routing.maintenance import MaintenanceSettings
 from obskit.routing.policy import Policy
 from obskit.routing.tree import RouteSettings, build_tree, check_tree
 from obskit.rules.files import RuleFile, load_rules
@@ -60,6 +62,8 @@ class Config:
     files: tuple[Path, ...]
     inhibit_rules: tuple[InhibitRuleSettings, ...] = ()
     time_intervals: tuple[TimeIntervalSettings, ...] = ()
+    maintenance: tuple[MaintenanceSettings, ...] = ()
+    flapping: FlapSettings = field(default_factory=FlapSettings)
     routing: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
 
@@ -71,6 +75,8 @@ class Config:
             tuple(each.rule() for each in self.inhibit_rules),
             build_intervals(self.time_intervals),
             self.general.resolve_timeout,
+            tuple(each.window() for each in self.maintenance),
+            self.flapping,
         )
 
     @property
@@ -163,6 +169,8 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     intervals = list(_intervals(tree))
     receivers, route = _receivers(tree), _route(tree, [each.name for each in intervals])
     inhibit_rules = list(_items(tree, "inhibit_rules", InhibitRuleSettings))
+    maintenance = list(_maintenance(tree, [each.name for each in intervals]))
+    flapping: FlapSettings | None = _section(tree, "flapping", FlapSettings)
     rule_files = _rule_files(tree, frozenset(source.kind for source in sources))
     read = _read_rules(rule_files, general, tree.problems)
     groups = [group for file in read for group in file.groups]
@@ -189,6 +197,8 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
         files=files,
         inhibit_rules=tuple(inhibit_rules),
         time_intervals=tuple(intervals),
+        maintenance=tuple(maintenance),
+        flapping=flapping or FlapSettings(),
         routing=as_written(tree),
         warnings=tuple(problem for problem in problems if problem.severity is Severity.WARNING),
     )
@@ -318,6 +328,16 @@ def _intervals(tree: ConfigTree) -> Iterator[TimeIntervalSettings]:
                 tree.problems.append(tree.problem((section, index, "name"), "duplicate-name", message))
             names.add(each.name)
             yield each
+
+
+def _maintenance(tree: ConfigTree, intervals: Sequence[str]) -> Iterator[MaintenanceSettings]:
+    for index, each in enumerate(_items(tree, "maintenance", MaintenanceSettings)):
+        for number, name in enumerate(each.time_intervals):
+            if name not in intervals:
+                message = f'undefined time interval "{name}" used in maintenance{did_you_mean(name, intervals)}'
+                path = ("maintenance", index, "time_intervals", number)
+                tree.problems.append(tree.problem(path, "bad-value", message))
+        yield each
 
 
 def _route(tree: ConfigTree, intervals: Sequence[str]) -> RouteSettings | None:

@@ -14,8 +14,10 @@ from obskit.errors import CollectorError
 from obskit.grouping.settings import GroupingSettings
 from obskit.ingest.settings import IngestSettings
 from obskit.notify import ReceiverSettings
+from obskit.routing.flaps import FlapSettings
 from obskit.routing.inhibit import InhibitRuleSettings
 from obskit.routing.intervals import TimeIntervalSettings
+from obskit.routing.maintenance import MaintenanceSettings
 from obskit.routing.tree import RouteSettings
 from obskit.shipped import rule_packs
 from obskit.store.settings import StoreSettings
@@ -43,6 +45,8 @@ def json_schema() -> dict[str, Any]:
             "description": "Alertmanager's old name of time_intervals",
             "items": _of(TimeIntervalSettings, definitions, "time_intervals"),
         },
+        "maintenance": {"type": "array", "items": _of(MaintenanceSettings, definitions, "maintenance")},
+        "flapping": _of(FlapSettings, definitions, "flapping"),
         "alertmanager_config": {"type": "string", "description": "an alertmanager.yml to route and deliver by"},
         "receivers": {"type": "array", "items": _of(ReceiverSettings, definitions, "receivers")},
     }

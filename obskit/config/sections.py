@@ -109,5 +109,7 @@ class RootKeys(Settings):
     inhibit_rules: list[Any] | None = None
     time_intervals: list[Any] | None = None
     mute_time_intervals: list[Any] | None = None
+    maintenance: list[Any] | None = None
+    flapping: Any = None
     receivers: list[Any] | None = None
     alertmanager_config: str | None = None

@@ -23,6 +23,9 @@ class NoticeReason(StrEnum):
     ALL_RESOLVED = "all alerts resolved"
     REPEAT = "repeat interval elapsed"
     CHANGED = "annotations changed"
+    TENDED = "acknowledged or silenced"
+    ESCALATED = "escalated"
+    CALM = "flapping is over"
     TEST = "test"
 
 
@@ -127,6 +130,7 @@ def _alert_to_dict(alert: Alert) -> dict[str, Any]:
         "resolve_reason": alert.resolve_reason.value if alert.resolve_reason else None,
         "resolved_value": None if alert.resolved_value is None else repr(alert.resolved_value),
         "resolved_summary": alert.resolved_summary,
+        "fingerprint": alert.fingerprint,
     }
 
 
@@ -143,6 +147,7 @@ def _alert_from_dict(data: Mapping[str, Any]) -> Alert:
         resolve_reason=ResolveReason(data["resolve_reason"]) if data["resolve_reason"] else None,
         resolved_value=None if resolved_value is None else float(resolved_value),
         resolved_summary=data.get("resolved_summary", ""),
+        fingerprint=data.get("fingerprint", ""),
     )
 
 

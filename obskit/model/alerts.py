@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -62,6 +62,7 @@ class Alert:
     (`queues.yaml:QueueBacklog`), `generator_url` a link to its expression. `resolved_value` is what the rule measured
     when the alert recovered, `resolved_summary` the summary with that value in it; both may be unknown. One that others
     post is over at `expires_ms` unless they say so again; `timed_out` when that is our guess and not their word.
+    `fingerprint` is that of the labels, and slow to find: whoever knows it gives it (`replace` does), else "".
     """
 
     labels: Labels
@@ -76,10 +77,11 @@ class Alert:
     resolved_summary: str = ""
     expires_ms: int | None = None
     timed_out: bool = False
-    fingerprint: str = field(init=False, default="")
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fingerprint", self.labels.fingerprint())
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", self.labels.fingerprint())
 
     @property
     def firing(self) -> bool:

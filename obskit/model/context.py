@@ -49,11 +49,12 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Who has taken a group on, when, and where they said so (`PagerDuty`)."""
+    """Who has taken a group on, when, where they said so (`PagerDuty`), and what they said with it."""
 
     by: str
     t_ms: int
     where: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +67,37 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
+class Escalated:
+    """Who else was told because nobody took the group on: receivers (`pagerduty, phone`), so long after it was told."""
+
+    to: str
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Care:
-    """What people and routing made of the group. `flaps` counts its transitions within the last hour while it flaps."""
+    """What people and routing made of the group.
+
+    `flaps` counts its transitions of late while it flaps, `home` is the incident whose message it goes on in since.
+    """
 
     ack: Ack | None = None
     silence: Silence | None = None
     flaps: int = 0
+    home: str = ""
+    escalated: tuple[Escalated, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; what is not so is left out."""
         said: dict[str, Any] = {}
         if self.ack:
-            said["ack"] = [self.ack.by, self.ack.t_ms, self.ack.where]
+            said["ack"] = [self.ack.by, self.ack.t_ms, self.ack.where, self.ack.note]
         if self.silence:
             said["silence"] = [self.silence.by, self.silence.until_ms, self.silence.why]
+        if self.escalated:
+            said["escalated"] = [[each.to, each.after_ms] for each in self.escalated]
+        if self.home:
+            said["home"] = self.home
         return said | ({"flaps": self.flaps} if self.flaps else {})
 
     @classmethod
@@ -89,6 +107,8 @@ class Care:
             ack=Ack(*said["ack"]) if "ack" in said else None,
             silence=Silence(*said["silence"]) if "silence" in said else None,
             flaps=said.get("flaps", 0),
+            home=said.get("home", ""),
+            escalated=tuple(Escalated(*each) for each in said.get("escalated", ())),
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -94,6 +94,8 @@ class Notifier(Protocol):
 
     min_interval_s: float
     """The least time between two attempts at one destination."""
+    # One whose messages are edited says `edits = True`: it is shown quietly what became of a group. One that shows
+    # what the store knows says `wants_context = True`.
 
     def steps(self, notice: Notice) -> Sequence[Step]:
         """The pieces of work that this notice is, in order."""
@@ -159,6 +161,10 @@ class Hook(Protocol):
         ...
 
 
+Heard = Callable[[Iterable[str]], None]
+"""Hears of which incidents a service has told something, once it is committed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """An entry of the registry: how receivers of one kind are configured and connected.
@@ -169,7 +175,7 @@ class Kind:
     name: str
     settings: type[NotifierSettings]
     connect: Callable[[Any, httpx.AsyncClient], tuple[Notifier, Transport]]
-    listen: Callable[[Sequence[Any], httpx.AsyncClient, Database], Hook | None] | None = None
+    listen: Callable[[Sequence[Any], httpx.AsyncClient, Database, Heard], Hook | None] | None = None
 
 
 Look = Callable[[Notice], Awaitable[Context]]
@@ -199,6 +205,7 @@ class Integration:
         self.send_resolved = settings.send_resolved
         self.min_interval_s = notifier.min_interval_s
         self.digests = isinstance(notifier, TellsFloods)
+        self.edits = getattr(notifier, "edits", False)
         self._notifier = notifier
         self._transport = transport
         self._look = look if getattr(notifier, "wants_context", False) else look_away

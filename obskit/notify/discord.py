@@ -28,6 +28,9 @@ _COLORS: Final = {
     Tone.CRITICAL: 0x992D22,  # Alertmanager's for firing and resolved
     Tone.WARNING: 0xE67E22,
     Tone.INFO: 0x3498DB,
+    Tone.ACKED: 0x8250DF,
+    Tone.SILENCED: 0x95A5A6,
+    Tone.FLAPPING: 0xBC4C00,
     Tone.RESOLVED: 0x2ECC71,
     Tone.ENDED: 0x95A5A6,
 }
@@ -58,6 +61,7 @@ class DiscordSettings(NotifierSettings):
 class Discord:
     """Posts with `?wait=true`, so that the answer names the message; edits it by that name."""
 
+    edits = True
     min_interval_s = 0.5  # five a two seconds and webhook, edits included
 
     def __init__(self, settings: DiscordSettings) -> None:

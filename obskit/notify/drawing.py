@@ -79,6 +79,7 @@ def _rows(notice: Notice, shown: Card, markup: Markup) -> list[tuple[int, str]]:
     rows = [
         (_SUMMARY, markup.bold(text.clip(shown.summary, _LONGEST)) if shown.summary else ""),
         (_NEWS, markup.quote(text.clip(news, _LONGEST))),
+        (_FACTS, text.marks(shown, text.utc_stamp, markup.quote)),
         (_DETAIL, markup.quote(text.clip(shown.detail, _LONGEST))),
         *((_MEMBER, markup.quote(f"- {member}")) for member in shown.members),
         (_MEMBER, f"+{shown.more_members} more" if shown.more_members else ""),

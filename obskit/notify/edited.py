@@ -4,10 +4,13 @@ alone, which no phone tells of, would be too quiet.
     the notice                                   the message     a line beside it
     first notification, test                     is posted       -
     new alerts, repeat interval elapsed          is edited       yes
+    escalated, flapping is over                  is edited       yes
     all alerts resolved                          is edited       yes, without a sound
-    some alerts resolved, annotations changed    is edited       -
+    any other                                    is edited       -
+    any of a group that flaps, but escalated     is edited       -
 
-A message that is gone (deleted, too old to edit) is posted anew.
+A message that is gone (deleted, too old to edit) is posted anew. A group that flaps goes on in the message in which it
+began to, whatever the incident.
 """
 
 from __future__ import annotations
@@ -23,15 +26,18 @@ LINE: Final = "line"
 TOLD: Final = "told_ms"
 """In the handle: when the state was decided with which the message was first posted."""
 
-_LOUD: Final = (NoticeReason.NEW_ALERTS, NoticeReason.REPEAT)
+_LOUD: Final = (NoticeReason.NEW_ALERTS, NoticeReason.REPEAT, NoticeReason.ESCALATED, NoticeReason.CALM)
 
 
 def edited_steps(notice: Notice) -> Sequence[Step]:
     """The message, and its line where the table above says so; the newest state replaces an unsent one."""
-    root = Step(ROOT, coalesce=f"{notice.incident}:{ROOT}", handle_key=notice.incident)
+    home = notice.care.home or notice.incident
+    root = Step(ROOT, coalesce=f"{notice.incident}:{ROOT}", handle_key=home)
+    if notice.care.flaps and notice.reason is not NoticeReason.ESCALATED:
+        return [root]
     if not is_loud(notice) and notice.reason is not NoticeReason.ALL_RESOLVED:
         return [root]
-    return [root, Step(LINE, coalesce=f"{notice.incident}:{LINE}", handle_key=notice.incident)]
+    return [root, Step(LINE, coalesce=f"{notice.incident}:{LINE}", handle_key=home)]
 
 
 def is_loud(notice: Notice) -> bool:

@@ -18,7 +18,7 @@ from obskit.model.alerts import Alert
 from obskit.model.go_text import rfc3339
 from obskit.model.settings import Secret, Settings
 from obskit.notify import text
-from obskit.notify.base import Hook, Kind, Notifier, Request, Response, Step, Transport, plainer
+from obskit.notify.base import Heard, Hook, Kind, Notifier, Request, Response, Step, Transport, plainer
 from obskit.notify.http import HttpTransport, classify_status, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, OneLine, WebUrl, Words
 from obskit.notify.templates import worded
@@ -246,12 +246,14 @@ def _connect(settings: PagerDutySettings, http: httpx.AsyncClient) -> tuple[Noti
     return worded(settings, PagerDuty), HttpTransport(http, settings)
 
 
-def _listen(settings: Sequence[PagerDutySettings], http: httpx.AsyncClient, database: Database) -> Hook | None:
+def _listen(
+    settings: Sequence[PagerDutySettings], http: httpx.AsyncClient, database: Database, heard: Heard
+) -> Hook | None:
     if all(each.webhook_secret is None for each in settings):
         return None
     from obskit.notify.pagerduty_hook import PagerDutyHook  # noqa: PLC0415 - most only send
 
-    return PagerDutyHook(settings, http, database)
+    return PagerDutyHook(settings, http, database, heard)
 
 
 PAGERDUTY: Final = Kind("pagerduty", PagerDutySettings, _connect, _listen)

@@ -17,17 +17,18 @@ import hmac
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
 from obskit.model.actions import OutcomeReason
 from obskit.model.telemetry import REGISTRY, Counter
-from obskit.notify.base import NoAnswerError, Request
+from obskit.notify.base import Heard, NoAnswerError, Request
 from obskit.notify.http import HttpTransport, json_object
 from obskit.notify.pagerduty import PagerDutySettings, dedup_key
 from obskit.outbound import httpx
+from obskit.routing.acks import told_groups, within
 from obskit.routing.groups import open_incidents
 from obskit.store.acks import WHOLE, AckRow, AckState, note_ack
 from obskit.store.database import Database
@@ -61,9 +62,18 @@ class _Place:
 
 
 class PagerDutyHook:
-    """The one hook of all receivers of this kind: whose secret signed, of whom it is."""
+    """The one hook of all receivers of this kind: whose secret signed, of whom it is.
 
-    def __init__(self, settings: Sequence[PagerDutySettings], http: httpx.AsyncClient, database: Database) -> None:
+    An ack counts for all receivers of the group, and for groups of other routes that hold nothing else.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[PagerDutySettings],
+        http: httpx.AsyncClient,
+        database: Database,
+        heard: Heard = lambda _: None,
+    ) -> None:
         hearing = [each for each in settings if each.webhook_secret is not None]
         self._secrets = [
             secret.encode()
@@ -74,6 +84,7 @@ class PagerDutyHook:
         self._askable = [each for each in hearing if each.api_key is not None]
         self._http = http
         self._database = database
+        self._heard = heard
         self._keys_of: dict[str, tuple[str, ...]] = {}
         self._trusted = True
 
@@ -93,11 +104,17 @@ class PagerDutyHook:
             return self._answer(LATER, "unclear")
         if place is None:
             return self._answer(TAKEN, "unknown")
-        rows = [
-            AckRow(incident, place.group_key, state, _by(event), WHERE, _ms(event), fingerprint=place.fingerprint)
-            for incident in place.incidents
-        ]
+        said = AckRow("", place.group_key, state, _by(event), WHERE, _ms(event), fingerprint=place.fingerprint)
+        rows = [replace(said, incident=incident) for incident in place.incidents]
+        if place.fingerprint == WHOLE:
+            others = within(told_groups(self._database), place.incidents)
+            rows += [
+                replace(said, incident=each.incident, group_key=each.group_key)
+                for each in others
+                if each.incident not in place.incidents
+            ]
         changed = await self._database.write(lambda tx: [note_ack(tx, row) for row in rows])
+        self._heard([row.incident for row in rows])
         return self._answer(TAKEN, "noted" if any(changed) else "repeated")
 
     def _is_signed(self, header: str, body: bytes) -> bool:

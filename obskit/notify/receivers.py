@@ -16,7 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from obskit.model.settings import LateModel, Settings
-from obskit.notify.base import Hook, Integration, Kind, Look, look_away
+from obskit.notify.base import Heard, Hook, Integration, Kind, Look, look_away
 from obskit.notify.settings import NotifierSettings, NotYet
 from obskit.outbound import httpx
 from obskit.store.database import Database
@@ -143,7 +143,9 @@ def build_integrations(
     return built
 
 
-def build_hooks(receivers: Sequence[ReceiverSettings], http: httpx.AsyncClient, database: Database) -> dict[str, Hook]:
+def build_hooks(
+    receivers: Sequence[ReceiverSettings], http: httpx.AsyncClient, database: Database, heard: Heard = lambda _: None
+) -> dict[str, Hook]:
     """Who listens to what services tell us, by kind: one for all receivers of it."""
     wanted: dict[str, list[NotifierSettings]] = {}
     for receiver in receivers:
@@ -152,7 +154,7 @@ def build_hooks(receivers: Sequence[ReceiverSettings], http: httpx.AsyncClient, 
     hooks = {}
     for key, configured in wanted.items():
         kind = find_kind(key)
-        hook = kind.listen(configured, http, database) if kind.listen is not None else None
+        hook = kind.listen(configured, http, database, heard) if kind.listen is not None else None
         if hook is not None:
             hooks[kind.name] = hook
     return hooks

@@ -35,6 +35,7 @@ EDIT_EVERY_MS: Final = 60_000
 DIGEST_EVERY_MS: Final = 10_000
 
 _REFRESHES: Final = (NoticeReason.NEW_ALERTS, NoticeReason.SOME_RESOLVED, NoticeReason.CHANGED)
+_OPENS: Final = (NoticeReason.FIRST, NoticeReason.NEW_ALERTS, NoticeReason.ESCALATED)
 _SKEW_MS: Final = 5_000
 _CHANNEL_ID: Final = re.compile(r"[CGD][A-Z0-9]{7,}")
 _CANNOT_LOOK: Final = ("missing_scope", "not_allowed_token_type", "channel_not_found", "not_in_channel")
@@ -56,6 +57,7 @@ class SlackApp:
 
     min_interval_s = POST_EVERY_S
     wants_context = True
+    edits = True
 
     def __init__(self, base_url: str, channel: str, workspace: str = "") -> None:
         self._base_url = base_url
@@ -148,7 +150,7 @@ class SlackApp:
         if step == THREAD:
             return self._reply(notice, root, handle or {}, degraded) if root else None
         next_root = told(root, notice)
-        shown = text.card(_with_flaps(notice, next_root))
+        shown = text.card(notice)
         # Log lines are in the thread: the root is for what one sees at a glance.
         shown = replace(shown, samples=())
         built = slack_message.plain(shown) if degraded else slack_message.message(shown, _footnote(next_root))
@@ -213,28 +215,24 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 def _priority(notice: Notice) -> int:
     """What wakes people goes first, what only refreshes a message last."""
     critical = any(rank(alert) >= CRITICAL for alert in notice.firing)
-    opens = notice.reason in (NoticeReason.FIRST, NoticeReason.NEW_ALERTS)
+    opens = notice.reason in _OPENS
     if critical and opens:
         return 2
-    return 1 if critical or opens or not notice.firing else 0
-
-
-def _with_flaps(notice: Notice, root: Root) -> Notice:
-    """A group that fires and stops again and again says so; a critical one stays what it is."""
-    if notice.care.flaps or any(rank(alert) >= CRITICAL for alert in notice.alerts):
-        return notice
-    return replace(notice, care=replace(notice.care, flaps=root.flaps))
+    # Who acks looks at the message, whether it says so.
+    return 1 if critical or opens or not notice.firing or notice.reason is NoticeReason.TENDED else 0
 
 
 def _line(notice: Notice, root: Root) -> tuple[str, bool]:
     """What the thread is told, and whether the channel hears it too."""
-    quiet = bool(_with_flaps(notice, root).care.flaps)
+    quiet = bool(notice.care.flaps)
     if notice.reason is NoticeReason.FIRST:
         shown = text.card(notice)
         again = " - ".join(part for part in (f"Fires again: {shown.summary or shown.title}", shown.place) if part)
         # People hear of it once; and once more when it had been quiet for an hour.
         return again, (root.reopened <= 1 or len(root.turns) < 2) and not quiet
-    loud = notice.reason is NoticeReason.REPEAT or text.became_worse(notice)
+    if notice.reason is NoticeReason.ESCALATED:
+        return text.news(notice), True
+    loud = notice.reason in (NoticeReason.REPEAT, NoticeReason.CALM) or text.became_worse(notice)
     return text.news(notice), loud and not quiet
 
 

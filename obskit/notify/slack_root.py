@@ -5,6 +5,7 @@
     of the same incident                                   editing it
     of another incident, heard of within 15 minutes        editing it: the root is opened again
     of another incident, whose end it was never told       editing it: it would look as if that fired for ever
+    of another incident, and the group has flapped since   editing it
     of another incident, over, and longer ago              a new root that links to the last one
 
 What is known of the root is its handle in the outbox: written in the transaction that records the send, kept for as
@@ -23,8 +24,6 @@ from obskit.model.actions import Notice
 REOPEN_MS: Final = 15 * 60_000
 WEEK_MS: Final = 7 * 86_400_000
 HOUR_MS: Final = 3_600_000
-FLAPPING: Final = 4
-"""So many transitions within an hour, and a group flaps."""
 _KEPT: Final = 30
 
 
@@ -92,11 +91,6 @@ class Root:
             "before": self.before,
         }
 
-    @property
-    def flaps(self) -> int:
-        """The transitions within the last hour, when they are so many that the group flaps; else 0."""
-        return len(self.turns) if len(self.turns) >= FLAPPING else 0
-
 
 def way(root: Root | None, notice: Notice) -> Way:
     """How the notice is told, by the table above."""
@@ -104,7 +98,8 @@ def way(root: Root | None, notice: Notice) -> Way:
         return Way.POST
     if root.incident == notice.incident:
         return Way.EDIT
-    return Way.REOPEN if root.firing or _began_ms(notice) - root.seen_ms <= REOPEN_MS else Way.POST
+    lately = _began_ms(notice) - root.seen_ms <= REOPEN_MS
+    return Way.REOPEN if root.firing or notice.care.home or lately else Way.POST
 
 
 def told(root: Root | None, notice: Notice) -> Root:

@@ -53,6 +53,7 @@ class TelegramSettings(NotifierSettings):
 class Telegram:
     """sendMessage, then editMessageText; a line is a reply to the message."""
 
+    edits = True
     min_interval_s = 3.0  # 20 a minute in one group
 
     def __init__(self, settings: TelegramSettings) -> None:

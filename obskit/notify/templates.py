@@ -235,6 +235,7 @@ class Worded(Generic[S]):
         self._quote = quote
         self._plain = make(settings)
         self.min_interval_s = self._plain.min_interval_s
+        self.edits = getattr(self._plain, "edits", False)
 
     def steps(self, notice: Notice) -> Sequence[Step]:
         """As without templates."""

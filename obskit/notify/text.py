@@ -214,6 +214,11 @@ def news(notice: Notice) -> str:
     shown = card(notice)
     if notice.reason is NoticeReason.REPEAT:
         return f"Still firing after {lasted(shown.lasted_ms)}: {shown.summary or shown.title}"
+    if notice.reason is NoticeReason.ESCALATED and notice.care.escalated:
+        latest = notice.care.escalated[-1]
+        return f"Escalated to {latest.to} after {lasted(latest.after_ms)}: {shown.summary or shown.title}"
+    if notice.reason is NoticeReason.CALM:
+        return f"Flapping is over, it fires steadily: {shown.summary or shown.title}"
     if not notice.firing:
         worst = _worst_first(notice.resolved)[0]
         now = _now(worst, _summary([worst]))
@@ -276,10 +281,13 @@ def _word(notice: Notice, tone: Tone, ended: str) -> str:
 def _marks(notice: Notice) -> tuple[Mark, ...]:
     care, found = notice.care, []
     if care.ack:
-        found.append(Mark(f"acked by {care.ack.by}{f' in {care.ack.where}' if care.ack.where else ''}", care.ack.t_ms))
+        where = f" in {care.ack.where}" if care.ack.where else ""
+        said = f"({care.ack.note})" if care.ack.note else ""
+        found.append(Mark(f"acked by {care.ack.by}{where}", care.ack.t_ms, said))
     if care.silence and notice.firing:
         why = f"({care.silence.why})" if care.silence.why else ""
         found.append(Mark(f"silenced by {care.silence.by} until", care.silence.until_ms, why))
+    found += [Mark(f"escalated to {each.to} after {lasted(each.after_ms)}") for each in care.escalated]
     if care.flaps and notice.firing:
         found.append(Mark(f"{care.flaps} changes in the last hour"))
     return tuple(found)

@@ -109,7 +109,7 @@ class Floods:
         """A notice of a group that a digest tells."""
         self._changed[digest_id] = channel
         speaks_up = notice.reason is NoticeReason.REPEAT and digest_id != self._open_id(channel.id)
-        if member.firing and (member.rank == CRITICAL or speaks_up):
+        if member.firing and (member.rank == CRITICAL or speaks_up or notice.reason is NoticeReason.ESCALATED):
             self.tx.execute("UPDATE digest SET moved = moved + 1 WHERE id = ?", (digest_id,))
             self._forget(channel, digest_id, member.group_key)
             return channel.actions(notice)

@@ -25,19 +25,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cmp_to_key
+from typing import Final
 
 from obskit.model.actions import NoticeReason
 from obskit.model.alerts import Alert
 from obskit.model.labels import Labels
 
+UNTOUCHED: Final = "{}"
+"""The care of a group that nobody has touched, as it is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a destination was last told of a group: fingerprints, and when (Unix milliseconds)."""
+    """What a destination was last told of a group: fingerprints, and when (Unix milliseconds).
+
+    It knows since `since_ms` that the group fires, and was told so again `repeats` times since it last changed. `care`
+    and `content` are what it was last shown of either (care.py, content.py), if it shows them.
+    """
 
     firing: frozenset[str]
     resolved: frozenset[str]
     t_ms: int
+    since_ms: int = 0
+    repeats: int = 0
+    care: str = UNTOUCHED
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,10 @@ class Standing:
         """Whether all that was told to be on is over."""
         return told is not None and bool(told.firing) and not told.firing & self.firing
 
+    def known_to(self, told: Told) -> Standing:
+        """The same less what the destination has not heard of yet."""
+        return self.without((self.firing | self.resolved) - told.firing - told.resolved)
+
     def without(self, fingerprints: frozenset[str]) -> Standing:
         """The same less these alerts."""
         if not fingerprints:
@@ -73,12 +89,22 @@ class Standing:
 
 def stand(alerts: Iterable[Alert]) -> Standing:
     """The alerts sorted as Alertmanager sorts them: job, instance, then all labels."""
-    shown = sorted(alerts, key=cmp_to_key(_order))
+    shown = list(alerts)
+    if len({tuple(alert.labels) for alert in shown}) > 1:
+        shown.sort(key=cmp_to_key(_order))
+    else:
+        shown.sort(key=_alike_order)
     return Standing(
         alerts=tuple(shown),
         firing=frozenset(alert.fingerprint for alert in shown if alert.firing),
         resolved=frozenset(alert.fingerprint for alert in shown if not alert.firing),
     )
+
+
+def _alike_order(alert: Alert) -> tuple[bool, str, bool, str, tuple[tuple[str, str], ...]]:
+    """`_order` among alerts that have the same labels, as most groups are: a sixth of its time."""
+    job, instance = alert.labels.get("job"), alert.labels.get("instance")
+    return not job, job, not instance, instance, alert.labels.pairs
 
 
 def _order(one: Alert, other: Alert) -> int:

@@ -67,18 +67,21 @@ class _Sources:
     rule: InhibitRule
     found: dict[tuple[str, ...], dict[str, bool]] = field(default_factory=dict)
 
-    def note(self, alert: Alert) -> None:
+    def note(self, alert: Alert) -> bool:
+        """Whether that changes who keeps others quiet."""
         if not match_all(self.rule.sources, alert.labels):
-            return
+            return False
         values = self.rule.values(alert.labels)
-        if alert.firing:
-            two_sided = match_all(self.rule.targets, alert.labels)
-            self.found.setdefault(values, {})[alert.fingerprint] = two_sided
-            return
         same = self.found.get(values, {})
-        same.pop(alert.fingerprint, None)
+        if alert.firing == (alert.fingerprint in same):
+            return False
+        if alert.firing:
+            self.found.setdefault(values, {})[alert.fingerprint] = match_all(self.rule.targets, alert.labels)
+            return True
+        del same[alert.fingerprint]
         if not same:
-            self.found.pop(values, None)
+            del self.found[values]
+        return True
 
     def inhibiting(self, labels: Labels) -> list[str]:
         same = self.found.get(self.rule.values(labels))
@@ -90,17 +93,18 @@ class _Sources:
 
 
 class Inhibitor:
-    """The firing sources of every rule. Alerts are noted as they change."""
+    """The firing sources of every rule. Alerts are noted as they change; with each `version` the answers may be others."""
 
     def __init__(self, rules: Sequence[InhibitRule], alerts: Iterable[Alert] = ()) -> None:
         self._sources = [_Sources(rule) for rule in rules]
+        self.version = 0
         for alert in alerts if rules else ():
             self.note(alert)
 
     def note(self, alert: Alert) -> None:
         """The alert as it is now; one that is over keeps nobody quiet."""
         for each in self._sources:
-            each.note(alert)
+            self.version += each.note(alert)
 
     def inhibiting(self, labels: Labels) -> tuple[str, ...]:
         """The fingerprints of the alerts that keep one with these labels quiet."""

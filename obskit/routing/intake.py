@@ -6,8 +6,9 @@ that rule's to end: a post about it changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,20 +29,69 @@ class Posted:
     generator_url: str = ""
 
 
+class Intake:
+    """Posted alerts as they are taken in: which of them `changed`, which are as they were and only `extended`.
+
+    Most posts say again what is known, each minute: those need no look at routes and groups. `find` is asked for what
+    is known of an alert, by its fingerprint.
+    """
+
+    def __init__(self, now_ms: int, resolve_timeout_ms: int, find: Callable[[str], Alert | None]) -> None:
+        self._now_ms = now_ms
+        self._resolve_timeout_ms = resolve_timeout_ms
+        self._find = find
+        self.changed: dict[str, Alert] = {}
+        self.extended: dict[str, Alert] = {}
+
+    def take(self, posted: Posted) -> None:
+        """One of them."""
+        place = _fingerprint(posted.labels)
+        old = self.changed.get(place) or self.extended.get(place) or self._find(place)
+        if old is not None and place not in self.changed and self._only_extends(old, posted):
+            self.extended[place] = replace(old, expires_ms=self._end_ms(posted))
+            return
+        fresh = settle(posted, self._now_ms, self._resolve_timeout_ms)
+        self.extended.pop(place, None)
+        self.changed[place] = merge(old, fresh, self._now_ms)
+
+    def _only_extends(self, old: Alert, posted: Posted) -> bool:
+        """Whether `merge` would give `old` with a later end."""
+        return (
+            old.expires_ms is not None
+            and self._now_ms < old.expires_ms <= self._end_ms(posted)
+            and old.timed_out == (posted.ends_ms is None)
+            and (posted.starts_ms == old.starts_ms or posted.starts_ms is posted.ends_ms is None)
+            and old.generator_url == posted.generator_url
+            and old.annotations == posted.annotations
+        )
+
+    def _end_ms(self, posted: Posted) -> int:
+        return self._now_ms + self._resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms
+
+
+@lru_cache(maxsize=16_384)
+def _fingerprint(labels: Labels) -> str:
+    """Remembered for what is posted each minute: 5 µs are a quarter of what that takes."""
+    return labels.fingerprint()
+
+
 def settle(posted: Posted, now_ms: int, resolve_timeout_ms: int) -> Alert:
     """The alert with what was not given filled in: without an end it is over `resolve_timeout_ms` from now."""
     starts_ms = posted.starts_ms
     if starts_ms is None:
         starts_ms = now_ms if posted.ends_ms is None else posted.ends_ms
-    alert = Alert(
+    end_ms = now_ms + resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms
+    return Alert(
         labels=posted.labels,
         annotations=posted.annotations,
         starts_ms=starts_ms,
+        ends_ms=end_ms if end_ms <= now_ms else None,
         generator_url=posted.generator_url,
         source=_source(posted.generator_url),
+        expires_ms=end_ms if end_ms > now_ms else None,
         timed_out=posted.ends_ms is None,
+        fingerprint=_fingerprint(posted.labels),
     )
-    return until(alert, now_ms + resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms, now_ms)
 
 
 def merge(old: Alert | None, new: Alert, now_ms: int) -> Alert:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from obskit.routing.flaps import FlapSettings
 from obskit.routing.inhibit import InhibitRule
 from obskit.routing.intervals import Interval
+from obskit.routing.maintenance import Window
 from obskit.routing.tree import Route
 
 RESOLVE_TIMEOUT_MS: Final = 300_000
@@ -21,3 +23,5 @@ class Policy:
     inhibit_rules: Sequence[InhibitRule] = ()
     intervals: Mapping[str, Sequence[Interval]] = field(default_factory=dict)
     resolve_timeout_ms: int = RESOLVE_TIMEOUT_MS
+    maintenance: Sequence[Window] = ()
+    flapping: FlapSettings = field(default_factory=FlapSettings)

@@ -16,10 +16,12 @@ from obskit.model.labels import Labels
 from obskit.routing.flush import Told
 from obskit.store.database import Transaction
 
+SEPARATOR: Final = "\n"
+"""Between the two parts of a group's key."""
 _PAGE: Final = 500
 _COLUMNS: Final = (
-    "labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, resolved_value,"
-    " resolved_summary, expires_ms, timed_out"
+    "fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason,"
+    " resolved_value, resolved_summary, expires_ms, timed_out"
 )
 ALERTS: Final = f"SELECT {_COLUMNS} FROM alert"  # noqa: S608 - a constant
 DATED_ALERTS: Final = f"SELECT updated_ms, {_COLUMNS} FROM alert"  # noqa: S608 - a constant
@@ -69,7 +71,7 @@ def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
 
 def read_alert(row: Iterable[Any]) -> Alert:
     """A row of ALERTS."""
-    labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, *more = row
+    fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason, *more = row
     resolved_value, resolved_summary, expires_ms, timed_out = more
     return Alert(
         labels=Labels(json.loads(labels)),
@@ -84,23 +86,36 @@ def read_alert(row: Iterable[Any]) -> Alert:
         resolved_summary=resolved_summary,
         expires_ms=expires_ms,
         timed_out=bool(timed_out),
+        fingerprint=fingerprint,
     )
 
 
-def load_alerts(tx: Transaction, fingerprints: Collection[str] | None = None) -> Iterator[Alert]:
-    """These alerts, those of them that exist; or all."""
-    if fingerprints is None:
-        yield from map(read_alert, tx.execute(ALERTS))
-        return
+def extend_alerts(tx: Transaction, alerts: Iterable[Alert], now_ms: int) -> None:
+    """These are as they were, only on for longer."""
+    tx.executemany(
+        "UPDATE alert SET expires_ms = ?, updated_ms = ? WHERE fingerprint = ?",
+        [(alert.expires_ms, now_ms, alert.fingerprint) for alert in alerts],
+    )
+
+
+def page_of_alerts(tx: Transaction, after: str, limit: int) -> list[Alert]:
+    """The next alerts after a fingerprint."""
+    found = tx.execute(f"{ALERTS} WHERE fingerprint > ? ORDER BY fingerprint LIMIT ?", (after, limit))
+    return [read_alert(row) for row in found]
+
+
+def load_alerts(tx: Transaction, fingerprints: Collection[str]) -> Iterator[Alert]:
+    """Those of these alerts that exist."""
     wanted = sorted(fingerprints)
     for start in range(0, len(wanted), _PAGE):
         page = wanted[start : start + _PAGE]
         yield from map(read_alert, tx.execute(f"{ALERTS} WHERE fingerprint IN ({','.join('?' * len(page))})", page))
 
 
-def load_expired(tx: Transaction, now_ms: int) -> list[Alert]:
-    """The alerts that were to be over by now, and are still on."""
-    return [read_alert(row) for row in tx.execute(f"{ALERTS} WHERE expires_ms <= ?", (now_ms,))]
+def load_expired(tx: Transaction, now_ms: int, limit: int) -> list[Alert]:
+    """The first of the alerts that were to be over by now, and are still on."""
+    found = tx.execute(f"{ALERTS} WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?", (now_ms, limit))
+    return [read_alert(row) for row in found]
 
 
 def delete_alert(tx: Transaction, fingerprint: str) -> None:
@@ -108,10 +123,21 @@ def delete_alert(tx: Transaction, fingerprint: str) -> None:
     tx.execute("DELETE FROM alert WHERE fingerprint = ?", (fingerprint,))
 
 
-def load_groups(tx: Transaction) -> dict[str, GroupRow]:
-    """Every stored group by its key."""
-    found = tx.execute("SELECT group_key, labels, incident, created_ms, next_flush_ms FROM alert_group")
-    return {key: GroupRow(key, Labels(json.loads(labels)), *rest) for key, labels, *rest in found}
+def load_group(tx: Transaction, key: str) -> GroupRow | None:
+    """The stored group with this key."""
+    return next(_group_rows(tx, "WHERE group_key = ?", key), None)
+
+
+def page_of_groups(tx: Transaction, after: str, limit: int) -> list[GroupRow]:
+    """The next groups after a key."""
+    return list(_group_rows(tx, "WHERE group_key > ? ORDER BY group_key LIMIT ?", after, limit))
+
+
+def _group_rows(tx: Transaction, which: str, *values: str | int) -> Iterator[GroupRow]:
+    columns = "group_key, labels, incident, created_ms, next_flush_ms"
+    found = tx.execute(f"SELECT {columns} FROM alert_group {which}", values)  # noqa: S608 - constants
+    for key, labels, *rest in found:
+        yield GroupRow(key, Labels(json.loads(labels)), *rest)
 
 
 def save_group(tx: Transaction, row: GroupRow) -> None:
@@ -135,20 +161,25 @@ def delete_group(tx: Transaction, key: str) -> None:
 
 def load_told(tx: Transaction, key: str) -> dict[str, Told]:
     """What each destination was last told of the group."""
-    found = tx.execute("SELECT destination, firing, resolved, t_ms FROM notification WHERE group_key = ?", (key,))
+    found = tx.execute(
+        "SELECT destination, firing, resolved, t_ms, since_ms, repeats, care, content FROM notification"
+        " WHERE group_key = ?",
+        (key,),
+    )
     return {
-        destination: Told(frozenset(json.loads(firing)), frozenset(json.loads(resolved)), t_ms)
-        for destination, firing, resolved, t_ms in found
+        destination: Told(frozenset(json.loads(firing)), frozenset(json.loads(resolved)), *rest)
+        for destination, firing, resolved, *rest in found
     }
 
 
 def save_told(tx: Transaction, key: str, destination: str, incident: str, told: Told) -> None:
     """What a destination is told now."""
     tx.execute(
-        "INSERT OR REPLACE INTO notification (group_key, destination, incident, firing, resolved, t_ms)"
-        " VALUES (?,?,?,?,?,?)",
-        (key, destination, incident, json.dumps(sorted(told.firing)), json.dumps(sorted(told.resolved)), told.t_ms),
-    )
+        "INSERT OR REPLACE INTO notification (group_key, destination, incident, firing, resolved, t_ms, since_ms, repeats,"
+        " care, content) VALUES (?,?,?,?,?,?,?,?,?,?)",
+        (key, destination, incident, json.dumps(sorted(told.firing)), json.dumps(sorted(told.resolved)), told.t_ms,
+         told.since_ms, told.repeats, told.care, told.content),
+    )  # fmt: skip
 
 
 def _json(pairs: Any) -> str:

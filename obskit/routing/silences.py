@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -98,13 +98,67 @@ def check(silence: Silence, now_ms: int) -> None:
         raise SilenceRefused("silence invalid: at least one matcher must not match the empty string")
 
 
-class Silences:
-    """Every silence there is. Read from anywhere; changed in the writer's thread, after the COMMIT that keeps it."""
+class ActiveSilences:
+    """The silences that keep alerts quiet at a moment.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    A thousand of them are looked up, not gone through: most ask for one value of some label.
+    """
+
+    def __init__(self, silences: Iterable[Silence] = ()) -> None:
+        self.all = tuple(silences)
+        self._with = self
+        self._by_pair: dict[tuple[str, str], list[Silence]] = {}
+        self._others: list[Silence] = []
+        for each in self.all:
+            pair = next(((one.name, one.value) for one in each.matchers if one.op is MatchOp.EQUAL and one.value), None)
+            (self._others if pair is None else self._by_pair.setdefault(pair, [])).append(each)
+
+    def __bool__(self) -> bool:
+        return bool(self.all)
+
+    def plus(self, others: Sequence[Silence]) -> ActiveSilences:
+        """These and others: the same object again while the others are the same."""
+        if not others:
+            return self
+        every = (*self.all, *others)
+        if self._with.all != every:
+            self._with = ActiveSilences(every)
+        return self._with
+
+    def covering(self, labels: Labels) -> list[Silence]:
+        """Those that cover an alert with these labels, by id."""
+        asked = list(self._others)
+        if self._by_pair:
+            for pair in labels.pairs:
+                asked += self._by_pair.get(pair, ())
+        return sorted((each for each in asked if each.covers(labels)), key=lambda each: each.id)
+
+
+class _Held:
+    """Which silences are active from one moment until another begins or ends."""
+
+    def __init__(self, kept: Mapping[str, Silence], now_ms: int) -> None:
+        turns = [turn for each in kept.values() for turn in (each.starts_ms, each.ends_ms + 1) if turn > now_ms]
+        self.kept = kept
+        self.since_ms = now_ms
+        self.until_ms = min(turns, default=now_ms + RETENTION_MS)
+        self.active = ActiveSilences(each for each in kept.values() if each.state(now_ms) is SilenceState.ACTIVE)
+
+
+class Silences:
+    """Every silence there is. Read from anywhere; changed in the writer's thread, after the COMMIT that keeps it.
+
+    `changed` hears of those that were set or have been ended, in the event loop's thread.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, changed: Callable[[Sequence[Silence]], None] = lambda _: None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._changed = changed
         self._all = {each.id: each for each in map(_read, database.read(_SELECT))}
+        self._active = _Held(self._all, clock.now_ms())
         for state in SilenceState:
             COUNT.labels(state.value).set_function(self._counting(state))
 
@@ -118,26 +172,29 @@ class Silences:
         """The one with this id."""
         return next((each for each in self.all() if each.id == id), None)
 
-    def active(self, now_ms: int) -> list[Silence]:
-        """Those that keep alerts quiet now, by id."""
-        found = [each for each in self._all.values() if each.state(now_ms) is SilenceState.ACTIVE]
-        return sorted(found, key=lambda each: each.id)
+    def active(self, now_ms: int) -> ActiveSilences:
+        """Those that keep alerts quiet now: the same object for as long as they are the same."""
+        held, kept = self._active, self._all
+        if held.kept is not kept or not held.since_ms <= now_ms < held.until_ms:
+            held = self._active = _Held(kept, now_ms)
+        return held.active
 
     def silencing(self, labels: Labels, now_ms: int) -> tuple[str, ...]:
         """The ids of those that keep an alert with these labels quiet now, sorted."""
-        return tuple(each.id for each in self.active(now_ms) if each.covers(labels))
+        return tuple(each.id for each in self.active(now_ms).covering(labels))
 
     async def set(self, silence: Silence) -> str:
         """Add one, or change the one whose id it has; the id it has now. SilenceRefused, SilenceUnknown."""
         now_ms = self._clock.now_ms()
         check(silence, now_ms)
         rows = await self._database.write(lambda tx: self._put(tx, silence, now_ms), committed=self._keep)
+        self._changed(rows)
         return rows[0].id
 
     async def expire(self, id: str) -> None:
         """End it now; nothing when it has ended. SilenceUnknown."""
         now_ms = self._clock.now_ms()
-        await self._database.write(lambda tx: self._end(tx, id, now_ms), committed=self._keep)
+        self._changed(await self._database.write(lambda tx: self._end(tx, id, now_ms), committed=self._keep))
 
     def _put(self, tx: Transaction, silence: Silence, now_ms: int) -> list[Silence]:
         old = self.get(silence.id) if silence.id else None

@@ -18,7 +18,9 @@ from obskit.model.labels import Labels
 from obskit.model.matchers import MatchOp, match_all
 from obskit.model.problems import did_you_mean
 from obskit.model.settings import Duration, Settings
+from obskit.routing.escalation import EscalationSettings, Step
 from obskit.routing.match_settings import MatcherLine, Patterns, written_matchers
+from obskit.routing.repeats import NO_GROWTH, Growth
 
 GROUP_WAIT_MS: Final = 30_000
 GROUP_INTERVAL_MS: Final = 300_000
@@ -34,7 +36,7 @@ class Route:
     """A node of the tree with everything it inherited. Times are milliseconds.
 
     `key` is Alertmanager's route key (`{}/{team="x"}`). `group_by` is None for "all labels".
-    `mutes` and `actives` name time intervals (intervals.py).
+    `mutes` and `actives` name time intervals (intervals.py). `escalate` and `growth` are ours.
     """
 
     receiver: str
@@ -48,6 +50,8 @@ class Route:
     routes: tuple[Route, ...] = ()
     mutes: tuple[str, ...] = ()
     actives: tuple[str, ...] = ()
+    escalate: tuple[Step, ...] = ()
+    growth: Growth = NO_GROWTH
 
     def match(self, labels: Mapping[str, str]) -> list[Route]:
         """The routes an alert takes: depth first, the first child that matches wins unless it says `continue`."""
@@ -99,6 +103,16 @@ class RouteSettings(Settings):
     mute_time_intervals: list[str] = Field([], description="time intervals in which nobody is told; not inherited")
     active_time_intervals: list[str] = Field(
         [], description="time intervals outside which nobody is told; not inherited"
+    )
+
+    escalate: list[EscalationSettings] | None = Field(
+        None, description="who else is told of what nobody takes on; `[]` takes the inherited steps away"
+    )
+    repeat_growth: float | None = Field(
+        None, ge=1, le=10, description="each repeat of what is not critical comes so many times later; default 1"
+    )
+    max_repeat_interval: Duration | None = Field(
+        None, gt=0, description="the longest that `repeat_growth` makes of `repeat_interval`; default 7d"
     )
 
     @field_validator("group_by")
@@ -163,6 +177,13 @@ def _undefined(
             if name not in intervals:
                 hint = did_you_mean(name, intervals)
                 yield RouteProblem((*path, key, index), f'undefined time interval "{name}" used in route{hint}')
+    for index, step in enumerate(settings.escalate or ()):
+        for name in step.to:
+            if name not in receivers:
+                hint = did_you_mean(name, receivers)
+                yield RouteProblem(
+                    (*path, "escalate", index, "to"), f'undefined receiver "{name}" used in escalate{hint}'
+                )
     for index, child in enumerate(settings.routes):
         yield from _undefined(child, known, (*path, "routes", index))
 
@@ -185,6 +206,11 @@ def _build(settings: RouteSettings, parent: Route, key: str) -> Route:
         goes_on=settings.goes_on,
         mutes=tuple(settings.mute_time_intervals),
         actives=tuple(settings.active_time_intervals),
+        escalate=parent.escalate if settings.escalate is None else tuple(each.step() for each in settings.escalate),
+        growth=Growth(
+            parent.growth.factor if settings.repeat_growth is None else settings.repeat_growth,
+            parent.growth.longest_ms if settings.max_repeat_interval is None else settings.max_repeat_interval,
+        ),
     )
     children = [_build(child, inherited, f"{key}/{matchers_text(child.all_matchers())}") for child in settings.routes]
     return replace(inherited, routes=tuple(children))

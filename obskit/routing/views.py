@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from obskit.model.alerts import Alert
 from obskit.routing import rows
 from obskit.routing.inhibit import Inhibitor
+from obskit.routing.maintenance import open_windows
 from obskit.routing.policy import Policy
 from obskit.routing.silences import Silences
 from obskit.store.database import Database
@@ -31,14 +32,16 @@ class AlertView:
 
 def view_alerts(database: Database, policy: Policy, silences: Silences, now_ms: int) -> dict[str, AlertView]:
     """Every alert that is on, by its fingerprint."""
-    found = [(alert, updated_ms) for alert, updated_ms in _read(database.read(rows.DATED_ALERTS)) if _on(alert, now_ms)]
+    with database.snapshot() as connection:
+        dated = connection.execute(rows.DATED_ALERTS)
+        found = [(alert, updated_ms) for alert, updated_ms in _read(dated) if _on(alert, now_ms)]
     inhibitor = Inhibitor(policy.inhibit_rules, (alert for alert, _ in found))
-    active = silences.active(now_ms)
+    active = silences.active(now_ms).plus(open_windows(policy.maintenance, policy.intervals, now_ms))
     return {
         alert.fingerprint: AlertView(
             alert=alert,
             receivers=tuple(route.receiver for route in policy.route.match(alert.labels)),
-            silenced_by=tuple(each.id for each in active if each.covers(alert.labels)),
+            silenced_by=tuple(each.id for each in active.covering(alert.labels)),
             inhibited_by=inhibitor.inhibiting(alert.labels),
             updated_ms=updated_ms,
         )

@@ -48,6 +48,7 @@ class Database:
         self._scan_lock = threading.Lock()
         self._lock_file: int | None = None
         self._connections: list[sqlite3.Connection] = []
+        self._afterwards: list[Callable[[], object]] = []  # in the writer's thread
         try:
             if readonly:
                 self._check_is_there()
@@ -93,6 +94,10 @@ class Database:
         in the writer thread after COMMIT and before the next transaction begins: for what is kept in memory as well.
         """
         return await self.call(lambda: self._transact(work, essential, committed))
+
+    def after_commit(self, work: Callable[[], object]) -> None:
+        """Inside a transaction: run `work` in the writer thread once it has committed, or never if it is undone."""
+        self._afterwards.append(work)
 
     async def call(self, work: Callable[[], T]) -> T:
         """Run `work` in the writer thread between two transactions."""
@@ -172,10 +177,13 @@ class Database:
 
     def _attempt(self, work: Callable[[Transaction], T]) -> T:
         connection = self._writer
+        self._afterwards.clear()
         try:
             connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
             connection.execute("COMMIT")
+            for each in self._afterwards:
+                each()
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

@@ -174,4 +174,16 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX cold_part_day ON cold_part (day);
     CREATE TABLE cold_garbage (key TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    # 14: what each destination was told besides, since when and how often; what an ack was about; groups that flap
+    """
+    ALTER TABLE notification ADD COLUMN since_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE notification ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE notification ADD COLUMN care TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE ack ADD COLUMN note TEXT NOT NULL DEFAULT '';
+    ALTER TABLE ack ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE flap (
+        group_key TEXT PRIMARY KEY, turns TEXT NOT NULL, firing INTEGER NOT NULL, flaps INTEGER NOT NULL,
+        home TEXT NOT NULL, last_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX flap_last ON flap (last_ms);
+    """,
 )

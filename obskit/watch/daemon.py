@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +48,7 @@ from obskit.watch import systemd
 from obskit.watch.changes import changed, signature
 from obskit.watch.overview import Overview, look
 from obskit.watch.parts import Destinations, Onlooker, keep_windows, only_prints, sources_of
+from obskit.web.acks import ack_routes
 from obskit.web.alertmanager_api import About, alertmanager_api
 from obskit.web.app import Doors, Health, build_app
 from obskit.web.server import address_of, bind, serve
@@ -264,7 +265,11 @@ class Daemon:
         )
 
     def _build_hooks(self, config: Config) -> dict[str, Hook]:
-        return {} if self._options.dry_run else build_hooks(config.receivers, self._http, self._database)
+        return {} if self._options.dry_run else build_hooks(config.receivers, self._http, self._database, self._tend)
+
+    def _tend(self, incidents: Iterable[str]) -> None:
+        """The dispatcher is built after the hooks."""
+        self._dispatcher.tend(incidents)
 
     def _build_runner(self) -> Runner:
         general = self.config.general
@@ -294,7 +299,7 @@ class Daemon:
             reception=Reception(self._store, self._clock, ingest) if ingest.enabled else None,
         )
         api = alertmanager_api(self._dispatcher, self._clock, self._about, started_ms=self._started_ms)
-        return build_app(self.health, doors, token=token, apis=api)
+        return build_app(self.health, doors, token=token, apis=[*api, *ack_routes(self._dispatcher.acks)])
 
     def _about(self) -> About:
         return About([receiver.name for receiver in self.config.receivers], original(self.config))

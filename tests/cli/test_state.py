@@ -65,10 +65,24 @@ def test_status_as_json(obskit: Obskit, watched: Path) -> None:
 def test_alerts_are_listed_firing_first(obskit: Obskit, watched: Path) -> None:
     result = obskit("alerts", "-c", watched)
     rows = [columns(line) for line in result.stdout.splitlines()]
-    assert rows[0] == ["STATE", "ALERT", "SEVERITY", "SINCE", "VALUE", "LABELS"]
+    assert rows[0] == ["STATE", "ALERT", "SEVERITY", "SINCE", "VALUE", "TAKEN CARE OF", "LABELS"]
     assert [row[:3] for row in rows[1:]] == [["firing", "Here", "critical"], ["pending", "Soon", "info"]]
-    assert [row[4:] for row in rows[1:]] == [["42"], ["1", "team=web"]]
+    assert [row[4:] for row in rows[1:]] == [["42", "-"], ["1", "-", "team=web"]]
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_alerts_say_who_has_taken_care_of_them(obskit: Obskit, tmp_path: Path) -> None:
+    watched = write_config(tmp_path)
+    watch_once(watched)
+    obskit("ack", "Here", "--by", "ann", "-m", "on it", "-c", watched)
+    obskit("silence", "add", "Here", "-a", "bob", "-m", "known", "-d", "2h", "-c", watched)
+    firing = columns(obskit("alerts", "-c", watched).stdout.splitlines()[1])
+    assert firing[5].startswith("acked by ann ")
+    assert "silenced by bob for " in firing[5]
+    found, pending = json.loads(obskit("alerts", "-c", watched, "-o", "json").stdout)
+    assert (found["ack"]["by"], found["ack"]["note"]) == ("ann", "on it")
+    assert [(each["by"], each["comment"]) for each in found["silences"]] == [("bob", "known")]
+    assert (pending["ack"], pending["silences"], pending["inhibited_by"]) == (None, [], [])
 
 
 def test_alerts_as_json(obskit: Obskit, watched: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from obskit.model.actions import Notice, NoticeReason
+from obskit.model.context import Care, Escalated
 from obskit.notify.slack_root import Root, Way, told, way
 from obskit.testing.slack import TOKEN, FakeSlack, SlackMessage
 from tests.notify.deliveries import Conversation
@@ -92,8 +93,7 @@ def test_what_fires_again_within_a_quarter_of_an_hour_opens_its_root_again(slack
     for one in (fires("i1", 0), ends("i1", 0, 5), fires("i2", 12), ends("i2", 12, 15), fires("i3", 20)):
         ops.tell(one)
     (message,) = slack.messages("ops")
-    assert message.text.startswith("FLAPPING warning")  # five turns within the hour
-    assert message.attachments[0]["color"] == "#bc4c00"
+    assert message.text.startswith("FIRING warning")
     assert "opened again 2 times" in footer(message)
     said = [(reply.text, reply.broadcast) for reply in slack.replies(message)]
     assert [text.partition(":")[0] for text, _ in said] == [
@@ -105,13 +105,29 @@ def test_what_fires_again_within_a_quarter_of_an_hour_opens_its_root_again(slack
     assert [loud for _, loud in said] == [False, True, False, False]  # it notifies people once
 
 
-def test_a_critical_group_never_flaps(slack: FakeSlack, ops: Conversation) -> None:
-    for number in range(4):
-        ops.tell(fires(f"i{number}", number * 10, severity="critical"))
-        ops.tell(ends(f"i{number}", number * 10, number * 10 + 4, severity="critical"))
-    ops.tell(fires("i9", 40, severity="critical"))
+def test_what_flaps_goes_on_in_the_message_in_which_it_began_to(slack: FakeSlack, ops: Conversation) -> None:
+    flapping = Care(flaps=5, home="i1")
+    ops.tell(fires("i1", 0))
+    ops.tell(replace(ends("i1", 0, 5), care=flapping))
+    ops.tell(replace(fires("i2", 50), care=flapping))
     (message,) = slack.messages("ops")
-    assert message.text.startswith("FIRING critical")
+    assert message.text.startswith("FLAPPING warning")
+    assert message.attachments[0]["color"] == "#bc4c00"
+    assert not any(reply.broadcast for reply in slack.replies(message))
+    ops.tell(replace(fires("i2", 110), reason=NoticeReason.CALM, care=Care(home="i1")))
+    (message,) = slack.messages("ops")
+    assert message.text.startswith("FIRING warning")
+    last = slack.replies(message)[-1]
+    assert (last.text.partition(":")[0], last.broadcast) == ("Flapping is over, it fires steadily", True)
+
+
+def test_an_escalation_is_told_to_the_channel_too(slack: FakeSlack, ops: Conversation) -> None:
+    ops.tell(fires("i1", 0))
+    ops.tell(replace(fires("i1", 5), reason=NoticeReason.ESCALATED, care=Care(escalated=(Escalated("pd", 300_000),))))
+    (message,) = slack.messages("ops")
+    assert "escalated to pd after 5 min" in str(message.attachments)
+    last = slack.replies(message)[-1]
+    assert (last.text.partition(":")[0], last.broadcast) == ("Escalated to pd after 5 min", True)
 
 
 def test_what_fires_again_later_gets_a_new_root_that_links_to_the_last(slack: FakeSlack, ops: Conversation) -> None:

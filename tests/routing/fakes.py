@@ -45,6 +45,7 @@ class FakeDestination:
     send_resolved: bool = True
     coalesce: bool = False
     digests: bool = False
+    edits: bool = False
 
     def digest(self, digest: Digest) -> Sequence[Action]:
         return [Action(kind="digest", destination=self.id, lane=digest.id, payload=digest.to_json(), coalesce="digest")]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from obskit.model.actions import Notice, Outcome, OutcomeReason
+from obskit.model.actions import Notice, NoticeReason, Outcome, OutcomeReason
+from obskit.model.alert_matchers import AlertMatcher
 from obskit.model.alerts import Alert, Transition, TransitionKind
 from obskit.model.labels import Labels
+from obskit.model.matchers import MatchOp
 from obskit.outbox import Delivery, Outbox
 from obskit.routing.dispatch import Dispatcher
 from obskit.testing.clock import FakeClock, run
@@ -23,12 +25,16 @@ ROUTE = tree(
     group_wait="2s",
     group_interval="7s",
     repeat_interval="40s",
+    escalate=[{"after": "9s", "to": "night"}, {"after": "25s", "unless": "resolved", "to": ["night", "boss"]}],
     routes=[{"receiver": "pages", "matchers": ["severity=critical"], "group_wait": "0s", "continue": True}, {}],
 )
 REACH = {
-    "ops": [FakeDestination("slack", coalesce=True), FakeDestination("hook")],
+    "ops": [FakeDestination("slack", coalesce=True, edits=True), FakeDestination("hook")],
+    "night": [FakeDestination("phone")],
+    "boss": [FakeDestination("mail")],
     "pages": [FakeDestination("pd"), FakeDestination("quiet", send_resolved=False)],
 }
+ESCALATED = ("phone", "mail")
 TEAMS, NAMES = ("web", "db"), ("a", "b", "c")
 Group = tuple[str, str]
 
@@ -93,6 +99,9 @@ class World:
                 await self.hand_over(self.unsure, database, dispatcher)
             for _ in turns:
                 await self.clock.sleep(self.dice.choice([0, 0.5, 3, 8]))
+                if self.dice.random() < 0.2:
+                    team = AlertMatcher("team", MatchOp.EQUAL, self.dice.choice(TEAMS))
+                    await dispatcher.acks.ack("", [team], by="ann")
                 await self.hand_over(self.transition(), database, dispatcher)
             self.healthy = True
             await self.clock.sleep(600.1)
@@ -118,7 +127,8 @@ def truth(world: World) -> dict[Group, set[Labels]]:
     found: dict[Group, set[Labels]] = {}
     for labels in world.firing:
         for route in ROUTE.route.match(labels):
-            for destination in REACH[route.receiver]:
+            # By the end everything has fired for longer than it takes to escalate.
+            for destination in (*REACH[route.receiver], *REACH["night"], *REACH["boss"]):
                 key = (destination.id, route.group_key(route.group_labels(labels)))
                 found.setdefault(key, set()).add(labels)
     return found
@@ -132,12 +142,15 @@ def test_every_destination_knows_the_truth_in_the_end(tmp_path: Path, seed: int)
     async def scenario() -> None:
         for database in lives(tmp_path, world.fuses()):
             survived = await world.live(database, turns)
-            rows = database.read("SELECT id, state FROM outbox")
+            rows = database.read("SELECT id, state, destination, payload FROM outbox")
             await database.close()
             if survived:
                 break
-        assert {state for _, state in rows} <= {"sent"}
-        assert {id_ for id_, _ in rows} <= world.heard_ids
+        assert {state for _, state, *_ in rows} <= {"sent"}
+        assert {id_ for id_, *_ in rows} <= world.heard_ids
+        told = [Notice.from_json(payload) for _, _, destination, payload in rows if destination in ESCALATED]
+        firsts = [(one.receiver, one.incident) for one in told if one.reason is NoticeReason.FIRST]
+        assert len(firsts) == len(set(firsts))  # once for each incident, whoever died
 
     run(scenario(), world.clock)
     now = truth(world)
@@ -160,3 +173,15 @@ def test_the_scenarios_do_crash(tmp_path: Path) -> None:
         await first.close()
 
     run(scenario(), world.clock)
+
+
+def test_the_scenarios_do_escalate(tmp_path: Path) -> None:
+    world = World(0)
+
+    async def scenario() -> None:
+        (only, *_) = lives(tmp_path, [])
+        assert await world.live(only, iter(range(40)))
+        await only.close()
+
+    run(scenario(), world.clock)
+    assert {destination for destination, _ in world.heard} >= set(ESCALATED)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from obskit.model.alerts import Alert, ResolveReason
 from obskit.model.labels import Labels
-from obskit.routing.intake import SOURCE, Posted, expired, merge, settle
+from obskit.routing.intake import SOURCE, Intake, Posted, expired, merge, settle
 
 NOW = 1_000_000
 TIMEOUT = 300_000
@@ -19,7 +21,7 @@ def posted(starts_ms: int | None = None, ends_ms: int | None = None, url: str = 
 
 
 @pytest.mark.parametrize(
-    ("given", "times"),
+    ("said", "times"),
     [
         ((None, None), (NOW, None, NOW + TIMEOUT, True)),
         ((5, None), (5, None, NOW + TIMEOUT, True)),
@@ -30,9 +32,9 @@ def posted(starts_ms: int | None = None, ends_ms: int | None = None, url: str = 
     ],
 )
 def test_what_is_not_said_of_its_times_is_filled_in(
-    given: tuple[int | None, int | None], times: tuple[int, int | None, int | None, bool]
+    said: tuple[int | None, int | None], times: tuple[int, int | None, int | None, bool]
 ) -> None:
-    alert = posted(*given)
+    alert = posted(*said)
     assert (alert.starts_ms, alert.ends_ms, alert.expires_ms, alert.timed_out) == times
 
 
@@ -80,3 +82,32 @@ def test_one_that_expired_ended_when_it_was_to() -> None:
     alert = expired(SHORT)
     assert (alert.firing, alert.ends_ms, alert.expires_ms) == (False, NOW + 10, None)
     assert alert.resolve_reason is ResolveReason.EXPIRED
+
+
+MOMENTS = st.one_of(st.none(), st.sampled_from([5, 10, NOW - 1, NOW, NOW + 1, NOW + 10, NOW + TIMEOUT, NOW + 900_000]))
+POSTS = st.lists(
+    st.builds(Posted, st.just(Labels({"alertname": "A"})), st.sampled_from([{}, {"summary": "s"}]), MOMENTS, MOMENTS),
+    min_size=1,
+    max_size=4,
+)
+OLD = st.one_of(
+    st.none(),
+    st.builds(posted, MOMENTS, MOMENTS),
+    st.just(Alert(Labels({"alertname": "A"}), {}, 10, value=1.0, source="rules.yaml:A")),
+)
+
+
+@given(OLD, POSTS)
+def test_what_is_only_said_again_becomes_what_merging_makes_of_it(old: Alert | None, posts: list[Posted]) -> None:
+    intake = Intake(NOW, TIMEOUT, lambda _: old)
+    expected = old
+    for each in posts:
+        intake.take(each)
+        expected = merge(expected, settle(each, NOW, TIMEOUT), NOW)
+    assert expected is not None
+    (found,) = (intake.changed | intake.extended).values()
+    assert replace(found, value=0.0) == replace(expected, value=0.0)
+    assert not intake.changed or not intake.extended
+    if intake.extended:
+        assert old is not None
+        assert replace(found, expires_ms=0, value=0.0) == replace(old, expires_ms=0, value=0.0)

@@ -23,4 +23,4 @@ def test_an_alert_is_read_as_it_was_saved_last() -> None:
         tx.executescript("".join(MIGRATIONS))
         for saved in (alert, over, alert):
             rows.save_alert(tx, saved, 5)
-            assert list(rows.load_alerts(tx)) == [saved]
+            assert list(rows.load_alerts(tx, [alert.fingerprint])) == [saved]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from obskit.store.database import Database
 from obskit.testing.clock import FakeClock, run
 from obskit.testing.pagerduty import API_KEY, ROUTING_KEY, WEBHOOK_SECRET, FakePagerDuty, signed
 from obskit.testing.pagerduty import webhook as told_by
+from obskit.testing.slack import TOKEN, FakeSlack
 from obskit.watch import Daemon
 from tests.watch.house import configured, running, write
 
@@ -21,7 +23,7 @@ FOREVER = {
 }
 
 
-def sections(server: FakePagerDuty, secret: str = WEBHOOK_SECRET) -> dict[str, object]:
+def sections(server: FakePagerDuty, secret: str = WEBHOOK_SECRET) -> dict[str, Any]:
     settings = {"routing_key": ROUTING_KEY, "url": server.url, "webhook_secret": secret, "api_key": API_KEY}
     return {
         "web": {"listen": "127.0.0.1:0", "token": "horse"},
@@ -58,6 +60,26 @@ def test_who_acknowledges_an_incident_is_noted_with_it(tmp_path: Path) -> None:
     clock = FakeClock()
     with FakePagerDuty(clock) as server:
         run(scenario(clock, server), clock)
+
+
+def test_who_acknowledges_an_incident_is_shown_in_the_channel(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock, server: FakePagerDuty, slack: FakeSlack) -> None:
+        whole = sections(server)
+        (receiver,) = whole["receivers"]
+        channel = {"app_token": TOKEN, "channel": "#ops", "app_url": slack.api_url}
+        whole["receivers"] = [receiver | {"slack_configs": [channel]}]
+        async with running(configured(tmp_path, **whole), clock) as daemon:
+            while not server.incidents or not slack.messages("ops"):
+                await clock.sleep(0.5)
+            assert await hear(daemon, told_by("incident.acknowledged", server.incidents[0])) == 202
+            while "ACKED" not in slack.messages("ops")[0].text:
+                await clock.sleep(0.5)
+            (message,) = slack.messages("ops")
+            assert "acked by Ann in PagerDuty" in str(message.blocks)
+
+    clock = FakeClock()
+    with FakePagerDuty(clock) as server, FakeSlack() as slack:
+        run(scenario(clock, server, slack), clock)
 
 
 def test_a_secret_that_is_mended_by_a_reload_loses_nothing(tmp_path: Path) -> None:
