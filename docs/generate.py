@@ -240,8 +240,10 @@ def own_metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
         for module in pkgutil.walk_packages(package.__path__, prefix):
             if not module.name.startswith("obskit.testing"):
                 import_module(module.name)
-    for metric in REGISTRY.metrics():
-        yield metric.name, metric.type.value, metric.labelnames, metric.documentation
+    for collector in list(REGISTRY._collector_to_names):  # noqa: SLF001 - nothing else tells a metric's label names
+        for family in collector.describe() if hasattr(collector, "describe") else collector.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            yield name, family.type, tuple(getattr(collector, "_labelnames", ())), family.documentation
 
 
 # Rule packs

@@ -66,7 +66,7 @@ class Metric(ABC):
     ) -> None:
         self.name = name
         self.documentation = documentation
-        self.labelnames = tuple(labelnames)
+        self._labelnames = tuple(labelnames)
         self._family: dict[tuple[str, ...], tuple[dict[str, str], Self]] = {}
         if registry is not None:
             registry.add(self)
@@ -76,10 +76,10 @@ class Metric(ABC):
         key = tuple(map(str, values))
         known = self._family.get(key)
         if known is None:
-            if not key or len(key) != len(self.labelnames):
-                raise ValueError(f"{self.name} has the labels {self.labelnames}, not {len(key)}")
+            if not key or len(key) != len(self._labelnames):
+                raise ValueError(f"{self.name} has the labels {self._labelnames}, not {len(key)}")
             with _change:
-                known = self._family.setdefault(key, (dict(zip(self.labelnames, key, strict=True)), self._one()))
+                known = self._family.setdefault(key, (dict(zip(self._labelnames, key, strict=True)), self._one()))
         return known[1]
 
     def remove(self, *values: object) -> None:
@@ -92,7 +92,7 @@ class Metric(ABC):
 
     def read(self) -> Iterator[Reading]:
         """What there is now."""
-        if not self.labelnames:
+        if not self._labelnames:
             yield from self._read({})
         for labels, one in list(self._family.values()):
             yield from one._read(labels)  # noqa: SLF001 - of the same class
