@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -18,7 +19,7 @@ from obskit.collect.listening import PREFIXES, Listener
 from obskit.grouping.issues import FOREVER
 from obskit.ingest.reception import Reception
 from obskit.model.settings import Secret
-from obskit.model.telemetry import CONTENT_TYPE, REGISTRY
+from obskit.model.telemetry import REGISTRY
 from obskit.notify.base import Hook
 from obskit.web.hooks import PREFIX, hook_route
 from obskit.web.listeners import listener_routes
@@ -80,7 +81,7 @@ def build_app(health: Health, doors: Doors, *, token: Secret | None, apis: Seque
         return PlainTextResponse(_fine(request, "ready\n"))
 
     async def metrics(_: Request) -> Response:
-        return Response(REGISTRY.text(), media_type=CONTENT_TYPE)
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     async def read_again(_: Request) -> Response:
         wrong = await doors.reload()

@@ -76,8 +76,8 @@ async def _look_once(config: Path, clock: Clock) -> None:
 
 def watch_once(config: Path, *, ago_s: float = 0) -> None:
     """What `obskit watch --once` does, now or some time ago, in a process that collected nothing before."""
-    for metric in REGISTRY.metrics():
-        if isinstance(metric, Gauge):
+    for metric in list(REGISTRY._collector_to_names):
+        if isinstance(metric, Gauge) and metric._labelnames:
             metric.clear()
     if ago_s:
         clock = FakeClock(SystemClock().now_ms() - round(ago_s * 1000))

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
 from obskit.collect import Feed, Snapshots, Source, find_kind, run_once
 from obskit.collect.once import Captured
-from obskit.collect.own import OwnSettings, RegistryReader
+from obskit.collect.own import OwnSettings, Registry
 from obskit.model.samples import MetricType, is_stale
-from obskit.model.telemetry import Counter, Gauge, Histogram, Registry
 from obskit.testing.clock import FakeClock, run
 
 OURS = {"job": "obskit", "instance": "here"}
 
 
 def test_a_registry_is_read_as_prometheus_would_scrape_it() -> None:
-    registry = Registry()
+    registry = CollectorRegistry()
     Counter("jobs", "Jobs done.", ("queue",), registry=registry).labels("mail").inc(3)
     Histogram("wait_seconds", "Waiting.", buckets=(1,), registry=registry).observe(0.5)
-    batch = RegistryReader(registry, OURS).read(7)
+    batch = Registry(registry, OURS).read(7)
     assert {str(sample.labels): sample.value for sample in batch.samples} == {
         'jobs_total{instance="here", job="obskit", queue="mail"}': 3,
         'wait_seconds_bucket{instance="here", job="obskit", le="1.0"}': 1,
@@ -33,10 +34,10 @@ def test_labels_are_made_once() -> None:
 
 
 def test_a_series_that_ends_is_marked_stale_once() -> None:
-    registry = Registry()
+    registry = CollectorRegistry()
     gauge = Gauge("up", "", ("target",), registry=registry)
     gauge.labels("a").set(1)
-    own = RegistryReader(registry, OURS)
+    own = Registry(registry, OURS)
     own.read(1)
     gauge.remove("a")
     (ended,) = own.read(2).samples

@@ -46,11 +46,11 @@ def written(answer: Answer) -> tuple[str, ...]:
 
 
 def counted(reason: str) -> float:
-    return telemetry.REFUSED.labels("remote_write", reason).value
+    return telemetry.REFUSED.labels("remote_write", reason)._value.get()
 
 
 def results(result: str) -> float:
-    return telemetry.REQUESTS.labels("remote_write", result).value
+    return telemetry.REQUESTS.labels("remote_write", result)._value.get()
 
 
 class Broken:

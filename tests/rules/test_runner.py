@@ -687,13 +687,13 @@ def test_a_log_rule_fires_with_the_line_that_is_too_many(scene: Scene) -> None:
 def test_a_log_rule_is_woken_by_its_streams_alone(scene: Scene) -> None:
     async def scenario() -> None:
         async with scene.running(LINES):
-            before = ARRIVALS.value
+            before = ARRIVALS._value.get()
             await scene.line("error", app="web")
             await scene.a_moment()
-            assert ARRIVALS.value == before
+            assert ARRIVALS._value.get() == before
             await scene.line("error", app="api")
             await scene.a_moment()
-            assert ARRIVALS.value == before + 1
+            assert ARRIVALS._value.get() == before + 1
 
     play(scene, scenario())
 
@@ -806,12 +806,12 @@ def test_log_rules_do_not_ask_the_store_once_their_windows_are_there(scene: Scen
     async def scenario() -> None:
         async with scene.running(ERRORS):
             await scene.slots(2)
-            before = LOG_REQUERIES.value
+            before = LOG_REQUERIES._value.get()
             for _ in range(3):
                 await scene.line("an error", app="api")
                 await scene.slots()
             assert scene.kinds == ["fired", "changed"]
-            assert LOG_REQUERIES.value == before
+            assert LOG_REQUERIES._value.get() == before
 
     play(scene, scenario())
 
@@ -870,9 +870,9 @@ def test_late_lines_are_counted_by_source(scene: Scene) -> None:
     async def scenario() -> None:
         async with scene.running(ERRORS):
             await scene.slots(2)
-            before = LATE_RECORDS.labels("cdn").value
+            before = LATE_RECORDS.labels("cdn")._value.get()
             await deliver(scene, 40, 35, 0)
-            assert LATE_RECORDS.labels("cdn").value == before + 2
+            assert LATE_RECORDS.labels("cdn")._value.get() == before + 2
             assert scene.kinds == ["fired"]
 
     play(scene, scenario())

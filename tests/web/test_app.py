@@ -100,7 +100,7 @@ def test_its_own_metrics_are_in_the_text_format() -> None:
     answer = ask("GET", "/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
-    assert f"# TYPE {UP.name} gauge\n" in answer.text
+    assert f"# TYPE {UP._name} gauge\n" in answer.text
 
 
 def test_the_front_page_is_the_overview_as_text() -> None:
