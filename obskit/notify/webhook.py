@@ -16,12 +16,11 @@ from pydantic import Field, model_validator
 
 from obskit.model.actions import Notice, Outcome
 from obskit.model.alerts import Alert
-from obskit.model.go_text import go_json
+from obskit.model.go_text import go_json, rfc3339
 from obskit.model.settings import Secret, Settings
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import USER_AGENT, HttpTransport, classify_status
 from obskit.notify.settings import NotifierSettings, NotYet, SecretUrl
-from obskit.notify.text import rfc3339
 from obskit.outbound import httpx
 
 POST: Final = "post"
