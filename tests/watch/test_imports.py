@@ -14,8 +14,6 @@ HEAVY = (
     "numpy.random",
     "dns",
     "redis",
-    "prometheus_client",
-    "http.server",
     "logging.config",
     "multiprocessing",
     "obskit.ingest.remote_write",
