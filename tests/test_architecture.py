@@ -109,6 +109,12 @@ def test_help_imports_no_command_and_no_daemon() -> None:
     assert not loaded & {"numpy", "httpx", "pydantic", "yaml", "rich", "asyncio"}
 
 
+def test_unit_tests_of_rules_over_metrics_load_neither_a_daemon_nor_logs() -> None:
+    loaded = loaded_by("import obskit.cli.rules, obskit.rules.unit_tests")
+    assert not loaded & {"asyncio", "ssl", "pydantic", "httpx", "sqlite3", "rich", "html"}
+    assert not loaded & {"obskit.logql", "obskit.model.context", "obskit.rules.comparison", "obskit.config"}
+
+
 def test_the_daemon_loads_neither_a_terminal_library_nor_a_chat_library_until_it_needs_one() -> None:
     loaded = loaded_by("import obskit.watch")
     assert not loaded & {"rich", "pygments", "slack_sdk", "opentelemetry", "multiprocessing.pool"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,8 @@ def test_receiver(name: str, config_path: Path) -> None:
     Example:
       obskit test receiver team-chat
     """
+    import asyncio
+
     from obskit.cli.watch import load
     from obskit.model.problems import did_you_mean
 

@@ -49,8 +49,6 @@ def watch(*, config_path: Path, once: bool, dry_run: bool, listen: str | None, p
     """
     if not once:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be obeyed: what it would make us read we read now
-    # One thread of linear algebra is more than we use; each further one would keep memory for nothing.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from obskit.cli.log_lines import log_to_stderr
     from obskit.config.sections import check_guarded
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -96,9 +95,13 @@ _JS: Final = str.maketrans(
 )
 
 
+_HTML: Final = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\ufffd"},
+)
+
+
 def _html(*values: Any) -> str:
-    escaped = html.escape(go_sprint(values), quote=True)
-    return escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;").replace("\0", "\ufffd")
+    return go_sprint(values).translate(_HTML)
 
 
 def _js(*values: Any) -> str:

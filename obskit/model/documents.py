@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from obskit.model.problems import Place, Problem, Severity
-from obskit.model.yaml_nodes import Node, ScalarAlignment, end_of, ending, line_starts, span_of, start_of
+from obskit.model.yaml_nodes import Entry, Node, ScalarAlignment, end_of, ending, line_starts, span_of, start_of
 
 Path = tuple[str | int, ...]
 MAX_DEPTH: Final = 64
@@ -171,8 +171,10 @@ def _character_problem(document: Document, error: yaml.reader.ReaderError) -> Pr
 
 @dataclass(slots=True)
 class _Open:
+    """A collection whose end has not come. `key`: where the key of the next value stands, and its text if it has one."""
+
     node: Node
-    key: Node | None = None
+    key: tuple[int, str | None] | None = None
 
 
 @dataclass(slots=True)
@@ -180,19 +182,20 @@ class _Composer:
     """Events to nodes, without recursion: a hostile file costs a list, not the stack."""
 
     document: Document
-    stack: list[_Open] = field(default_factory=list)
+    stack: list[_Open] = field(default_factory=lambda: [_Open(Node(0, []))])
+    """Outermost a list of the documents."""
     anchors: dict[str, Node] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     """Each text once: most of a file's keys and many of its values are repeated."""
-    root: Node | None = None
 
     def compose(self) -> Node | None:
-        for event in self._events():
+        events: Iterator[Any] = iter(yaml.CSafeLoader(self.document.text).get_event, None)
+        documents = self.stack[0].node.items
+        for event in events:
             # Scalars first: nearly all are. Events are of exactly these classes.
             kind = type(event)
             if kind is yaml.ScalarEvent:
-                text = self.texts.setdefault(event.value, event.value)
-                self._add(event, Node(_span(event), text, event.style or None))
+                self._scalar(event)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 self._open(event, sequence=kind is yaml.SequenceStartEvent)
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
@@ -200,25 +203,33 @@ class _Composer:
                 node.span = ending(node.span, _span(event))
             elif kind is yaml.AliasEvent:
                 self._alias(event)
-        return self.root
+            elif kind is yaml.DocumentStartEvent and documents:
+                self._second(event)
+                break
+        return documents[0] if documents else None
+
+    def _scalar(self, event: Any) -> None:
+        text, top = self.texts.setdefault(event.value, event.value), self.stack[-1]
+        if event.anchor or event.tag:
+            node = Node(_span(event), text, event.style or None)
+            self._note(event, node)
+            self._attach(node)
+        elif top.key is None and type(top.node.content) is dict:
+            top.key = _span(event), text  # a key needs no node: there are as many of them as of values
+        else:
+            self._attach(Node(_span(event), text, event.style or None))
+
+    def _second(self, event: Any) -> None:
+        message = "one document per file: a second one begins here"
+        self.document.problems.append(self.document.problem_at(self._place(event), "yaml-syntax", message))
 
     def _open(self, event: Any, *, sequence: bool) -> None:
         node = Node(_span(event), [] if sequence else {})
-        self._add(event, node)
+        self._note(event, node)
+        self._attach(node)
         self.stack.append(_Open(node))
-        if len(self.stack) > MAX_DEPTH:
+        if len(self.stack) > MAX_DEPTH + 1:
             raise _TooMuchError(self._place(event), f"nested deeper than {MAX_DEPTH} levels")
-
-    def _events(self) -> Iterator[Any]:
-        documents = 0
-        for event in yaml.parse(self.document.text, Loader=yaml.CSafeLoader):
-            if type(event) is yaml.DocumentStartEvent:
-                documents += 1
-                if documents > 1:
-                    message = "one document per file: a second one begins here"
-                    self.document.problems.append(self.document.problem_at(self._place(event), "yaml-syntax", message))
-                    return
-            yield event
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         target = self.anchors.get(event.anchor or "")
@@ -228,41 +239,40 @@ class _Composer:
             target = Node(_span(event), "")
         self._attach(target)
 
-    def _add(self, event: Any, node: Node) -> None:
+    def _note(self, event: Any, node: Node) -> None:
+        """What else is written before a node."""
         if event.anchor:
             self.anchors[event.anchor] = node
             self.document.has_anchors = True
         if event.tag and event.tag not in ("!", "tag:yaml.org,2002:str"):
             message = f"tags are not used here: {event.tag.replace('tag:yaml.org,2002:', '!!')}"
             self.document.problems.append(self.document.problem_at(self._place(event), "yaml-tag", message))
-        self._attach(node)
 
     def _attach(self, node: Node) -> None:
-        if not self.stack:
-            self.root = node
-            return
         parent = self.stack[-1]
-        if parent.node.items is not None:
-            parent.node.items.append(node)
-        elif parent.key is None:
-            parent.key = node
+        content, key = parent.node.content, parent.key
+        if isinstance(content, list):
+            content.append(node)
+        elif key is None:
+            parent.key = node.span, node.text
         else:
-            self._enter(parent.node, parent.key, node)
+            assert isinstance(content, dict)
+            self._enter(content, key, node)
             parent.key = None
 
-    def _enter(self, mapping: Node, key: Node, value: Node) -> None:
-        entries = mapping.entries
-        if entries is None or key.text is None:
+    def _enter(self, entries: dict[str, Entry], key: tuple[int, str | None], value: Node) -> None:
+        span, text = key
+        if text is None:
             self._complain(key, "yaml-key", "a key must be text")
-        elif key.text in entries and key.text != "<<":
-            first = start_of(entries[key.text][0])[0] + 1
-            self._complain(key, "duplicate-key", f'"{key.text}" is already given in line {first}')
+        elif text in entries and text != "<<":
+            first = start_of(entries[text][0])[0] + 1
+            self._complain(key, "duplicate-key", f'"{text}" is already given in line {first}')
         else:
-            entries[key.text] = (key.span, value)
+            entries[text] = (span, value)
 
-    def _complain(self, node: Node, id: str, message: str) -> None:
-        line, column = node.start
-        place = Place(self.document.file, line + 1, column + 1, len(node.text or " "))
+    def _complain(self, key: tuple[int, str | None], id: str, message: str) -> None:
+        line, column = start_of(key[0])
+        place = Place(self.document.file, line + 1, column + 1, len(key[1] or " "))
         self.document.problems.append(self.document.problem_at(place, id, message))
 
     def _place(self, event: Any) -> Place:
@@ -271,7 +281,7 @@ class _Composer:
 
 def _span(event: Any) -> int:
     begin, end = event.start_mark, event.end_mark
-    return span_of((begin.line, begin.column), (end.line, end.column))
+    return span_of(begin.line, begin.column, end.line, end.column)
 
 
 class _Builder:
@@ -297,12 +307,13 @@ class _Builder:
             line, column = node.start
             place = Place(self._document.file, line + 1, column + 1)
             raise _TooMuchError(place, f"aliases make this more than {MAX_NODES} values")
-        if node.items is not None:
-            return [self._value(item, depth + 1) for item in node.items]
-        if node.entries is not None:
-            self._merge(node)
-            return {key: self._value(value, depth + 1) for key, (_, value) in node.entries.items()}
-        return None if node.is_null else self._expand(node)
+        content = node.content
+        if isinstance(content, str):  # nearly all are
+            return None if node.is_null else self._expand(content, node)
+        if isinstance(content, list):
+            return [self._value(item, depth + 1) for item in content]
+        self._merge(node)
+        return {key: self._value(value, depth + 1) for key, (_, value) in content.items()}
 
     def _merge(self, node: Node) -> None:
         """`<<: *base` or `<<: [*a, *b]`: the mapping's own keys win, then the first of the list (YAML merge keys)."""
@@ -322,8 +333,7 @@ class _Builder:
             for name, entry in source.entries.items():
                 entries.setdefault(name, entry)
 
-    def _expand(self, node: Node) -> str:
-        text = node.text or ""
+    def _expand(self, text: str, node: Node) -> str:
         if self._environment is None or "$" not in text:
             return text
         return _VARIABLE.sub(self._replacement(node, self._environment), text)

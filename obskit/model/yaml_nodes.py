@@ -52,9 +52,9 @@ class Node:
         return self.style is None and isinstance(self.content, str) and self.content in _NULLS
 
 
-def span_of(start: tuple[int, int], end: tuple[int, int]) -> int:
+def span_of(line: int, column: int, last: int, end: int) -> int:
     """A stretch of the text, from line and column to line and column, as one number: a file has fewer than 2^24 of both."""
-    return (start[0] << _COLUMN_BITS | start[1]) << _MARK_BITS | end[0] << _COLUMN_BITS | end[1]
+    return (line << _COLUMN_BITS | column) << _MARK_BITS | last << _COLUMN_BITS | end
 
 
 def start_of(span: int) -> tuple[int, int]:

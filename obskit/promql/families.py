@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -213,8 +214,13 @@ def _blank_selector(selector: VectorSelector, blanks: _Blanks) -> VectorSelector
         blank = matcher.op is MatchOp.EQUAL and matcher.name != NAME
         if blank:
             blanks.values.append(matcher.value)
-        matchers.append(Matcher(matcher.name, MatchOp.EQUAL, "") if blank else matcher)
+        matchers.append(_blank(matcher.name) if blank else matcher)
     return replace(selector, matchers=tuple(matchers))
+
+
+@lru_cache(maxsize=1024)
+def _blank(label: str) -> Matcher:
+    return Matcher(label, MatchOp.EQUAL, "")
 
 
 def _blank_call(call: Call, blanks: _Blanks) -> Call:

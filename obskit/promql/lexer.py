@@ -7,7 +7,9 @@ that the first error in the text is the one a person sees, as in Prometheus.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from sys import intern
 from typing import Final, NamedTuple
 
@@ -75,29 +77,31 @@ _OPERATOR: Final = r"=~|!~|!=|==|>=|<=|</|>/|[-+*/%^=<>(){}\[\],:@]"
 
 
 def _next(name: str) -> re.Pattern[str]:
-    """Space and the token behind it, of which no group tells the kind when there is none."""
-    token = f"(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<name>{name})|(?P<operator>{_OPERATOR})"
-    return re.compile(f"{_SPACE}(?:{token})?", re.ASCII)
+    """A token and the space behind it; when there is no token, no group has a match."""
+    token = f"({name})|({_OPERATOR})|({_STRING})|({_NUMBER})"
+    return re.compile(f"(?:{token})?{_SPACE}", re.ASCII)
 
 
+_IS_NAME, _IS_OPERATOR, _IS_STRING, _IS_NUMBER = range(1, 5)
 _BRACKETS: Final = frozenset("(){}[]")
+_NAMED_NUMBERS: Final = frozenset({"inf", "nan"})
+_LEADING: Final = re.compile(_SPACE)
 _ANYWHERE: Final = _next(_NAME)
 _WITHIN_BRACKETS: Final = _next(_NAME_IN_BRACKETS)
 
 
 class Token(NamedTuple):
-    """One token. `text` is as written; an ERROR's `text` is the message."""
+    """One token. `text` is as written; an ERROR's `text` is the message.
+
+    `word` is the text of a name in lower case (keywords do not mind case), and empty for other kinds.
+    """
 
     kind: Kind
     text: str
     start: int
     end: int
     value: float | str = ""
-
-    @property
-    def word(self) -> str:
-        """The text of a name in lower case (keywords do not mind case); empty for other kinds."""
-        return self.text.lower() if self.kind is Kind.NAME else ""
+    word: str = ""
 
     def describe(self) -> str:
         """How Prometheus names the token in its messages."""
@@ -124,9 +128,22 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
+_made: Final[Callable[[type[Token], tuple[object, ...]], Token]] = tuple.__new__
+"""Makes a token; NamedTuple's constructor would take a third of the lexer's time."""
+
+
 def tokens(text: str) -> list[Token]:
     """All tokens of the text; the last one is END or the first ERROR."""
     return _Lexer(text).run()
+
+
+@lru_cache(maxsize=1024)
+def _number(word: str) -> float | None:
+    """The value of a number or duration; None when it is neither. Rules have few different ones."""
+    try:
+        return parse_number(word) if _NUMBER_FORM.fullmatch(word) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 class _Lexer:
@@ -141,31 +158,46 @@ class _Lexer:
         self.out: list[Token] = []
 
     def run(self) -> list[Token]:
-        text = self.text
+        text, out, operator, name = self.text, self.out, Kind.OPERATOR, Kind.NAME
+        pattern, position = _ANYWHERE, _LEADING.match(text).end()  # type: ignore[union-attr]  # no space is space
         while True:
-            match = (_WITHIN_BRACKETS if self.braces or self.brackets else _ANYWHERE).match(text, self.position)
+            match = pattern.match(text, position)
             assert match is not None  # everything in it is optional
-            kind = match.lastgroup
-            self.position = match.start(kind) if kind else match.end()
-            if kind == "operator":
-                self._operator(match[kind])
-            elif kind == "name":
-                self._name(match[kind])
-            elif kind == "string":
-                self._string(match[kind])
-            elif kind == "number":
-                self._number(match[kind])
+            group = match.lastindex
+            if group == _IS_OPERATOR:
+                if (word := match[group]) in _BRACKETS:
+                    self.position = position
+                    if not self._nests(word):
+                        return out
+                    pattern = _WITHIN_BRACKETS if self.braces or self.brackets else _ANYWHERE
+                out.append(_made(Token, (operator, word, position, position + len(word), "", "")))
+            elif group == _IS_NAME and (lower := match[group].lower()) not in _NAMED_NUMBERS:
+                # Names of metrics and labels are in many trees at once: they share one text while any of them has it.
+                word = intern(match[group])
+                out.append(_made(Token, (name, word, position, position + len(word), "", lower)))
             else:
-                self._no_token()
-            if self.out[-1].kind in _LAST:
-                return self.out
+                self.position = position
+                if not self._rarer(group, match[group or 0]):
+                    return out
+            position = match.end()
 
-    def _add(self, kind: Kind, text: str, length: int, value: float | str = "") -> None:
-        self.out.append(Token(kind, text, self.position, self.position + length, value))
-        self.position += length
+    def _rarer(self, group: int | None, text: str) -> bool:
+        """A token that says more than its text; False when it is the last."""
+        if group == _IS_STRING:
+            self._string(text)
+        elif group == _IS_NUMBER:
+            self._number(text)
+        elif group == _IS_NAME:
+            self._named_number(text)
+        else:
+            self._no_token()
+        return self.out[-1].kind not in _LAST
+
+    def _add(self, kind: Kind, text: str, value: float | str = "") -> None:
+        self.out.append(_made(Token, (kind, text, self.position, self.position + len(text), value, "")))
 
     def _fail(self, message: str, length: int = 1) -> None:
-        self._add(Kind.ERROR, message, length)
+        self.out.append(Token(Kind.ERROR, message, self.position, self.position + length))
 
     def _no_token(self) -> None:
         char = self.text[self.position : self.position + 1]
@@ -185,7 +217,7 @@ class _Lexer:
         elif self.parentheses:
             self._fail("unclosed left parenthesis")
         else:
-            self._add(Kind.END, "", 0)
+            self._add(Kind.END, "")
 
     def _unknown(self, char: str) -> None:
         if char == "!":
@@ -201,49 +233,42 @@ class _Lexer:
         except ValueError as error:
             self._fail(str(error), len(text))
         else:
-            self._add(Kind.STRING, text, len(text), value)
+            self._add(Kind.STRING, text, value)
 
     def _number(self, word: str) -> None:
         if self.braces:
             self._fail(f"unexpected character inside braces: {word[0]!r}", len(word))
             return
-        try:
-            value = parse_number(word) if _NUMBER_FORM.fullmatch(word) else None
-        except (ValueError, OverflowError):
-            value = None
+        value = _number(word)
         if value is None:
             self._fail(f'bad number or duration syntax: "{word}"', len(word))
         else:
-            self._add(Kind.NUMBER, word, len(word), value)
+            self._add(Kind.NUMBER, word, value)
 
-    def _name(self, word: str) -> None:
-        if word.lower() in ("inf", "nan") and not self.braces:
-            self._add(Kind.NUMBER, word, len(word), parse_number(word))
+    def _named_number(self, word: str) -> None:
+        if self.braces:
+            self.out.append(Token(Kind.NAME, word, self.position, self.position + len(word), word=word.lower()))
         else:
-            # Names of metrics and labels are in many trees at once: they share one text while any of them has it.
-            self._add(Kind.NAME, intern(word), len(word))
-
-    def _operator(self, text: str) -> None:
-        if text not in _BRACKETS or self._nests(text):
-            self._add(Kind.OPERATOR, text, len(text))
+            self._add(Kind.NUMBER, word, parse_number(word))
 
     def _nests(self, text: str) -> bool:
         """Keep track of a bracket; an error when it cannot stand here."""
-        if text in "{}" and self.braces is (text == "{"):
-            self._fail(
-                f"unexpected {_PUNCTUATION[text]} {text!r}" if text == "{" else f"unexpected character: {text!r}"
-            )
-            return False
-        if text in "[]" and self.brackets is (text == "["):
-            self._fail(f"unexpected {_PUNCTUATION[text]} {text!r}")
-            return False
-        if text in "()":
-            self.parentheses += 1 if text == "(" else -1
+        if text == "(":
+            self.parentheses += 1
+        elif text == ")":
+            self.parentheses -= 1
             if self.parentheses < 0:
                 self._fail("unexpected right parenthesis ')'")
                 return False
-        if text in "{}":
+        elif text in "{}":
+            if self.braces is (text == "{"):
+                what = _PUNCTUATION[text] if text == "{" else "character:"
+                self._fail(f"unexpected {what} {text!r}")
+                return False
             self.braces = text == "{"
-        elif text in "[]":
+        else:
+            if self.brackets is (text == "["):
+                self._fail(f"unexpected {_PUNCTUATION[text]} {text!r}")
+                return False
             self.brackets = text == "["
         return True

@@ -14,7 +14,7 @@ from obskit.promql.nodes import Duration, DurationCall, DurationOp, VectorSelect
 
 _DURATION_PRECEDENCE: Final = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2, "^": 3}
 _DURATION_CALLS: Final = {"step": 0, "range": 0, "min_of": 2, "max_of": 2}
-_MATCH_OPERATORS: Final = tuple(op.value for op in MatchOp)
+_MATCH_OPERATORS: Final = {op.value: op for op in MatchOp}
 _MAX_SECONDS: Final = (1 << 63) / 1e9
 
 
@@ -33,13 +33,13 @@ class TokenReader:
         return self.tokens[min(self.index + ahead, len(self.tokens) - 1)]
 
     def advance(self) -> Token:
-        """Take the token at hand."""
-        token = self.token
-        if token.kind in (Kind.ERROR, Kind.END):
+        """Take the token at hand, unless it is the last one: the end, or an error."""
+        token, index = self.token, self.index + 1
+        if index == len(self.tokens):
             self.unexpected()
         self.last_end = token.end
-        self.index += 1
-        self.token = self.tokens[self.index]
+        self.index = index
+        self.token = self.tokens[index]
         return token
 
     def take_word(self, word: str) -> bool:
@@ -57,7 +57,7 @@ class TokenReader:
 
     def expect_operator(self, text: str, context: str, expected: str = "") -> Token:
         """Take this punctuation or fail."""
-        if self.token.kind is not Kind.OPERATOR or self.token.text != text:
+        if self.token.text != text:  # no other kind of token is written like that
             self.unexpected(context, expected)
         return self.advance()
 
@@ -103,7 +103,7 @@ class SelectorParser(TokenReader):
         start = self.token.start
         name = self.advance().text if self.token.kind is Kind.NAME else ""
         matchers = [_equal(NAME, name)] if name else []
-        if self.token.text == "{" and self.token.kind is Kind.OPERATOR:
+        if self.token.text == "{":
             name = self.braces(name, matchers)
         if not self.empty_allowed and all(matcher.matches_empty for matcher in matchers):
             self.fail_span("vector selector must contain at least one non-empty matcher", start, self.last_end)
@@ -133,9 +133,9 @@ class SelectorParser(TokenReader):
             self.unexpected("label matching", 'identifier or "}"')
         label = str(token.value) if token.kind is Kind.STRING else token.text
         self.advance()
-        if self.token.text not in _MATCH_OPERATORS or self.token.kind is not Kind.OPERATOR:
+        if (op := _MATCH_OPERATORS.get(self.token.text)) is None:
             self.unexpected("label matching", "label matching operator")
-        op = MatchOp(self.advance().text)
+        self.advance()
         value = self.expect(Kind.STRING, "label matching", "string")
         try:
             matcher = _equal(label, str(value.value)) if op is MatchOp.EQUAL else Matcher(label, op, str(value.value))
@@ -159,7 +159,7 @@ class SelectorParser(TokenReader):
         """`( label, … )`, a trailing comma allowed."""
         self.expect_operator("(", context, '"("')
         names: list[str] = []
-        while self.token.text != ")" or self.token.kind is not Kind.OPERATOR:
+        while self.token.text != ")":
             if self.token.kind not in (Kind.NAME, Kind.STRING) or ":" in self.token.text:
                 self.unexpected(context, "label")
             token = self.advance()

@@ -44,6 +44,8 @@ MAX_CHAIN: Final = 300
 """Deeper nesting and longer chains of operators are refused: a query from outside must not exhaust the stack."""
 
 _RESERVED: Final = frozenset({"on", "ignoring", "group_left", "group_right", *WORD_OPERATORS})
+_UNMATCHED: Final = {cardinality: Matching(cardinality=cardinality) for cardinality in Cardinality}
+"""What matches without `on` or `ignoring`: the same few objects for all expressions."""
 _FILLS: Final = frozenset({"fill", "fill_left", "fill_right"})
 
 
@@ -87,8 +89,8 @@ class Parser(SelectorParser):
 
     def binary_operator(self) -> str | None:
         """The operator at hand, if there is one."""
-        word = self.token.word if self.token.kind is Kind.NAME else self.token.text
-        return word if self.token.kind in (Kind.NAME, Kind.OPERATOR) and word in PRECEDENCE else None
+        word = self.token.word or self.token.text
+        return word if word in PRECEDENCE else None
 
     def binary(self, op: str, left: Expr) -> Expr:
         """The rest of a binary expression, behind its operator."""
@@ -97,7 +99,7 @@ class Parser(SelectorParser):
         # `^` is right-associative, everything else left.
         right = self.expression(PRECEDENCE[op] + (op != "^"))
         vectors = left.type is ValueType.VECTOR and right.type is ValueType.VECTOR
-        written = matching != Matching(cardinality=matching.cardinality)
+        written = matching not in _UNMATCHED.values()
         expr = Binary(
             op=op,
             lhs=left,
@@ -113,7 +115,7 @@ class Parser(SelectorParser):
     def matching(self, op: str) -> Matching:
         """`on (…)` / `ignoring (…)`, `group_left (…)` / `group_right (…)`, `fill…(…)`."""
         many = Cardinality.MANY_TO_MANY if op in SET_OPERATORS else Cardinality.ONE_TO_ONE
-        matching = Matching(cardinality=many)
+        matching = _UNMATCHED[many]
         if self.token.word in ("on", "ignoring"):
             word = self.advance().word
             matching = replace(matching, on=word == "on", labels=self.names("grouping opts"))

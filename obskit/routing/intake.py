@@ -60,10 +60,14 @@ class Intake:
             old.expires_ms is not None
             and self._now_ms < old.expires_ms <= self._end_ms(posted)
             and old.timed_out == (posted.ends_ms is None)
-            and (posted.starts_ms == old.starts_ms or posted.starts_ms is posted.ends_ms is None)
+            and old.starts_ms in (posted.starts_ms, self._earliest_ms(old, posted))
             and old.generator_url == posted.generator_url
             and old.annotations == posted.annotations
         )
+
+    def _earliest_ms(self, old: Alert, posted: Posted) -> int | None:
+        """When it began if the post says neither that nor an end: now, unless it is known to have begun before."""
+        return min(old.starts_ms, self._now_ms) if posted.starts_ms is posted.ends_ms is None else None
 
     def _end_ms(self, posted: Posted) -> int:
         return self._now_ms + self._resolve_timeout_ms if posted.ends_ms is None else posted.ends_ms

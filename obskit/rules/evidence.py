@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obskit.errors import QueryError
 from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.promql.nodes import Expr, VectorSelector
-from obskit.rules.comparison import Comparison, Side, comparison_of
 from obskit.rules.expansion import Elements, series_labels
 from obskit.rules.groups import AlertRule
+
+if TYPE_CHECKING:
+    from obskit.rules.comparison import Comparison, Side
 
 Ask = Callable[[Any], Elements]
 
@@ -36,6 +38,8 @@ class Evidence:
 
     @cached_property
     def _comparison(self) -> Comparison | None:
+        from obskit.rules.comparison import comparison_of  # noqa: PLC0415 - tests in which no alert ends never load it
+
         return comparison_of(self._rule.query)
 
     def value(self, labels: Labels) -> float | None:

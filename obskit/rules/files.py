@@ -223,6 +223,8 @@ class _GroupReader:
         }
 
     def _on_missing(self, path: Path, value: Any) -> OnMissing:
+        if value is None:
+            return OnMissing.RESOLVE
         text = self.fields.text(path, value) or OnMissing.RESOLVE.value
         known = [choice.value for choice in OnMissing]
         if text not in known:

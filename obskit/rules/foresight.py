@@ -37,12 +37,13 @@ def foreseeable(groups: Sequence[Group]) -> list[Foreseeable]:
     by_offset: dict[int, list[Rule]] = {}
     for group in groups:
         if not group.type.reads_logs:
-            known = by_offset.setdefault(group.query_offset_ms, [])
-            known += [rule for rule in group.rules if _is_given(rule.query, written)]
+            by_offset.setdefault(group.query_offset_ms, []).extend(group.rules)
     return [
         Foreseeable(family, tuple(rules[member].key for member in family.members), offset_ms)
         for offset_ms, rules in by_offset.items()
         for family in families([rule.query for rule in rules], at_least=1)
+        # Metrics, times and ranges are the same in all of a family.
+        if _is_given(rules[family.members[0]].query, written)
     ]
 
 

@@ -6,11 +6,11 @@ Reading is left to files.py, evaluating to evaluation.py, the states of alerts t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from obskit.model.labels import Labels
 from obskit.model.problems import Place
@@ -124,9 +124,12 @@ class Group:
         return now_ms - (now_ms - self.offset_ms) % self.interval_ms
 
 
+_as_json: Final[Callable[[Any], str]] = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def rule_key(group: tuple[str, str], name: str, labels: Mapping[str, str], index: int) -> str:
     """The stable key of a rule; `group` is (file, name), `index` tells apart rules of equal name and labels."""
-    return json.dumps([*group, name, dict(sorted(labels.items())), index], separators=(",", ":"), ensure_ascii=False)
+    return _as_json([*group, name, dict(sorted(labels.items())), index])
 
 
 def group_of_rule(key: str) -> str:

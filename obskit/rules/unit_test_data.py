@@ -25,6 +25,7 @@ class GivenMetrics:
 
     def __init__(self) -> None:
         self._by_name: dict[str, dict[Labels, Column]] = {}
+        self._has_histograms = False
         self._found: dict[tuple[Matcher, ...], tuple[list[Labels], list[Column]]] = {}
         self._some: dict[tuple[int, bytes], tuple[list[Labels], list[Labels]]] = {}
 
@@ -33,11 +34,13 @@ class GivenMetrics:
         there = [at for at, value in enumerate(values) if value is not None]
         if there:
             found = [start_ms + at * step_ms for at in there], [values[at] for at in there]
+            self._has_histograms |= NativeHistogram in set(map(type, values))
             self._by_name.setdefault(labels.name, {})[labels] = found  # type: ignore[assignment]  # no None among them
             self._forget(labels.name)
 
     def add(self, labels: Labels, t_ms: int, value: Sampled) -> None:
         """Add a sample, also between others: a rule may write a series that was given. The later of two at a time counts."""
+        self._has_histograms |= isinstance(value, NativeHistogram)
         of_name = self._by_name.setdefault(labels.name, {})
         if labels not in of_name:
             of_name[labels] = ([], [])
@@ -70,13 +73,9 @@ class GivenMetrics:
         borders = np.array(starts, np.int64)
         if not there.all():
             borders = np.append(borders[:-1][there], borders[-1])
-        numbers = [math.nan if isinstance(value, NativeHistogram) else value for value in values]
+        numbers, histograms = _apart(values) if self._has_histograms else (values, None)
         return SeriesWindow(
-            self._labels(series, there),
-            borders,
-            np.array(times, np.int64),
-            np.array(numbers, np.float64),
-            _histograms(values),
+            self._labels(series, there), borders, np.array(times, np.int64), np.array(numbers, np.float64), histograms
         )
 
     def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
@@ -113,6 +112,8 @@ class GivenMetrics:
             del self._found[matchers]
 
 
-def _histograms(values: Sequence[Sampled]) -> NDArray[np.object_] | None:
+def _apart(values: Sequence[Sampled]) -> tuple[list[float], NDArray[np.object_] | None]:
+    """The numbers, NaN where there is a histogram, and the histograms if there are any."""
+    numbers = [math.nan if isinstance(value, NativeHistogram) else value for value in values]
     found = [value if isinstance(value, NativeHistogram) else None for value in values]
-    return column(found) if any(found) else None
+    return numbers, column(found) if any(found) else None

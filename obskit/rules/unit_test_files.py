@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path as FilePath
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from obskit.errors import ConfigError, PatternError, QuerySyntaxError
 from obskit.model.documents import Document, parse_document
@@ -105,16 +105,17 @@ def _histogram(text: str) -> NativeHistogram | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class InputSeries:
+# What a file says, in named tuples: their names are the keys that a mapping may have.
+
+
+class InputSeries(NamedTuple):
     """A series, one value (or gap) per interval."""
 
     series: Labels
     values: Sequence[float | NativeHistogram | None] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InputLogs:
+class InputLogs(NamedTuple):
     """Lines of a log stream: `values` says how many copies of `line` are written at each interval."""
 
     stream: Mapping[str, str]
@@ -123,16 +124,14 @@ class InputLogs:
     values: Sequence[float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedAlert:
+class ExpectedAlert(NamedTuple):
     """A firing alert; `alertname` is added to the labels."""
 
     exp_labels: Mapping[str, str]
     exp_annotations: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class AlertTest:
+class AlertTest(NamedTuple):
     """All alerts of one name that fire at a time."""
 
     eval_time: int
@@ -140,8 +139,7 @@ class AlertTest:
     exp_alerts: Sequence[ExpectedAlert]
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedSample:
+class ExpectedSample(NamedTuple):
     """One element of a query's result."""
 
     labels: Labels
@@ -149,8 +147,7 @@ class ExpectedSample:
     histogram: NativeHistogram | None
 
 
-@dataclass(frozen=True, slots=True)
-class ExprTest:
+class ExprTest(NamedTuple):
     """The result of a query at a time."""
 
     expr: str
@@ -158,8 +155,7 @@ class ExprTest:
     exp_samples: Sequence[ExpectedSample]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(NamedTuple):
     """One test: what comes in, and what must be seen at which time (ms). Times count from `start_timestamp`."""
 
     name: str
@@ -179,8 +175,7 @@ class Case:
         return max([*alerts, *(test.eval_time for test in self.promql_expr_test)], default=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitTests:
+class UnitTests(NamedTuple):
     """A whole file."""
 
     rule_files: Sequence[str]
@@ -193,12 +188,12 @@ class UnitTests:
 class _Entry:
     """A mapping of the file: what its keys say, and where."""
 
-    def __init__(self, fields: Fields, path: Path, value: Any, kind: type) -> None:
+    def __init__(self, fields: Fields, path: Path, value: Any, keys: Sequence[str]) -> None:
         self.path = path
         self._fields = fields
         if value is None:
             fields.error(path, "wrong-type", "a mapping (key: value) belongs here")
-        self._values = fields.mapping(path, value, kind.__slots__) or {}  # type: ignore[attr-defined]  # a slotted class
+        self._values = fields.mapping(path, value, keys) or {}
 
     def text(self, key: str) -> str:
         """A text, empty when it is not there."""
@@ -233,11 +228,11 @@ class _Entry:
         items = self._fields.sequence(path, self._values.get(key))
         return [self._fields.text((*path, at), item) for at, item in enumerate(items)]
 
-    def entries(self, key: str, kind: type) -> Iterator[_Entry]:
-        """A list of mappings."""
+    def entries(self, key: str, keys: Sequence[str]) -> Iterator[_Entry]:
+        """A list of mappings with these keys."""
         path = (*self.path, key)
         items = self._fields.sequence(path, self._values.get(key))
-        return (_Entry(self._fields, (*path, at), item, kind) for at, item in enumerate(items))
+        return (_Entry(self._fields, (*path, at), item, keys) for at, item in enumerate(items))
 
     def error(self, message: str, *keys: str) -> None:
         """A value that cannot be."""
@@ -246,13 +241,13 @@ class _Entry:
 
 def _unit_tests(document: Document) -> UnitTests:
     """What the document says; its problems are added to."""
-    entry = _Entry(Fields(document), (), document.data or {}, UnitTests)
+    entry = _Entry(Fields(document), (), document.data or {}, UnitTests._fields)
     return UnitTests(
         rule_files=entry.texts("rule_files"),
         evaluation_interval=entry.value("evaluation_interval", parse_duration, 0) or DEFAULT_INTERVAL_MS,
         group_eval_order=entry.texts("group_eval_order"),
         fuzzy_compare=entry.value("fuzzy_compare", _flag, False),
-        tests=[_case(case) for case in entry.entries("tests", Case)],
+        tests=[_case(case) for case in entry.entries("tests", Case._fields)],
     )
 
 
@@ -262,9 +257,9 @@ def _case(entry: _Entry) -> Case:
         interval=entry.value("interval", parse_duration, 0),
         start_timestamp=entry.value("start_timestamp", _start, 0),
         input_series=list(_input_series(entry)),
-        input_logs=[_input_logs(logs) for logs in entry.entries("input_logs", InputLogs)],
-        alert_rule_test=[_alert_test(test) for test in entry.entries("alert_rule_test", AlertTest)],
-        promql_expr_test=[_expr_test(test) for test in entry.entries("promql_expr_test", ExprTest)],
+        input_logs=[_input_logs(logs) for logs in entry.entries("input_logs", InputLogs._fields)],
+        alert_rule_test=[_alert_test(test) for test in entry.entries("alert_rule_test", AlertTest._fields)],
+        promql_expr_test=[_expr_test(test) for test in entry.entries("promql_expr_test", ExprTest._fields)],
         external_labels=entry.strings("external_labels", "label"),
         external_url=entry.text("external_url"),
     )
@@ -272,7 +267,7 @@ def _case(entry: _Entry) -> Case:
 
 def _input_series(case: _Entry) -> Iterator[InputSeries]:
     known: set[Labels] = set()
-    for entry in case.entries("input_series", InputSeries):
+    for entry in case.entries("input_series", InputSeries._fields):
         series = entry.value("series", _series, EMPTY) if entry.needed("series") else EMPTY
         if series and series in known:
             entry.error(f"the series {series} is given twice", "series")
@@ -292,7 +287,7 @@ def _input_logs(entry: _Entry) -> InputLogs:
 
 def _alert_test(entry: _Entry) -> AlertTest:
     entry.needed("alertname")
-    alerts = entry.entries("exp_alerts", ExpectedAlert)
+    alerts = entry.entries("exp_alerts", ExpectedAlert._fields)
     return AlertTest(
         eval_time=entry.value("eval_time", parse_duration, 0),
         alertname=entry.text("alertname"),
@@ -305,7 +300,7 @@ def _alert_test(entry: _Entry) -> AlertTest:
 
 def _expr_test(entry: _Entry) -> ExprTest:
     entry.needed("expr")
-    samples = entry.entries("exp_samples", ExpectedSample)
+    samples = entry.entries("exp_samples", ExpectedSample._fields)
     return ExprTest(
         expr=entry.value("expr", _expression, ""),
         eval_time=entry.value("eval_time", parse_duration, 0),

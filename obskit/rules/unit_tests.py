@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from obskit.clock import NS_PER_MS
 from obskit.errors import QueryError
@@ -20,7 +21,6 @@ from obskit.model.histograms import NativeHistogram
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
 from obskit.model.problems import Problem
-from obskit.model.records import Record
 from obskit.model.results import Element, Scalar, Vector
 from obskit.promql.engine import Engine as PromQLEngine
 from obskit.promql.families import Answer
@@ -30,6 +30,12 @@ from obskit.rules.foresight import Foresight, foreseeable
 from obskit.rules.groups import AlertRule, Group, Rule
 from obskit.rules.unit_test_data import GivenMetrics
 from obskit.rules.unit_test_files import AlertTest, Case, ExprTest, TestFile, UnitTests, read_test_file
+
+if TYPE_CHECKING:
+    from obskit.model.records import Record
+
+NOTHING_YET: Final = Standing()
+"""Where a rule stands before its first evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,8 @@ class _Run:
         self._case = case
         self._tests = tests
         self._groups = groups
-        self._standing = {rule.key: Standing() for rule in groups.rules}
+        self._standing = dict.fromkeys((rule.key for rule in groups.rules), NOTHING_YET)
+        self._has_to_say = {rule.key for rule in groups.rules if not has_nothing_to_say(rule, NOTHING_YET)}
         self._interval_ms = case.interval or tests.evaluation_interval
         self._metrics = self._given_metrics()
         self._promql = PromQLEngine(self._metrics)
@@ -154,6 +161,8 @@ class _Run:
         return metrics
 
     def _given_records(self) -> Iterator[Record]:
+        from obskit.model.records import Record  # noqa: PLC0415 - as above
+
         for given in self._case.input_logs:
             stream = Labels(given.stream)
             for step, count in enumerate(given.values):
@@ -183,17 +192,25 @@ class _Run:
             for rule, outcome in self._outcomes(group, slot_ms, foreseen):
                 if outcome.error:
                     yield f"rule {rule.name} ({rule.place}) failed at {format_duration(offset_ms)}: {outcome.error}"
-                self._standing[rule.key] = outcome.standing
+                self._stands(rule, outcome.standing)
+
+    def _stands(self, rule: Rule, standing: Standing) -> None:
+        self._standing[rule.key] = standing
+        if has_nothing_to_say(rule, standing):
+            self._has_to_say.discard(rule.key)
+        else:
+            self._has_to_say.add(rule.key)
 
     def _outcomes(self, group: Group, slot_ms: int, foreseen: Mapping[str, Answer]) -> Iterator[tuple[Rule, Outcome]]:
         """Evaluate the rules of a group, but for those that are foreseen to find nothing and have nothing to say."""
         asking = _Asking(self._evaluator, group, self._groups, slot_ms)
+        known, has_to_say = self._foresight.keys, self._has_to_say
         for rule in group.rules:
-            standing = self._standing[rule.key]
-            if rule.key not in self._foresight.keys:
-                outcome = self._evaluator.at_slot(group, rule, standing, slot_ms, asking.sharing(rule))
-            elif rule.key in foreseen or not has_nothing_to_say(rule, standing):
-                outcome = self._evaluator.answered(group, rule, standing, slot_ms, foreseen.get(rule.key, ()))
+            key = rule.key
+            if key not in known:
+                outcome = self._evaluator.at_slot(group, rule, self._standing[key], slot_ms, asking.sharing(rule))
+            elif key in foreseen or key in has_to_say:
+                outcome = self._evaluator.answered(group, rule, self._standing[key], slot_ms, foreseen.get(key, ()))
             else:
                 continue
             if outcome.samples:

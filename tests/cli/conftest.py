@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -36,13 +37,15 @@ RULES = {
 
 @pytest.fixture
 def obskit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Obskit]:
-    """Run a command as a shell would, without a terminal; what it does to logging is undone."""
+    """Run a command as a shell would, without a terminal; what it does to its process is undone."""
     monkeypatch.delenv("OBSKIT_CONFIG", raising=False)
     root, level, ours = logging.getLogger(), logging.getLogger().level, logging.getLogger("obskit")
     handlers, own_handlers = list(root.handlers), list(ours.handlers)
+    thresholds = gc.get_threshold()
     yield lambda *arguments: CliRunner().invoke(main, [str(each) for each in arguments], prog_name="obskit")
     root.handlers[:], ours.handlers[:] = handlers, own_handlers
     root.setLevel(level)
+    gc.set_threshold(*thresholds)
 
 
 def write_config(folder: Path, **sections: Any) -> Path:

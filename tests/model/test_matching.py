@@ -51,6 +51,15 @@ def test_a_matcher_keeps_some_values(op: MatchOp, value: str, hits: list[str], m
     assert match_all([matcher], {}) == ("" in hits)
 
 
+PIECES = st.sampled_from(["a", "b", "|", "\\-", "\\.", "\\ ", "\\|", "\\\\", "\\_", "-", "_", "/", "\n", "\u00fc", "."])
+
+
+@given(st.lists(PIECES, max_size=6).map("".join), st.text("ab|-._/\\ \n\u00fc", max_size=3))
+def test_a_pattern_of_plain_texts_matches_what_re2_says(pattern: str, value: str) -> None:
+    for asked in {value, *pattern.replace("\\", "").split("|")}:
+        assert Matcher("x", MatchOp.REGEX, pattern).matches(asked) is (anchored(pattern).match(asked) is not None)
+
+
 @given(st.text(max_size=5), st.text(max_size=5))
 def test_a_negative_matcher_is_the_opposite(value: str, other: str) -> None:
     for positive, negative in ((MatchOp.EQUAL, MatchOp.NOT_EQUAL), (MatchOp.REGEX, MatchOp.NOT_REGEX)):
