@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from obskit.clock import Clock
+from obskit.model.reused import COLUMNS
 
 FIRST_S: Final = 20.0
 """By then every part has run once at the usual intervals, and what it needs again stays in use."""
@@ -88,6 +89,7 @@ async def stay_small(pages: Pages, clock: Clock) -> None:
 
 def give_back(pages: Pages) -> None:
     """Give back what can be given back now."""
+    COLUMNS.release()
     # glibc keeps freed memory between what is in use; 10 MB where Python has to compile all modules at its start.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
