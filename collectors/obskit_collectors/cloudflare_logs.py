@@ -55,9 +55,8 @@ class LogsSettings(Settings):
     spans: bool = Field(False, description="also a line for each span of traces")
     backfill: Duration = Field(3_600_000, ge=0, description="how far back the first read goes")
     retention: Duration = Field(
-        "3d",
+        259_200_000,
         gt=0,
-        validate_default=True,
         description="how long Cloudflare keeps lines: 3d on the Free plan, 7d on Paid",
     )
     rows: int = Field(1000, ge=FEWEST_ROWS, le=2000, description="rows of a page; more than 2000 are refused")
