@@ -295,6 +295,7 @@ def test_what_goes_wrong_has_its_reason_and_the_lines_come_afterwards(
     assert fake.token not in str(caught.value)
     if reason == "auth":
         assert "Workers Observability: Edit" in str(caught.value)
+        assert caught.value.retry_after == 900
     turns(fake, clock, kept)
     assert kept.lines == [f"line {n}" for n in range(30)]
 
