@@ -142,13 +142,11 @@ class WorkerLogs:
             begin, end = self._windows.next(self._since_ms(now_ms), now_ms - self._settings.retention, now_ms)
             shortest = end - begin <= SHORTEST_MS
             found = await self._window(feed, (begin, end), pages=PAGES * 10 if shortest else PAGES)
-            if not found.complete and not shortest:
-                self._windows = self._windows.cut(begin, end - max(found.oldest_ms, begin))
-            elif found.sampled > 1 and end - begin > _FINE_MS:
-                self._windows = self._windows.cut(begin, (end - begin) // 2)
+            if (not found.complete and not shortest) or (found.sampled > 1 and end - begin > _FINE_MS):
+                self._windows = self._windows.cut(begin, end)
             else:
                 full = len(found.lines) > self._rows * PAGES // 2 or found.sampled > 1
-                self._windows = self._windows.read(end, now_ms, growth=1 if full else 2 if found.lines else 8)
+                self._windows = self._windows.read(end, now_ms, growth=1 if full else 2)
                 return found
 
     def _since_ms(self, now_ms: int) -> int:
@@ -171,7 +169,9 @@ class WorkerLogs:
             if len(events) < rows:
                 found.complete = True
                 break
-            if not offset or offset == before:
+            # What came covers too little of the window: the pages that are left would not reach its beginning.
+            hopeless = (span[1] - found.oldest_ms) * pages * 2 < span[1] - span[0]
+            if hopeless or not offset or offset == before:
                 break
         found.lines.reverse()
         found.lines.sort(key=lambda line: line.record.t_ns)

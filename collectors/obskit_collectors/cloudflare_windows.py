@@ -38,9 +38,9 @@ class Windows:
         length_ms = min(self.length_ms * growth, LONGEST_MS)
         return Windows(length_ms, end_ms if end_ms < now_ms else None, end_ms)
 
-    def cut(self, begin_ms: int, length_ms: int) -> Windows:
-        """After one that held too much: the same again, so long at most, and at most half as long."""
-        return replace(self, length_ms=max(SHORTEST_MS, min(length_ms, self.length_ms // 2)), at_ms=begin_ms)
+    def cut(self, begin_ms: int, end_ms: int) -> Windows:
+        """After one that held too much: its first half."""
+        return replace(self, length_ms=max(SHORTEST_MS, (end_ms - begin_ms) // 2), at_ms=begin_ms)
 
     @property
     def behind(self) -> bool:
