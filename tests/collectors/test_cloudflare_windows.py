@@ -44,7 +44,7 @@ def test_windows_follow_each_other_without_a_gap_and_end_at_the_present(back_ms:
     windows, reached = Windows(), NOW - max(back_ms, SHORTEST_MS)
     for step in [*steps, *["grow"] * 60]:
         begin, end = windows.next(reached, 0, NOW)
-        assert begin == reached
+        assert reached - SHORTEST_MS <= begin <= reached
         assert 0 < end - begin <= LONGEST_MS
         if step == "cut":
             windows = windows.cut(begin, end)
