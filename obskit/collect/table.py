@@ -14,6 +14,7 @@ from obskit.model.problems import did_you_mean
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
     "file": "obskit_collectors.file:KIND",
+    "fly": "obskit_collectors.fly:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",

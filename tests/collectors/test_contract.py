@@ -19,14 +19,26 @@ SECRET = "s3cret-which-nobody-may-see"
 NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
+FLY = {
+    "apps": ["shop"],
+    "token": SECRET,
+    "machines": False,
+    "releases": "off",
+    "volumes": False,
+    "incidents": False,
+    "api_url": f"http://{NOWHERE}",
+}
+"""Logs of one app alone: a collector with one target."""
 WORKING: dict[str, dict[str, Any]] = {
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
+    "fly": FLY,
     "host": {},
     "obskit": {},
     "prometheus": {"job_name": "contract"},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "fly": FLY,
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
