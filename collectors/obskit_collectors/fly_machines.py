@@ -188,7 +188,7 @@ class FlyMachines:
         """The events that nobody told of yet, oldest first."""
         first_ms = now_ms - self._settings.backfill if self._events.newest_ns is None else 0
         told = sorted(
-            ((one, event) for one in machines for event in one.events if event.t_ms >= first_ms),
+            ((one, event) for one in machines for event in reversed(one.events) if event.t_ms >= first_ms),
             key=lambda pair: pair[1].t_ms,
         )
         lines = [(event.t_ms * NS_PER_MS, f"{one.id} {event.id}") for one, event in told]

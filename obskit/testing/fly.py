@@ -282,8 +282,8 @@ class FakeFly(FakeServer):
             return _said(404, {"error": "app not found"})
         return _said(200, {"releases": self.releases[place[0]][: int(query.get("limit") or 25)]})
 
-    def _volumes(self, _place: list[str], _query: Query) -> Answer:
-        return _said(200, self.volumes)
+    def _volumes(self, place: list[str], _query: Query) -> Answer:
+        return _said(200, self.volumes) if place[0] == ORGANIZATION else _said(403, {"error": "forbidden"})
 
     def _incidents(self, _place: list[str], _query: Query) -> Answer:
         return _said(200, {"incidents": self.incidents})
