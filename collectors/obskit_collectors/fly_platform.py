@@ -25,6 +25,7 @@ _VOLUMES: Final = {
     "fly_volume_used_pct": MetricMeta(MetricType.GAUGE, "What of a volume is used, in percent."),
 }
 _INCIDENTS: Final = {INCIDENT: MetricMeta(MetricType.GAUGE, "1 while a vendor's incident is open.")}
+AGAIN_MS: Final = 300_000
 _KEPT: Final = 50
 """Incidents whose end is waited for."""
 
@@ -64,6 +65,7 @@ class Incidents:
         self.owner = owner
         self._open: dict[str, list[str]] = {}
         """The components of each open one."""
+        self._told_ms: dict[str, int] = {}
         self._snapshots = Snapshots({})
 
     def resume(self, saved: str | None) -> None:
@@ -77,14 +79,23 @@ class Incidents:
         components = {key: _components(one) for key, one in now.items()}
         ended = {key: names for key, names in self._open.items() if key not in now}
         by_id = {text_at(one, "id"): one for one in told}
-        records = [_told(one, "open", now_ms) for key, one in now.items() if key not in self._open]
+        records = [_told(one, "open", now_ms) for key, one in now.items() if self._to_be_told(key, now_ms)]
         records += [_told(by_id.get(key, {"id": key}), "resolved", now_ms) for key in ended]
         values = {name: 0.0 for names in ended.values() for name in names}
         values |= {name: 1.0 for names in components.values() for name in names}
         self._open = components
+        self._told_ms = {key: t_ms for key, t_ms in self._told_ms.items() if key in now}
         readings = ((INCIDENT, {"vendor": "fly", "component": name}, value) for name, value in values.items())
         cursor = Cursor(self.owner, json.dumps(self._open, separators=(",", ":")))
         return Batch(self._snapshots.take(readings, now_ms), records, _INCIDENTS, cursor)
+
+    def _to_be_told(self, key: str, now_ms: int) -> bool:
+        """At its beginning, and every few minutes while it is open: so the pack `vendors` wants it."""
+        begun = key not in self._open
+        told = not begun and now_ms - self._told_ms.setdefault(key, now_ms) < AGAIN_MS
+        if not told:
+            self._told_ms[key] = now_ms
+        return not told
 
 
 def _volume(one: dict[str, Any]) -> Iterator[Reading]:

@@ -192,6 +192,13 @@ def test_an_incident_is_told_once_over_restarts_and_needs_no_token(fly: FakeFly,
     assert last_values(kept, "obskit_vendor_incident", "component") == {("platform",): 1.0}
 
 
+def test_an_incident_is_told_again_every_few_minutes_while_it_is_open(fly: FakeFly, clock: FakeClock) -> None:
+    kept = Kept()
+    fly.incidents = [incident()]
+    run(run_for(11 * 60, settings(fly, incidents=True), kept, clock), clock)
+    assert [event.metadata["state"] for event in named(kept, "vendor.incident")] == ["open"] * 3
+
+
 def test_an_incident_that_vanished_from_the_feed_is_over(fly: FakeFly, clock: FakeClock) -> None:
     fly.incidents = [incident()]
 
