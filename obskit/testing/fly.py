@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right, insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -296,6 +297,16 @@ class FakeFly(FakeServer):
         at = float(query.get("time") or self.now_ms() / 1000)
         result = [{"metric": labels, "value": [at, str(value)]} for labels, value in self.vectors[asked]]
         return _said(200, {"status": "success", "data": {"resultType": "vector", "result": result}})
+
+
+def storm(fly: FakeFly, app: str, texts: Sequence[str], dice: Random, *, late_s: int = 3) -> None:
+    """Write lines as bad as they come: some up to `late_s` late, some twice, runs of them with equal times."""
+    begin_ns = fly.now_ms() * NS_PER_MS
+    for number, text in enumerate(texts):
+        late_ns = dice.randrange(late_s + 1) * NS_PER_S if dice.random() < 0.2 else 0
+        t_ns = begin_ns - (len(texts) - number) // 40 * NS_PER_MS - late_ns
+        for _ in range(2 if dice.random() < 0.2 else 1):
+            fly.write(app, text, t_ns=t_ns, id=text)
 
 
 def shipped(app: str, message: str, t_ns: int, **more: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from obskit.clock import NS_PER_S
 from obskit.testing.clock import FakeClock
-from obskit.testing.fly import ORGANIZATION, TOKEN, FakeFly, shipped
+from obskit.testing.fly import ORGANIZATION, TOKEN, FakeFly, shipped, storm
 from obskit.testing.http import Failure
 
 LOGS = "/api/v1/apps/shop/logs"
@@ -178,6 +179,19 @@ def test_unknown_fields_and_words_come_on_demand(fly: FakeFly) -> None:
     fly.write("shop", "x")
     assert get(fly, f"{LOGS}?next_token=1")[1]["data"][0]["attributes"]["level"] == "splendid"
     assert fly.machine("shop", "m1")["host_status"] == "asleep"
+
+
+def test_a_storm_has_late_lines_doubled_ones_and_equal_times(fly: FakeFly, clock: FakeClock) -> None:
+    texts = [str(number) for number in range(300)]
+    storm(fly, "shop", texts, random.Random(1))
+    fly.page_size = 1000
+    entries = get(fly, f"{LOGS}?next_token=1")[1]["data"]
+    told = [(entry["attributes"]["timestamp"], entry["id"]) for entry in entries]
+    assert {text for _, text in told} == set(texts)
+    assert len(told) > len(set(told)) == 300
+    assert len({time for time, _ in told}) < 100
+    assert max(told)[0].startswith(fly.rfc3339()[:19])
+    assert get(fly, f"{LOGS}?next_token={clock.now_ns() - NS_PER_S}")[1]["data"] != entries
 
 
 def test_a_shipped_line_has_a_time_in_nanoseconds() -> None:
