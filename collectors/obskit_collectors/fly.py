@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from obskit.collect import Call, Collector, Kind, Said, Several
-from obskit_collectors.fly_access import FlyApi
+from obskit_collectors.fly_access import Access, FlyApi, Gated
 from obskit_collectors.fly_doctor import doctor
 from obskit_collectors.fly_logs import Apps, FlyLogs
 from obskit_collectors.fly_machines import machines_poll
@@ -36,21 +36,25 @@ class PushedFly(Several):
 
 def parts_of(settings: FlySettings) -> list[Collector]:
     """Everything that polls; each part has connections of its own."""
-    apps = Apps(settings, _machines_api(settings))
+    access = Access()
+
+    def api(base: str, what: str) -> FlyApi:
+        return FlyApi(base, settings.token, settings.organization).told_to(access, what, settings.own_name)
+
+    apps = Apps(settings, api(settings.machines_url, "apps"))
     parts: list[Collector] = []
     if settings.logs == "poll":
-        parts.append(FlyLogs(settings, _api(settings), apps))
+        parts.append(FlyLogs(settings, api(settings.api_url, "logs"), apps))
     if settings.machines:
-        parts.append(machines_poll(settings, _machines_api(settings)))
+        parts.append(machines_poll(settings, api(settings.machines_url, "machines")))
     if settings.releases == "api":
-        parts.append(releases_poll(settings, _api(settings), apps))
+        parts.append(releases_poll(settings, api(settings.api_url, "releases"), apps))
     if settings.volumes:
-        parts.append(volumes_poll(settings, _machines_api(settings)))
-    if settings.incidents:
-        parts.append(incidents_poll(settings))
+        parts.append(volumes_poll(settings, api(settings.machines_url, "volumes")))
     if settings.queries or settings.federate:
-        parts.append(queries_poll(settings, _api(settings)))
-    return parts
+        parts.append(queries_poll(settings, api(settings.api_url, "prometheus")))
+    open_to_all: list[Collector] = [incidents_poll(settings)] if settings.incidents else []
+    return [*(Gated(part, access) for part in parts), *open_to_all]
 
 
 def build(settings: FlySettings) -> Collector:
@@ -59,14 +63,6 @@ def build(settings: FlySettings) -> Collector:
     if settings.secret is None:
         return Several(settings.own_name, parts)
     return PushedFly(settings.own_name, parts, ShipperReceiver(settings, settings.secret))
-
-
-def _api(settings: FlySettings) -> FlyApi:
-    return FlyApi(settings.api_url, settings.token, settings.organization)
-
-
-def _machines_api(settings: FlySettings) -> FlyApi:
-    return FlyApi(settings.machines_url, settings.token, settings.organization)
 
 
 KIND: Final = Kind(settings=FlySettings, build=build, doctor=doctor)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
-from obskit.clock import NS_PER_MS, Clock
-from obskit.collect import Ask, Book, Feed, Overlap
+from obskit.clock import NS_PER_MS
+from obskit.collect import Ask, Feed, Overlap
 from obskit.errors import CollectorError
 from obskit.model.labels import NAME, Labels
 from obskit.model.samples import MetricMeta, MetricType
@@ -48,48 +48,14 @@ class Apps:
         self._known: tuple[str, ...] = tuple(settings.apps)
         self._asked_ms: int | None = None
 
-    async def names(self, now_ms: int, book: Book | None = None) -> tuple[str, ...]:
+    async def names(self, now_ms: int) -> tuple[str, ...]:
         """Asked for at most once a minute. Raises CollectorError when they cannot be read."""
         if self._settings.apps or (self._asked_ms is not None and now_ms - self._asked_ms < APPS_EVERY_S * 900):
             return self._known
-        answer = await self._api.json(Ask("/v1/apps", params={"org_slug": self._settings.organization}), book)
+        answer = await self._api.json(Ask("/v1/apps", params={"org_slug": self._settings.organization}))
         self._known = tuple(sorted(filter(None, (text_at(app, "name") for app in items(answer, "apps")))))
         self._asked_ms = now_ms
         return self._known
-
-
-class _RefusedError(Exception):
-    """The token is refused: told once for all apps, by the gate."""
-
-    def __init__(self, error: CollectorError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class Gate:
-    """Shut for all apps once the token is refused for one: it is one alert, and nobody asks until it may be mended."""
-
-    def __init__(self) -> None:
-        self._until_s: float | None = None
-
-    async def wait(self, clock: Clock) -> None:
-        """Until it is open."""
-        while self._until_s is not None and clock.monotonic() < self._until_s:
-            await clock.sleep(self._until_s - clock.monotonic())
-
-    def shut(self, error: CollectorError, feed: Feed) -> None:
-        """Nobody passes until the error's `retry_after`."""
-        until_s = feed.clock.monotonic() + (error.retry_after or 0.0)
-        if self._until_s is None or until_s - self._until_s > 1:
-            feed.book("logs").failure(error, 0.0)
-        self._until_s = until_s
-
-    def passed(self, feed: Feed) -> None:
-        """The token was taken."""
-        if self._until_s is not None:
-            self._until_s = None
-            feed.book("logs").success(0.0)
-            feed.close_book("logs")
 
 
 @dataclass(slots=True)
@@ -139,7 +105,7 @@ class AppLog:
         problem: CollectorError | None = None
         try:
             with feed.book(self.target).call():
-                await self._drain(found, feed.book(self.target), pages)
+                await self._drain(found, pages)
         except CollectorError as error:
             problem = error
         came = await self._store(feed, found, sweep=sweep)
@@ -152,7 +118,7 @@ class AppLog:
         """The newest page, whatever was read before."""
         found = _Found()
         with feed.book(self.target).call():
-            await self._drain(found, feed.book(self.target), 1)
+            await self._drain(found, 1)
         await self._store(feed, found, sweep=True)
 
     def _beginning(self, now_ns: int) -> str:
@@ -166,15 +132,10 @@ class AppLog:
             )
         return str(max(oldest_ns, since_ns))
 
-    async def _drain(self, found: _Found, book: Book, pages: int) -> None:
+    async def _drain(self, found: _Found, pages: int) -> None:
         for _ in range(pages):
             ask = Ask(f"/api/v1/apps/{self._app}/logs", params={"next_token": found.token})
-            try:
-                answer = await self._api.json(ask, book)
-            except CollectorError as error:
-                if error.reason == "auth":
-                    raise _RefusedError(error) from error
-                raise
+            answer = await self._api.json(ask)
             entries = items(answer, "data")
             lines = [line for entry in entries if (line := self._maker.of_api(self._app, entry)) is not None]
             found.skipped += len(entries) - len(lines)
@@ -211,7 +172,6 @@ class FlyLogs:
         self._api = api
         self._apps = apps
         self._maker = LineMaker(settings.max_line)
-        self._gate = Gate()
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, feed: Feed) -> None:
@@ -238,9 +198,6 @@ class FlyLogs:
             for app in await self._apps.names(feed.clock.now_ms()):
                 try:
                     await AppLog(app, self._settings, self._api, self._maker).newest(feed)
-                except _RefusedError as error:
-                    feed.book("logs").failure(error.error, 0.0)
-                    raise error.error from None
                 except CollectorError as error:
                     first = first or error
         finally:
@@ -253,7 +210,7 @@ class FlyLogs:
             return tuple(self._settings.apps)
         try:
             with feed.book("apps").call():
-                return await self._apps.names(feed.clock.now_ms(), feed.book("apps"))
+                return await self._apps.names(feed.clock.now_ms())
         except CollectorError:
             return before
 
@@ -273,18 +230,12 @@ class FlyLogs:
         pace = 0.8 + 0.4 * (crc32(app.encode()) % 1000) / 1000
         quiet, failures = 0, 0
         while True:
-            await self._gate.wait(feed.clock)
-            try:
-                async with self._turns:
-                    came, problem = await reader.turn(feed)
-            except _RefusedError as error:
-                self._gate.shut(error.error, feed)
-                continue
+            async with self._turns:
+                came, problem = await reader.turn(feed)
             if problem is not None:
                 failures = 1 if came else failures + 1
                 await feed.clock.sleep(_away_s(problem, failures, every_s) * pace)
                 continue
-            self._gate.passed(feed)
             quiet, failures = 0 if came else quiet + 1, 0
             await feed.clock.sleep(min(every_s, _SOON_S * 2.0 ** min(quiet, 16)) * pace)
 

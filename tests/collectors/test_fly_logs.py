@@ -189,7 +189,7 @@ def test_a_wrong_token_is_told_once_for_all_apps_and_then_nobody_asks(
     wrong = settings(fly, logs="poll", apps=apps, token="fm2_wrong-token")
     with caplog.at_level(logging.WARNING):
         rows = run(run_for(800, wrong, kept, clock), clock)
-    assert [(row.target, row.up, row.errors) for row in rows if row.up is not None] == [("logs", False, 1)]
+    assert [(row.target, row.up, row.errors) for row in rows if row.up is not None] == [("token", False, 1)]
     assert asked(fly) <= len(apps)
     (told,) = [record.message for record in caplog.records]
     assert "fly tokens create readonly acme" in told

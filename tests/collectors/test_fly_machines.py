@@ -319,8 +319,9 @@ def test_a_bad_answer_says_nothing_of_machines(fly: FakeFly, clock: FakeClock, f
 
 
 def test_a_wrong_token_stops_the_asking(fly: FakeFly, clock: FakeClock) -> None:
-    _, (row,) = watching(fly, clock, token="fm2_wrong")
-    assert (row.up, row.errors) == (False, 1)
+    _, rows = watching(fly, clock, token="fm2_wrong")
+    (row,) = [row for row in rows if row.up is not None]
+    assert (row.target, row.up, row.errors) == ("token", False, 1)
     assert "fly tokens create readonly acme" in row.error
     assert len(fly.requests) == 1
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from obskit.collect import Check, TargetStatus
+from obskit.collect import Check, Feed, TargetStatus
 from obskit.model.samples import is_stale
 from obskit.model.settings import Secret
+from obskit.model.telemetry import REGISTRY
 from obskit.testing.clock import FakeClock, run
-from obskit.testing.fly import FakeFly
+from obskit.testing.fly import TOKEN, FakeFly
 from obskit.testing.http import Failure
 from obskit_collectors.fly import KIND
 from obskit_collectors.fly_access import authorization
@@ -279,6 +281,66 @@ def test_a_page_that_is_none_is_told_with_its_line(fly: FakeFly, clock: FakeCloc
 )
 def test_a_token_is_sent_as_the_api_wants_it_however_it_was_pasted(pasted: str, sent: str) -> None:
     assert authorization(Secret(pasted)).reveal() == sent
+
+
+EVERYTHING: dict[str, Any] = {
+    "logs": "poll",
+    "machines": True,
+    "releases": "api",
+    "volumes": True,
+    "queries": [{"query": "up"}],
+}
+
+
+def down(rows: Sequence[TargetStatus]) -> set[str]:
+    return {row.target for row in rows if row.up is False}
+
+
+def test_a_wrong_token_is_one_alert_for_all_apis_and_each_is_asked_once(
+    fly: FakeFly, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        _, rows = watching(fly, clock, **EVERYTHING, token="fm2_wrong", apps=["shop"])
+    assert down(rows) == {"token"}
+    assert len(fly.requests) == 5
+    assert len(caplog.records) == 1
+
+
+def test_an_api_that_refuses_a_token_which_others_take_is_told_by_its_name(fly: FakeFly, clock: FakeClock) -> None:
+    fly.vectors["up"] = []
+    fly.write("shop", "hello")
+    fly.break_down(Failure(401), route="machines")
+    kept = Kept()
+    rows = run(run_for(1000, settings(fly, **EVERYTHING, apps=["shop"]), kept, clock), clock)
+    assert down(rows) == {"machines"}
+    assert "hello" in [record.line for record in kept.records]
+
+
+def test_a_token_that_ends_while_it_runs_becomes_one_alert_and_a_new_one_none(fly: FakeFly, clock: FakeClock) -> None:
+    fly.vectors["up"] = []
+    kept, rows = Kept(), []
+
+    async def scenario() -> None:
+        collector = KIND.build(settings(fly, **EVERYTHING, apps=["shop"]))
+        feed = Feed("fly", kept, clock)
+        task = asyncio.create_task(collector.run(feed))
+        for token in ("fm2_other", TOKEN):
+            await clock.sleep(200)
+            fly.token = token
+            await clock.sleep(1000)
+            rows.append(down(feed.status()))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(scenario(), clock)
+    assert rows == [{"token"}, set()]
+
+
+def test_requests_are_counted(fly: FakeFly, clock: FakeClock) -> None:
+    labels = {"collector": "fly"}
+    before = REGISTRY.get_sample_value("obskit_collector_requests_total", labels) or 0
+    watching(fly, clock, volumes=True)
+    assert REGISTRY.get_sample_value("obskit_collector_requests_total", labels) == before + len(fly.requests)
 
 
 ALL = {"organization": "acme", "token": "fm2_x"}
