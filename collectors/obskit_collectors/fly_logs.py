@@ -31,6 +31,8 @@ PAGES_A_TURN: Final = 20
 """Stored together: a cursor for each page would be most of what is written."""
 AT_ONCE: Final = 4
 """Apps that are read at the same time."""
+QUIET_A_SECOND: Final = 5
+"""Requests that quiet logs may cost together: with many apps each is asked less often than `every`."""
 AGE: Final = "obskit_fly_last_line_age_seconds"
 _META: Final = {AGE: MetricMeta(MetricType.GAUGE, "Age of the newest log line of an app, when its log was last read.")}
 _SOON_S: Final = 0.25
@@ -173,6 +175,7 @@ class FlyLogs:
         self._apps = apps
         self._maker = LineMaker(settings.max_line)
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._followed = 0
 
     async def run(self, feed: Feed) -> None:
         """Until cancelled: a task for each app, and a look at which there are."""
@@ -221,6 +224,7 @@ class FlyLogs:
         for app in [app for app in tasks if app not in names]:
             tasks.pop(app).cancel()
             feed.close_book(f"logs/{app}")
+        self._followed = len(tasks)
 
     async def _follow(self, app: str, feed: Feed) -> None:
         reader = AppLog(app, self._settings, self._api, self._maker)
@@ -237,7 +241,8 @@ class FlyLogs:
                 await feed.clock.sleep(_away_s(problem, failures, every_s) * pace)
                 continue
             quiet, failures = 0 if came else quiet + 1, 0
-            await feed.clock.sleep(min(every_s, _SOON_S * 2.0 ** min(quiet, 16)) * pace)
+            longest_s = max(every_s, self._followed / QUIET_A_SECOND)
+            await feed.clock.sleep(min(longest_s, _SOON_S * 2.0 ** min(quiet, 16)) * pace)
 
 
 def _following(answer: Any, token: str, entries: Sequence[Any], lines: Sequence[Line]) -> str:
@@ -251,8 +256,12 @@ def _following(answer: Any, token: str, entries: Sequence[Any], lines: Sequence[
     told = str(said) if said and isinstance(said, str | int) else token
     if len(entries) < PAGE or not lines:
         return told
-    before = lines[-1].record.t_ns // NS_PER_MS * NS_PER_MS - 1
-    return str(before) if not token.isdigit() or before > int(token) else told
+    millisecond = lines[-1].record.t_ns // NS_PER_MS * NS_PER_MS
+    # With more lines in a millisecond than a page holds: those of its last nanosecond once more.
+    for before in (millisecond - 1, int(told) - 1 if told.isdigit() else 0):
+        if not token.isdigit() or before > int(token):
+            return str(before)
+    return told
 
 
 def _away_s(error: CollectorError, failures: int, every_s: float) -> float:

@@ -6,7 +6,7 @@
         fly.exit("3287e1", exit_code=137, oom_killed=True)
 
 Quirks of the real thing are switches: `page_size`, `numeric_cursor`, `unknown_fields`, `error_regions`, `burst`,
-`elsewhere`; a line of an older time is a late one, the same id twice a duplicate; `plan` and `break_down` do the rest.
+`elsewhere`, `gzip_bomb` (what every answer is then); a line of an older time is a late one, the same id twice a duplicate; `plan` and `break_down` do the rest.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class FakeFly(FakeServer):
         self.unknown_fields = False
         self.error_regions: list[str] = []
         self.burst = 0
+        self.gzip_bomb = b""
         self.elsewhere: set[str] = set()
         self.machines: dict[str, dict[str, Any]] = {}
         self.machines_page = 1000
@@ -204,6 +205,8 @@ class FakeFly(FakeServer):
             return _said(401, {"error": "Authenticate: token validation error"})
         if self.burst and not self._in_time(parts.path):
             return Answer(429, b'{"error":"rate limit exceeded"}', headers={"Retry-After": "1"})
+        if self.gzip_bomb:
+            return Answer(200, self.gzip_bomb, headers={"Content-Encoding": "gzip"})
         return apis[name](place, query)
 
     def fail(self, request: Received, failure: Failure) -> Answer:

@@ -16,11 +16,12 @@ from obskit.testing.http import Failure
 from obskit_collectors.fly_machine import Exit, ExitReason
 from tests.collectors.fly_setting import last_values, named, run_for, settings
 from tests.collectors.kept import Kept
+from tests.collectors.patient import patient_clock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    return patient_clock(monkeypatch)
 
 
 @pytest.fixture

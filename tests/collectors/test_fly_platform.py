@@ -23,11 +23,12 @@ from obskit_collectors.fly_access import authorization
 from obskit_collectors.fly_settings import FlySettings
 from tests.collectors.fly_setting import last_values, named, run_for, settings
 from tests.collectors.kept import Kept
+from tests.collectors.patient import patient_clock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    return patient_clock(monkeypatch)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import urllib.error
@@ -30,11 +31,15 @@ def fly(clock: FakeClock) -> Iterator[FakeFly]:
         yield server
 
 
-def get(fly: FakeFly, path: str, authorization: str = f"FlyV1 {TOKEN}", *, text: bool = False) -> tuple[int, Any]:
+def get(
+    fly: FakeFly, path: str, authorization: str = f"FlyV1 {TOKEN}", *, text: bool = False, raw: bool = False
+) -> tuple[int, Any]:
     request = urllib.request.Request(fly.url + path, headers={"Authorization": authorization})
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             body = answer.read()
+            if raw:
+                return answer.status, body
             return answer.status, body.decode() if text else json.loads(body)
     except urllib.error.HTTPError as error:
         with error:
@@ -166,6 +171,11 @@ def test_a_burst_is_limited_by_the_second(fly: FakeFly, clock: FakeClock) -> Non
     assert [get(fly, LOGS)[0] for _ in range(3)] == [200, 200, 429]
     clock.advance(1)
     assert get(fly, LOGS)[0] == 200
+
+
+def test_a_bomb_is_small_until_it_is_unpacked(fly: FakeFly) -> None:
+    fly.gzip_bomb = gzip.compress(bytes(1 << 25))
+    assert len(gzip.decompress(get(fly, LOGS, raw=True)[1])) == 1 << 25
 
 
 def test_planned_failures_are_by_api_and_speak_as_it_does(fly: FakeFly) -> None:
