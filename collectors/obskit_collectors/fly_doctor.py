@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from obskit.clock import Clock
 from obskit.collect import Ask, Check, failed, ok
@@ -11,7 +12,17 @@ from obskit.errors import CollectorError
 from obskit_collectors.fly_access import FlyApi, items, text_at
 from obskit_collectors.fly_settings import FlySettings
 
+_MOST_APPS: Final = 20
 _NETWORK: Final = "see whether this machine reaches the address (proxy, DNS, firewall)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One API, and what it is asked."""
+
+    what: str
+    api: FlyApi
+    ask: Ask
 
 
 async def doctor(settings: FlySettings, clock: Clock) -> Sequence[Check]:  # noqa: ARG001 - the Kind's shape
@@ -24,9 +35,10 @@ async def doctor(settings: FlySettings, clock: Clock) -> Sequence[Check]:  # noq
         apps = list(settings.apps)
         if not apps and settings.asks and settings.organization:
             apps = await _apps(settings, machines_api, checks)
-        for what, needed, ask in _asks(settings, api, machines_api, incidents_api, apps):
-            if needed:
-                checks.append(await _check(what, settings, ask))
+        questions = [*_of_apps(settings, api, apps), *_of_organization(settings, api, machines_api)]
+        if settings.incidents:
+            questions.append(_Question("incidents", incidents_api, Ask("/v1/incidents")))
+        checks += [await _check(question, settings) for question in questions]
     finally:
         for one in (api, machines_api, incidents_api):
             await one.close()
@@ -35,28 +47,22 @@ async def doctor(settings: FlySettings, clock: Clock) -> Sequence[Check]:  # noq
     return checks
 
 
-def _asks(
-    settings: FlySettings, api: FlyApi, machines_api: FlyApi, incidents_api: FlyApi, apps: Sequence[str]
-) -> list[tuple[str, bool, Callable[[], Awaitable[Any]]]]:
-    """What is asked: how it is called, whether the settings need it, and the question."""
-    organization = settings.organization
-    found: list[tuple[str, bool, Callable[[], Awaitable[Any]]]] = []
-    for app in apps[:20]:
-        logs = Ask(f"/api/v1/apps/{app}/logs", params={"next_token": ""})
-        found.append((f"logs of {app}", settings.logs == "poll", lambda ask=logs: api.json(ask)))  # type: ignore[misc]  # bound at once
-    if apps:
-        releases = Ask(f"/api/v1/apps/{apps[0]}/releases", params={"limit": "1"})
-        found.append(("releases", settings.releases == "api", lambda: api.json(releases)))
-    machines = Ask(f"/v1/orgs/{organization}/machines", params={"limit": "1"})
-    volumes = Ask(f"/v1/orgs/{organization}/volumes")
-    query = Ask(f"/prometheus/{organization}/api/v1/query", params={"query": "up"})
-    return [
-        *found,
-        ("machines", settings.machines, lambda: machines_api.json(machines)),
-        ("volumes", settings.volumes, lambda: machines_api.json(volumes)),
-        ("managed Prometheus", bool(settings.queries or settings.federate), lambda: api.json(query)),
-        ("incidents", settings.incidents, lambda: incidents_api.json(Ask("/v1/incidents"))),
-    ]
+def _of_apps(settings: FlySettings, api: FlyApi, apps: Sequence[str]) -> Iterator[_Question]:
+    for app in apps[:_MOST_APPS] if settings.logs == "poll" else ():
+        yield _Question(f"logs of {app}", api, Ask(f"/api/v1/apps/{app}/logs", params={"next_token": ""}))
+    if apps and settings.releases == "api":
+        yield _Question("releases", api, Ask(f"/api/v1/apps/{apps[0]}/releases", params={"limit": "1"}))
+
+
+def _of_organization(settings: FlySettings, api: FlyApi, machines_api: FlyApi) -> Iterator[_Question]:
+    place = f"/v1/orgs/{settings.organization}"
+    if settings.machines:
+        yield _Question("machines", machines_api, Ask(f"{place}/machines", params={"limit": "1"}))
+    if settings.volumes:
+        yield _Question("volumes", machines_api, Ask(f"{place}/volumes"))
+    if settings.queries or settings.federate:
+        query = Ask(f"/prometheus/{settings.organization}/api/v1/query", params={"query": "up"})
+        yield _Question("managed Prometheus", api, query)
 
 
 async def _apps(settings: FlySettings, machines_api: FlyApi, checks: list[Check]) -> list[str]:
@@ -70,12 +76,12 @@ async def _apps(settings: FlySettings, machines_api: FlyApi, checks: list[Check]
     return apps
 
 
-async def _check(what: str, settings: FlySettings, ask: Callable[[], Awaitable[Any]]) -> Check:
+async def _check(question: _Question, settings: FlySettings) -> Check:
     try:
-        await ask()
+        await question.api.json(question.ask)
     except CollectorError as error:
-        return _failed(what, settings, error)
-    return ok(what)
+        return _failed(question.what, settings, error)
+    return ok(question.what)
 
 
 def _failed(what: str, settings: FlySettings, error: CollectorError) -> Check:
