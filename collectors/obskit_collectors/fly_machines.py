@@ -68,6 +68,8 @@ class FlyMachines:
         self._events = Overlap(EVENTS_SETTLE_NS)
         self._releases: dict[str, int] = {}
         self._whole_ms: int | None = None
+        self._unread: set[str] = set()
+        """Apps at which the closer look failed: what changed there is not known yet."""
         self._snapshots = Snapshots({})
 
     def resume(self, saved: str | None) -> None:
@@ -89,7 +91,7 @@ class FlyMachines:
         known |= {key: one for key, one in listing.machines.items() if key not in known or whole}
         changed = {one.app for key, one in listing.machines.items() if whole or self._changed(key, one)}
         checked = {one.app for one in known.values() if one.checks}
-        looked, problem = await self._looked_at(changed | checked)
+        looked, problem = await self._looked_at(changed | checked | self._unread)
         known = self._with(known, listing, looked)
         fresh = self._fresh(looked.values(), now_ms)
         batch = self._batch(known, fresh, now_ms)
@@ -145,16 +147,19 @@ class FlyMachines:
                 ]
                 return [await self._whole_story(one) for one in found if one is not None]
 
-        answers = await asyncio.gather(*(look(app) for app in sorted(apps)), return_exceptions=True)
+        names = sorted(apps)
+        answers = await asyncio.gather(*(look(app) for app in names), return_exceptions=True)
         looked: dict[str, Machine] = {}
         problem: CollectorError | None = None
-        for answer in answers:
+        self._unread.clear()
+        for app, answer in zip(names, answers, strict=True):
             if isinstance(answer, list):
                 looked |= {one.id: one for one in answer}
             elif not isinstance(answer, CollectorError):
                 raise answer
             elif answer.reason != "missing":  # an app that was deleted since the listing
                 problem = problem or answer
+                self._unread.add(app)
         return looked, problem
 
     async def _whole_story(self, machine: Machine) -> Machine:

@@ -299,6 +299,18 @@ def test_one_app_that_cannot_be_read_takes_nothing_from_the_others(fly: FakeFly,
     assert len(states(kept)) == 2
 
 
+def test_an_app_that_could_not_be_read_is_looked_at_again_although_nothing_changed_since(
+    fly: FakeFly, clock: FakeClock
+) -> None:
+    async def happens() -> None:
+        fly.plan(Failure(500), route="machine")
+        fly.exit("m1", exit_code=1)
+
+    kept, (row,) = watching(fly, clock, happens)
+    assert (row.up, row.errors) == (True, 1)
+    assert exits(kept)["shop", "crash"] == 1.0
+
+
 @pytest.mark.parametrize(
     "failure",
     [
