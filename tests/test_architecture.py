@@ -34,7 +34,7 @@ VENDORS = {
     "ntfy": ("obskit/notify/ntfy", "obskit/notify/receivers.py", "obskit/testing/ntfy"),
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
     "upstash": ("collectors/obskit_collectors/redis",),
-    "fly.io": (),
+    "fly.io": ("collectors/obskit_collectors/fly", "obskit/testing/fly.py"),
     "cloudflare": (
         "collectors/obskit_collectors/cloudflare",
         "obskit/testing/cloudflare",
