@@ -1,0 +1,201 @@
+"""The logs of AI Gateway: what each call to a model cost, took and said, as records and as `obskit_ai_*` counters.
+
+Calls are read by the time they began, a little from before again and again: a call is logged when it has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import Field
+
+from obskit.clock import NS_PER_S, Clock
+from obskit.collect import Ask, Check, Collector, Feed, Overlap, PartialReadError, Poll, failed, ok, poll
+from obskit.errors import CollectorError
+from obskit.model.labels import Labels
+from obskit.model.records import Record, whole_text
+from obskit.model.settings import Duration, Settings
+from obskit.store.interface import Batch, Cursor
+from obskit_collectors.cloudflare_account import Account, AccountApi
+from obskit_collectors.cloudflare_calls import Call, Counters, read_call
+
+PERMISSION: Final = "AI Gateway: Read"
+SETTLE_NS: Final = 300 * NS_PER_S
+"""A call is logged under the time it began; one that takes longer than this is missed."""
+PER_PAGE: Final = 50
+MOST_PAGES: Final = 100
+"""Pages of one read, which begins with what the last one ended with: more calls than that in 5 minutes are too many."""
+
+
+class AiSettings(Settings):
+    """`ai_gateway:` of the account."""
+
+    gateways: list[str] = Field([], description="ids of gateways; default: all")
+    records: bool = Field(True, description="keep a record of each call, without its prompt and answer")
+    every: Duration = Field(60_000, ge=10_000, description="how often to ask")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What was read so far: one overlap for each gateway, and the counters. The cursor's value."""
+
+    overlaps: Mapping[str, Overlap]
+    counters: Counters
+
+    @classmethod
+    def read(cls, text: str | None) -> Progress:
+        """CollectorError when the cursor is not ours."""
+        try:
+            kept = json.loads(text or '{"overlaps": {}, "counters": []}')
+            overlaps = {str(name): Overlap.read(value, SETTLE_NS) for name, value in kept["overlaps"].items()}
+            return cls(overlaps, Counters.read(kept["counters"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise CollectorError("the stored cursor cannot be read", reason="config") from None
+
+    def text(self) -> str:
+        """As a cursor's value."""
+        kept = {name: overlap.text() for name, overlap in self.overlaps.items()}
+        return json.dumps({"overlaps": kept, "counters": self.counters.rows()}, separators=(",", ":"))
+
+
+class GatewayReader:
+    """Reads what was logged since the last time. The first time it looks back as far as one interval."""
+
+    def __init__(self, account: Account, api: AccountApi, settings: AiSettings) -> None:
+        self.owner = account.owner("ai_gateway")
+        self.progress = Progress({}, Counters())
+        self._api = api
+        self._settings = settings
+        self._account = {"account": account.name} if account.name else {}
+        self._before_ms: int | None = None
+        self._began_ns: int | None = None
+
+    async def read(self, now_ms: int) -> Batch:
+        """Every gateway; one that fails is told after the others were read."""
+        self._began_ns = self._began_ns or (now_ms - self._settings.every) * 1_000_000
+        gateways = self._settings.gateways or await self._all()
+        overlaps = dict(self.progress.overlaps)
+        calls: list[Call] = []
+        wrong: list[CollectorError] = []
+        for gateway in gateways:
+            try:
+                overlaps[gateway], found, problem = await self._gateway(gateway, now_ms)
+            except CollectorError as error:
+                if error.reason == "auth":
+                    raise
+                wrong.append(error)
+                continue
+            calls += found
+            if problem:
+                wrong.append(CollectorError(f"ai gateway {gateway}: {problem}", reason="bad_data"))
+        since_ms = self._before_ms or now_ms - self._settings.every
+        counters, samples = self.progress.counters.count(calls, self._account, since_ms, now_ms)
+        self.progress = Progress(overlaps, counters)
+        self._before_ms = now_ms
+        records = [_record(call) for call in calls] if self._settings.records else []
+        batch = Batch(samples, records, cursor=Cursor(self.owner, self.progress.text()))
+        if wrong:
+            raise PartialReadError(str(wrong[0]), batch, reason=wrong[0].reason, retry_after=wrong[0].retry_after)
+        return batch
+
+    async def _all(self) -> list[str]:
+        found = await self._api.result(Ask("/ai-gateway/gateways", params={"per_page": "100"}))
+        return [str(row["id"]) for row in found or () if isinstance(row, dict) and row.get("id")]
+
+    async def _gateway(self, gateway: str, now_ms: int) -> tuple[Overlap, list[Call], str]:
+        """What is known now, the calls that are new, and what was wrong with the others."""
+        overlap = self.progress.overlaps.get(gateway) or Overlap(SETTLE_NS)
+        since_ns = overlap.since_ns or self._began_ns or 0
+        new: list[Call] = []
+        odd = 0
+        for page in range(1, MOST_PAGES + 1):
+            rows = await self._page(gateway, since_ns, page)
+            calls = [call for call in (read_call(gateway, row) for row in rows) if call is not None]
+            odd += len(rows) - len(calls)
+            overlap, positions = overlap.take([(call.t_ns, call.id) for call in calls], now_ms * 1_000_000)
+            new += [calls[position] for position in positions]
+            if len(rows) < PER_PAGE:
+                return overlap, new, f"{odd} logs without id or time" if odd else ""
+        return overlap, new, f"more than {MOST_PAGES * PER_PAGE} calls in {SETTLE_NS // NS_PER_S} s: some are missed"
+
+    async def _page(self, gateway: str, since_ns: int, page: int) -> list[Any]:
+        since = datetime.fromtimestamp(since_ns / NS_PER_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        params = {
+            "page": str(page),
+            "per_page": str(PER_PAGE),
+            "order_by": "created_at",
+            "order_by_direction": "asc",
+            "filters": json.dumps([{"key": "created_at", "operator": "gt", "value": [since]}]),
+        }
+        rows = await self._api.result(Ask(f"/ai-gateway/gateways/{gateway}/logs", params=params))
+        if not isinstance(rows, list):
+            raise CollectorError(f"ai gateway {gateway}: the answer is not a list", reason="bad_data")
+        return rows
+
+
+class AiCollector:
+    """Polls the gateways of one account."""
+
+    def __init__(self, account: Account, settings: AiSettings) -> None:
+        self.name = account.collector
+        api = account.api(PERMISSION)
+        self._reader = GatewayReader(account, api, settings)
+        self._poll: Poll = poll(
+            self._reader.read,
+            name=self.name,
+            target="ai_gateway",
+            every_ms=settings.every,
+            timeout_ms=30_000,
+            close=api.close,
+        )
+
+    async def run(self, feed: Feed) -> None:
+        """Go on where the last run ended."""
+        self._reader.progress = Progress.read(await feed.cursor(self._reader.owner))
+        await self._poll.run(feed)
+
+    async def once(self, feed: Feed) -> None:
+        """The calls of one interval."""
+        await self._poll.once(feed)
+
+
+def build_parts(account: Account, settings: AiSettings) -> Sequence[Collector]:
+    """One poll."""
+    return [AiCollector(account, settings)]
+
+
+async def checks(account: Account, settings: AiSettings, clock: Clock) -> Sequence[Check]:
+    """Whether the logs of each gateway can be read."""
+    api = account.api(PERMISSION)
+    try:
+        batch = await GatewayReader(account, api, settings).read(clock.now_ms())
+    except CollectorError as error:
+        fix = "name gateways by their ids, as the dashboard does" if error.reason == "missing" else api.fix
+        return [failed(f"ai gateway: {error}", fix)]
+    finally:
+        await api.close()
+    return [ok(f"ai gateway: logs can be read ({len(batch.records)} in the last interval)")]
+
+
+def _record(call: Call) -> Record:
+    """The call on one line. The caller's own words about it (tenant, user) become metadata of the record."""
+    told = f"{call.status} " if call.status else ""
+    line = f"{call.provider}/{call.model} {told}{call.outcome}" + (" cached" if call.cached else "")
+    if call.duration_s is not None:
+        line += f" in {call.duration_s:.3f} s"
+    return Record(
+        Labels({"source": "ai_gateway", "app": call.gateway}), call.t_ns, whole_text(line), dict(_metadata(call))
+    )
+
+
+def _metadata(call: Call) -> Iterator[tuple[str, str]]:
+    yield "id", call.id
+    yield "level", "info" if call.outcome == "ok" else "error"
+    yield from (("provider", call.provider), ("model", call.model), ("cached", str(call.cached).lower()))
+    numbers = {"tokens_in": call.tokens_in, "tokens_out": call.tokens_out, "cost": call.cost, "status": call.status}
+    yield from ((key, f"{value:g}") for key, value in numbers.items() if value is not None)
+    yield from call.told.items()
