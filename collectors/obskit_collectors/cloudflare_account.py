@@ -11,11 +11,19 @@ from typing import Any, Final
 
 from obskit.collect import Ask, Book, VendorApi
 from obskit.errors import CollectorError
+from obskit.model.labels import NAME, Labels
+from obskit.model.samples import MetricMeta, MetricType
 from obskit.model.settings import Secret
 
 BASE: Final = "https://api.cloudflare.com/client/v4"
 _REASONS: Final = {10000: "auth", 9109: "auth", 971: "rate_limited", 7003: "missing", 10013: "server"}
 """Codes of errors that come with HTTP 200; those of others are told by their status. 10013 passes."""
+SAMPLED: Final = "obskit_cf_sampled"
+SAMPLED_META: Final = {
+    SAMPLED: MetricMeta(
+        MetricType.GAUGE, "One in how many rows was given at the last read; above 1, data was left out."
+    )
+}
 _MOST: Final = 3
 """Errors of one answer that are repeated."""
 
@@ -43,17 +51,24 @@ class Account:
         """The owner of a cursor."""
         return f"{self.collector} {self.id} {what}"
 
-    def api(self, permission: str, *, timeout_s: float = 10.0) -> AccountApi:
-        """The API, for requests that need `permission`, written as the dashboard does (`Queues: Read`)."""
-        return AccountApi(self, permission, timeout_s)
+    def sampled(self, source: str) -> Labels:
+        """The series that tells how much of a source was left out by sampling."""
+        return Labels({NAME: SAMPLED, "collector": self.collector, "source": source})
+
+    def api(self, permission: str, *, hint: str = "", timeout_s: float = 10.0) -> AccountApi:
+        """The API, for requests that need `permission`, written as the dashboard does (`Queues: Read`).
+
+        `hint` follows the advice that is given when the token is refused.
+        """
+        return AccountApi(self, permission, hint, timeout_s)
 
 
 class AccountApi:
     """Requests below one account that all need one permission. Paths begin after `/accounts/<id>`."""
 
-    def __init__(self, account: Account, permission: str, timeout_s: float) -> None:
+    def __init__(self, account: Account, permission: str, hint: str, timeout_s: float) -> None:
         self._root = f"/accounts/{account.id}"
-        self.fix = f'give the API token the account permission "{permission}", and check account_id'
+        self.fix = f'give the API token the account permission "{permission}"{hint}, and check account_id'
         self._api = VendorApi(
             account.base,
             authorization=Secret(f"Bearer {account.token.reveal()}"),
