@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from obskit.clock import NS_PER_S, Clock
-from obskit.collect import Ask, Check, Collector, Feed, Overlap, PartialReadError, Poll, failed, ok, poll
+from obskit.collect import Ask, Book, Check, Collector, Overlap, PartialReadError, failed, ok
 from obskit.errors import CollectorError
 from obskit.model.labels import Labels
 from obskit.model.records import Record, whole_text
@@ -22,6 +22,7 @@ from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch, Cursor
 from obskit_collectors.cloudflare_account import Account, AccountApi
 from obskit_collectors.cloudflare_calls import Call, Counters, read_call
+from obskit_collectors.cloudflare_polled import Place, Polled
 
 PERMISSION: Final = "AI Gateway: Read"
 SETTLE_NS: Final = 300 * NS_PER_S
@@ -74,16 +75,16 @@ class GatewayReader:
         self._before_ms: int | None = None
         self._began_ns: int | None = None
 
-    async def read(self, now_ms: int) -> Batch:
+    async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """Every gateway; one that fails is told after the others were read."""
         self._began_ns = self._began_ns or (now_ms - self._settings.every) * 1_000_000
-        gateways = self._settings.gateways or await self._all()
+        gateways = self._settings.gateways or await self._all(book)
         overlaps = dict(self.progress.overlaps)
         calls: list[Call] = []
         wrong: list[CollectorError] = []
         for gateway in gateways:
             try:
-                overlaps[gateway], found, problem = await self._gateway(gateway, now_ms)
+                overlaps[gateway], found, problem = await self._gateway(gateway, now_ms, book)
             except CollectorError as error:
                 if error.reason == "auth":
                     raise
@@ -102,18 +103,22 @@ class GatewayReader:
             raise PartialReadError(str(wrong[0]), batch, reason=wrong[0].reason, retry_after=wrong[0].retry_after)
         return batch
 
-    async def _all(self) -> list[str]:
-        found = await self._api.result(Ask("/ai-gateway/gateways", params={"per_page": "100"}))
+    def resume(self, cursor: str | None) -> None:
+        """Go on where the cursor says."""
+        self.progress = Progress.read(cursor)
+
+    async def _all(self, book: Book | None) -> list[str]:
+        found = await self._api.result(Ask("/ai-gateway/gateways", params={"per_page": "100"}), book)
         return [str(row["id"]) for row in found or () if isinstance(row, dict) and row.get("id")]
 
-    async def _gateway(self, gateway: str, now_ms: int) -> tuple[Overlap, list[Call], str]:
+    async def _gateway(self, gateway: str, now_ms: int, book: Book | None) -> tuple[Overlap, list[Call], str]:
         """What is known now, the calls that are new, and what was wrong with the others."""
-        overlap = self.progress.overlaps.get(gateway) or Overlap(SETTLE_NS)
+        overlap = self.progress.overlaps.get(gateway, Overlap(SETTLE_NS))
         since_ns = overlap.since_ns or self._began_ns or 0
         new: list[Call] = []
         odd = 0
         for page in range(1, MOST_PAGES + 1):
-            rows = await self._page(gateway, since_ns, page)
+            rows = await self._page(gateway, since_ns, page, book)
             calls = [call for call in (read_call(gateway, row) for row in rows) if call is not None]
             odd += len(rows) - len(calls)
             overlap, positions = overlap.take([(call.t_ns, call.id) for call in calls], now_ms * 1_000_000)
@@ -122,7 +127,7 @@ class GatewayReader:
                 return overlap, new, f"{odd} logs without id or time" if odd else ""
         return overlap, new, f"more than {MOST_PAGES * PER_PAGE} calls in {SETTLE_NS // NS_PER_S} s: some are missed"
 
-    async def _page(self, gateway: str, since_ns: int, page: int) -> list[Any]:
+    async def _page(self, gateway: str, since_ns: int, page: int, book: Book | None) -> list[Any]:
         since = datetime.fromtimestamp(since_ns / NS_PER_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         params = {
             "page": str(page),
@@ -131,41 +136,18 @@ class GatewayReader:
             "order_by_direction": "asc",
             "filters": json.dumps([{"key": "created_at", "operator": "gt", "value": [since]}]),
         }
-        rows = await self._api.result(Ask(f"/ai-gateway/gateways/{gateway}/logs", params=params))
+        rows = await self._api.result(Ask(f"/ai-gateway/gateways/{gateway}/logs", params=params), book)
         if not isinstance(rows, list):
             raise CollectorError(f"ai gateway {gateway}: the answer is not a list", reason="bad_data")
         return rows
 
 
-class AiCollector:
-    """Polls the gateways of one account."""
-
-    def __init__(self, account: Account, settings: AiSettings) -> None:
-        self.name = account.collector
-        api = account.api(PERMISSION)
-        self._reader = GatewayReader(account, api, settings)
-        self._poll: Poll = poll(
-            self._reader.read,
-            name=self.name,
-            target="ai_gateway",
-            every_ms=settings.every,
-            timeout_ms=30_000,
-            close=api.close,
-        )
-
-    async def run(self, feed: Feed) -> None:
-        """Go on where the last run ended."""
-        self._reader.progress = Progress.read(await feed.cursor(self._reader.owner))
-        await self._poll.run(feed)
-
-    async def once(self, feed: Feed) -> None:
-        """The calls of one interval."""
-        await self._poll.once(feed)
-
-
 def build_parts(account: Account, settings: AiSettings) -> Sequence[Collector]:
     """One poll."""
-    return [AiCollector(account, settings)]
+    api = account.api(PERMISSION)
+    reader = GatewayReader(account, api, settings)
+    place = Place(reader.owner, reader.resume)
+    return [Polled(account, "ai_gateway", settings.every, read=reader.read, close=api.close, place=place)]
 
 
 async def checks(account: Account, settings: AiSettings, clock: Clock) -> Sequence[Check]:
@@ -183,7 +165,7 @@ async def checks(account: Account, settings: AiSettings, clock: Clock) -> Sequen
 
 def _record(call: Call) -> Record:
     """The call on one line. The caller's own words about it (tenant, user) become metadata of the record."""
-    told = f"{call.status} " if call.status else ""
+    told = f"{call.status:g} " if call.status else ""
     line = f"{call.provider}/{call.model} {told}{call.outcome}" + (" cached" if call.cached else "")
     if call.duration_s is not None:
         line += f" in {call.duration_s:.3f} s"

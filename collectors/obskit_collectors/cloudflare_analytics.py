@@ -6,13 +6,13 @@ stamped with the end of their minute, so they come minutes late: rules look at w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from obskit.clock import Clock
-from obskit.collect import Check, Collector, Feed, PartialReadError, Poll, failed, ok, poll
+from obskit.collect import Book, Check, Collector, PartialReadError, failed, ok
 from obskit.errors import CollectorError
 from obskit.model.labels import Labels
 from obskit.model.settings import Duration, Settings
@@ -20,6 +20,7 @@ from obskit.store.interface import Batch, Cursor, Samples
 from obskit_collectors.cloudflare_account import Account, AccountApi
 from obskit_collectors.cloudflare_graphql import BUDGET_MS, GraphQl
 from obskit_collectors.cloudflare_nodes import ACCOUNT_NODES, LIMIT, PRODUCTS, ZONE_NODES, Node
+from obskit_collectors.cloudflare_polled import Place, Polled
 from obskit_collectors.cloudflare_queues import PERMISSION as QUEUES
 from obskit_collectors.cloudflare_queues import list_queues
 from obskit_collectors.cloudflare_rows import Rows, Scope
@@ -68,30 +69,34 @@ class AnalyticsSettings(Settings):
 class Minutes:
     """The minutes of one scope. `totals` is what was counted so far; None before the first read."""
 
-    def __init__(self, graphql: GraphQl, rows: Rows, owner: str, settle_ms: int) -> None:
+    def __init__(self, graphql: GraphQl, rows: Rows, names: Names, *, owner: str, settle_ms: int) -> None:
         self.owner = owner
         self.totals: Totals | None = None
         self._graphql = graphql
         self._rows = rows
+        self._names = names
         self._settle_ms = settle_ms
 
-    async def read(self, now_ms: int, name: Callable[[Labels], Labels]) -> Batch:
-        """The minutes that settled since the last read, and what older ones grew by. `name` puts names for ids."""
+    async def read(self, now_ms: int, book: Book | None = None) -> Batch:
+        """The minutes that settled since the last read, and what older ones grew by."""
         settled_ms = (self._graphql.now_ms(now_ms) - self._settle_ms) // MINUTE_MS * MINUTE_MS
         before = self.totals or Totals(settled_ms - OVERLAP_MS)
         before = before.skipped_to(settled_ms - EARLIEST_MS)
         until_ms = min(settled_ms, before.until_ms + LONGEST_MS)
         if until_ms <= before.until_ms:
             return Batch()
-        found = await self._rows.read((before.since_ms, until_ms), now_ms)
+        found = await self._rows.read((before.since_ms, until_ms), now_ms, book)
+        await self._names.refresh(now_ms, book)
         counted: list[Counted] = []
         gauges = Samples()
         for node in self._rows.scope.nodes:
             rows, more = found.get(node.alias, []), self._rows.scope.labels
-            counted += [(at, name(labels), value) for at, labels, value in node.rows(node.counters, rows, more)]
+            counted += [
+                (at, self._names.of(labels), value) for at, labels, value in node.rows(node.counters, rows, more)
+            ]
             for at, labels, value in node.rows(node.gauges, rows, more):
                 if before.until_ms <= at < until_ms:
-                    gauges.add(name(labels), at + MINUTE_MS, value)
+                    gauges.add(self._names.of(labels), at + MINUTE_MS, value)
         totals, samples = before.advance(counted, until_ms)
         samples.extend(gauges)
         batch = Batch(samples, cursor=Cursor(self.owner, totals.text()))
@@ -104,26 +109,31 @@ class Minutes:
             )
         return batch
 
+    def resume(self, cursor: str | None) -> None:
+        """Go on where the cursor says."""
+        self.totals = Totals.read(cursor, 0) if cursor is not None else None
+
     async def close(self) -> None:
         """Let go of the connections."""
         await self._rows.close()
+        await self._names.close()
 
 
 class Names:
     """Names for ids in labels: of queues by the API, of others as the settings say. An id without a name stays."""
 
-    def __init__(self, api: AccountApi, settings: AnalyticsSettings) -> None:
+    def __init__(self, api: AccountApi, names: Mapping[str, str], *, queues: bool) -> None:
         self._api = api
-        self._names = dict(settings.names)
-        self._asks = "queues" in settings.products
+        self._names = dict(names)
+        self._asks = queues
         self._asked_ms: int | None = None
         self._known: dict[Labels, Labels] = {}
 
-    async def refresh(self, now_ms: int) -> None:
+    async def refresh(self, now_ms: int, book: Book | None = None) -> None:
         """Look the queues up, once an hour. A token that may not sees ids."""
         if self._asked_ms is not None and now_ms < self._asked_ms + REFRESH_MS:
             return
-        for id, name in (await self._queues() if self._asks else {}).items():  # noqa: A001 - a queue's id
+        for id, name in (await self._queues(book) if self._asks else {}).items():  # noqa: A001 - a queue's id
             self._names.setdefault(id, name)
         self._asked_ms = now_ms
         self._known = {}
@@ -139,46 +149,13 @@ class Names:
         """Let go of the connections."""
         await self._api.close()
 
-    async def _queues(self) -> dict[str, str]:
+    async def _queues(self, book: Book | None) -> dict[str, str]:
         try:
-            return {queue.id: queue.name for queue in await list_queues(self._api)}
+            return {queue.id: queue.name for queue in await list_queues(self._api, book)}
         except CollectorError as error:
             if error.reason != "auth":
                 raise
             return {}
-
-
-class AnalyticsCollector:
-    """Polls one scope."""
-
-    def __init__(self, account: Account, minutes: Minutes, names: Names | None, target: str, every_ms: int) -> None:
-        self.name = account.collector
-        self._minutes = minutes
-        self._names = names
-        self._poll: Poll = poll(
-            self._read, name=self.name, target=target, every_ms=every_ms, timeout_ms=30_000, close=self._close
-        )
-
-    async def run(self, feed: Feed) -> None:
-        """Go on where the last run ended."""
-        saved = await feed.cursor(self._minutes.owner)
-        self._minutes.totals = Totals.read(saved, 0) if saved is not None else None
-        await self._poll.run(feed)
-
-    async def once(self, feed: Feed) -> None:
-        """The last settled minutes."""
-        await self._poll.once(feed)
-
-    async def _read(self, now_ms: int) -> Batch:
-        if self._names is not None:
-            await self._names.refresh(now_ms)
-            return await self._minutes.read(now_ms, self._names.of)
-        return await self._minutes.read(now_ms, lambda labels: labels)
-
-    async def _close(self) -> None:
-        await self._minutes.close()
-        if self._names is not None:
-            await self._names.close()
 
 
 def build_parts(account: Account, settings: AnalyticsSettings) -> Sequence[Collector]:
@@ -186,9 +163,12 @@ def build_parts(account: Account, settings: AnalyticsSettings) -> Sequence[Colle
     graphql = GraphQl(account, f"{ACCOUNT_FIX}; {ZONE_FIX}")
     parts: list[Collector] = []
     for target, scope in _scopes(account, settings):
-        minutes = Minutes(graphql, Rows(graphql, scope), account.owner(target), settings.settle)
-        names = Names(account.api(QUEUES), settings) if scope.field == "accounts" else None
-        parts.append(AnalyticsCollector(account, minutes, names, target, settings.every))
+        queues = any(node.product == "queues" for node in scope.nodes)
+        names = Names(account.api(QUEUES), settings.names, queues=queues)
+        owner = account.owner(f"{target} {scope.id}")
+        minutes = Minutes(graphql, Rows(graphql, scope), names, owner=owner, settle_ms=settings.settle)
+        place = Place(owner, minutes.resume)
+        parts.append(Polled(account, target, settings.every, read=minutes.read, close=minutes.close, place=place))
     return parts
 
 

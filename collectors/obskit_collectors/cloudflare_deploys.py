@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from obskit.clock import Clock
-from obskit.collect import Ask, Check, Collector, Feed, PartialReadError, Poll, failed, ok, poll
+from obskit.collect import Ask, Book, Check, Collector, PartialReadError, failed, ok
 from obskit.errors import CollectorError
 from obskit.model.context import Deploy
 from obskit.model.deploys import deploy_record
@@ -20,6 +20,7 @@ from obskit.model.records import Record, whole_text
 from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch, Cursor
 from obskit_collectors.cloudflare_account import Account
+from obskit_collectors.cloudflare_polled import Place, Polled
 
 PERMISSION: Final = "Workers Scripts: Read"
 BUILDS_PERMISSION: Final = "Workers CI: Read"
@@ -69,16 +70,16 @@ class DeployReader:
         self._builds = account.api(BUILDS_PERMISSION)
         self._settings = settings
 
-    async def read(self, now_ms: int) -> Batch:
+    async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """What was not told before, oldest first."""
         ids: dict[str, tuple[str, ...]] = {}
         records: list[Record] = []
         wrong: list[CollectorError] = []
-        for script, tag in (await self._scripts()).items():
+        for script, tag in (await self._scripts(book)).items():
             before = self.seen.ids.get(script, ())
             ids[script] = before
             try:
-                found = await self._of(script, tag)
+                found = await self._of(script, tag, book)
             except CollectorError as error:
                 if error.reason in ("auth", "rate_limited"):
                     raise
@@ -95,14 +96,18 @@ class DeployReader:
             raise PartialReadError(str(wrong[0]), batch, reason=wrong[0].reason, retry_after=wrong[0].retry_after)
         return batch
 
+    def resume(self, cursor: str | None) -> None:
+        """Go on where the cursor says."""
+        self.seen = Seen.read(cursor)
+
     async def close(self) -> None:
         """Let go of the connections."""
         await self._api.close()
         await self._builds.close()
 
-    async def _scripts(self) -> dict[str, str]:
+    async def _scripts(self, book: Book | None) -> dict[str, str]:
         """Workers, and the tag by which their builds are asked for."""
-        found = await self._api.result(Ask("/workers/scripts"))
+        found = await self._api.result(Ask("/workers/scripts"), book)
         rows = [row for row in found if isinstance(row, dict) and row.get("id")] if isinstance(found, list) else []
         wanted = self._settings.scripts
         known = {str(row["id"]): str(row.get("tag") or "") for row in rows}
@@ -111,44 +116,21 @@ class DeployReader:
             raise CollectorError(f"deploys: no Worker is named {', '.join(sorted(missing))}", reason="missing")
         return {name: known[name] for name in (wanted or list(known))[:MOST]}
 
-    async def _of(self, script: str, tag: str) -> dict[str, Record]:
-        found = await self._api.result(Ask(f"/workers/scripts/{script}/deployments"))
+    async def _of(self, script: str, tag: str, book: Book | None) -> dict[str, Record]:
+        found = await self._api.result(Ask(f"/workers/scripts/{script}/deployments"), book)
         deployments = found.get("deployments") if isinstance(found, dict) else None
         records = dict(_deployments(script, deployments if isinstance(deployments, list) else []))
         if self._settings.builds and tag:
-            rows = await self._builds.result(Ask(f"/builds/workers/{tag}/builds"))
+            rows = await self._builds.result(Ask(f"/builds/workers/{tag}/builds"), book)
             records |= dict(_builds(script, rows if isinstance(rows, list) else []))
         return records
 
 
-class DeployCollector:
-    """Polls the Workers of one account."""
-
-    def __init__(self, account: Account, settings: DeploysSettings) -> None:
-        self.name = account.collector
-        self._reader = DeployReader(account, settings)
-        self._poll: Poll = poll(
-            self._reader.read,
-            name=self.name,
-            target="deploys",
-            every_ms=settings.every,
-            timeout_ms=60_000,
-            close=self._reader.close,
-        )
-
-    async def run(self, feed: Feed) -> None:
-        """Go on where the last run ended."""
-        self._reader.seen = Seen.read(await feed.cursor(self._reader.owner))
-        await self._poll.run(feed)
-
-    async def once(self, feed: Feed) -> None:
-        """The deployments of the last day."""
-        await self._poll.once(feed)
-
-
 def build_parts(account: Account, settings: DeploysSettings) -> Sequence[Collector]:
     """One poll."""
-    return [DeployCollector(account, settings)]
+    reader = DeployReader(account, settings)
+    place = Place(reader.owner, reader.resume)
+    return [Polled(account, "deploys", settings.every, read=reader.read, close=reader.close, place=place)]
 
 
 async def checks(account: Account, settings: DeploysSettings, clock: Clock) -> Sequence[Check]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from obskit.collect import Ask, VendorApi
+from obskit.collect import Ask, Book, VendorApi
 from obskit.errors import CollectorError
 from obskit.model.settings import Secret
 from obskit_collectors.cloudflare_account import Account
@@ -51,11 +51,19 @@ class GraphQl:
         """The service's time: where its clock differs from ours, minutes are asked for by its clock."""
         return ours_ms + self._skew_ms
 
-    async def viewer(self, query: str, variables: Mapping[str, Any], now_ms: int) -> Mapping[str, Any]:
+    async def viewer(
+        self, query: str, variables: Mapping[str, Any], now_ms: int, book: Book | None = None
+    ) -> Mapping[str, Any]:
         """What `viewer` holds. QueryRefusedError when the query is at fault, CollectorError for anything else."""
         self._stay_within(now_ms)
         ask = Ask("/graphql", "POST", body={"query": query, "variables": dict(variables)})
-        reply = await self._api.ask(ask)
+        try:
+            reply = await self._api.ask(ask, book)
+        except CollectorError as error:
+            if error.reason != "rate_limited":
+                raise
+            wait_s = error.retry_after or BUDGET_MS / 1000
+            raise CollectorError(str(error), reason="rate_limited", retry_after=wait_s) from error
         self._note_time(reply.headers, now_ms)
         answer = reply.json(self._api.shown(ask))
         errors = answer.get("errors") if isinstance(answer, dict) else None

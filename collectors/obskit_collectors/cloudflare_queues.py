@@ -13,13 +13,14 @@ from typing import Any, Final
 from pydantic import Field
 
 from obskit.clock import Clock
-from obskit.collect import Ask, Check, Collector, PartialReadError, Snapshots, failed, ok, poll
+from obskit.collect import Ask, Book, Check, Collector, PartialReadError, Snapshots, failed, ok
 from obskit.collect.snapshots import Reading
 from obskit.errors import CollectorError
 from obskit.model.samples import MetricMeta, MetricType
 from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch
 from obskit_collectors.cloudflare_account import Account, AccountApi
+from obskit_collectors.cloudflare_polled import Polled
 
 PERMISSION: Final = "Queues: Read"
 MOST: Final = 200
@@ -57,11 +58,11 @@ class Queue:
     """Names of queues whose dead letters come here."""
 
 
-async def list_queues(api: AccountApi) -> list[Queue]:
+async def list_queues(api: AccountApi, book: Book | None = None) -> list[Queue]:
     """Every queue, and which of them hold dead letters of others."""
     rows: list[Mapping[str, Any]] = []
     for page in range(1, MOST // _PER_PAGE + 1):
-        found = await api.result(Ask("/queues", params={"page": str(page), "per_page": str(_PER_PAGE)}))
+        found = await api.result(Ask("/queues", params={"page": str(page), "per_page": str(_PER_PAGE)}), book)
         if not isinstance(found, list):
             raise CollectorError("queues: the answer is not a list", reason="bad_data")
         rows += [row for row in found if isinstance(row, dict) and row.get("queue_id") and row.get("queue_name")]
@@ -84,14 +85,14 @@ class QueueReader:
         self._settings = settings
         self._snapshots = Snapshots({"account": account} if account else {})
 
-    async def read(self, now_ms: int) -> Batch:
+    async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """Everything there is now."""
-        queues = [queue for queue in await list_queues(self._api) if self._wanted(queue)]
+        queues = [queue for queue in await list_queues(self._api, book) if self._wanted(queue)]
         readings: list[Reading] = []
         wrong: list[CollectorError] = []
         for queue in queues:
             try:
-                metrics = await self._api.result(Ask(f"/queues/{queue.id}/metrics"))
+                metrics = await self._api.result(Ask(f"/queues/{queue.id}/metrics"), book)
             except CollectorError as error:
                 if error.reason in ("auth", "rate_limited"):
                     raise
@@ -136,17 +137,7 @@ def build_parts(account: Account, settings: QueuesSettings) -> Sequence[Collecto
     """One poll."""
     api = account.api(PERMISSION)
     reader = QueueReader(api, settings, account.name)
-    every_ms = settings.every
-    return [
-        poll(
-            reader.read,
-            name=account.collector,
-            target="queues",
-            every_ms=every_ms,
-            timeout_ms=max(every_ms, 30_000),
-            close=api.close,
-        )
-    ]
+    return [Polled(account, "queues", settings.every, read=reader.read, close=api.close)]
 
 
 async def checks(account: Account, settings: QueuesSettings, clock: Clock) -> Sequence[Check]:

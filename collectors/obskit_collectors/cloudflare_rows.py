@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from obskit.collect import Book
 from obskit.errors import CollectorError
 from obskit_collectors.cloudflare_graphql import GraphQl, QueryRefusedError
 from obskit_collectors.cloudflare_nodes import LIMIT, Node
@@ -51,11 +52,13 @@ class Rows:
         self.scope = scope
         self.cut = False
         self._graphql = graphql
+        self._book: Book | None = None
         self._left_out: dict[str, int] = {}
 
-    async def read(self, span: tuple[int, int], now_ms: int) -> dict[str, list[Any]]:
+    async def read(self, span: tuple[int, int], now_ms: int, book: Book | None = None) -> dict[str, list[Any]]:
         """The rows of each node, by its alias, from `span[0]` until before `span[1]`."""
         self.cut = False
+        self._book = book
         return await self._rows(self._nodes(now_ms), span, now_ms)
 
     async def close(self) -> None:
@@ -89,7 +92,7 @@ class Rows:
     async def ask(self, nodes: Sequence[Node], span: tuple[int, int], now_ms: int) -> dict[str, list[Any]]:
         """One query, and the rows of each node."""
         variables = {"tag": self.scope.id, "from": _iso(span[0]), "to": _iso(span[1])}
-        viewer = await self._graphql.viewer(self.scope.query(nodes), variables, now_ms)
+        viewer = await self._graphql.viewer(self.scope.query(nodes), variables, now_ms, self._book)
         scopes = viewer.get(self.scope.field)
         if not isinstance(scopes, list) or not scopes or not isinstance(scopes[0], dict):
             raise CollectorError(

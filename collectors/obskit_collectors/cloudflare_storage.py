@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from obskit.clock import Clock
-from obskit.collect import Ask, Check, Collector, Snapshots, failed, ok, poll
+from obskit.collect import Ask, Book, Check, Collector, Snapshots, failed, ok
 from obskit.collect.snapshots import Reading
 from obskit.errors import CollectorError
 from obskit.model.labels import NAME, Labels
@@ -21,6 +21,7 @@ from obskit_collectors.cloudflare_account import Account, AccountApi
 from obskit_collectors.cloudflare_analytics import ACCOUNT_FIX, check_node
 from obskit_collectors.cloudflare_graphql import GraphQl
 from obskit_collectors.cloudflare_nodes import Measure, Node
+from obskit_collectors.cloudflare_polled import Polled
 from obskit_collectors.cloudflare_rows import Rows, Scope
 
 PERMISSION: Final = "Workers R2 Storage: Read"
@@ -76,9 +77,9 @@ class AccountStorage:
         self._api = api
         self._snapshots = Snapshots({"account": account.name} if account.name else {})
 
-    async def read(self, now_ms: int) -> Batch:
+    async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """What there is now."""
-        return Batch(self._snapshots.take(_r2_readings(await self._api.result(Ask("/r2/metrics"))), now_ms))
+        return Batch(self._snapshots.take(_r2_readings(await self._api.result(Ask("/r2/metrics"), book)), now_ms))
 
 
 class ProductStorage:
@@ -89,9 +90,9 @@ class ProductStorage:
         self._names = names
         self._snapshots = Snapshots({"account": account.name} if account.name else {})
 
-    async def read(self, now_ms: int) -> Batch:
+    async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """What there is now."""
-        found = await self._rows.read((now_ms - SPAN_MS, now_ms), now_ms)
+        found = await self._rows.read((now_ms - SPAN_MS, now_ms), now_ms, book)
         newest: dict[Labels, tuple[int, float]] = {}
         for node in NODES:
             for at_ms, labels, value in node.rows(node.gauges, found.get(node.alias, []), {}):
@@ -109,13 +110,10 @@ def build_parts(account: Account, settings: StorageSettings) -> Sequence[Collect
     """A poll of each of the two APIs: a token may lack one of them."""
     api = account.api(PERMISSION)
     rows = _rows(account)
-    reads = {
-        "r2": (AccountStorage(account, api).read, api.close),
-        "storage": (ProductStorage(account, rows, settings.names).read, rows.close),
-    }
+    whole, products = AccountStorage(account, api), ProductStorage(account, rows, settings.names)
     return [
-        poll(read, name=account.collector, target=target, every_ms=settings.every, timeout_ms=30_000, close=close)
-        for target, (read, close) in reads.items()
+        Polled(account, "r2", settings.every, read=whole.read, close=api.close),
+        Polled(account, "storage", settings.every, read=products.read, close=rows.close),
     ]
 
 
