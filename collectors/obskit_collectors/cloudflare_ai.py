@@ -59,7 +59,7 @@ class Progress:
 
     def text(self) -> str:
         """As a cursor's value."""
-        kept = {name: overlap.text() for name, overlap in self.overlaps.items()}
+        kept = {name: overlap.text() for name, overlap in self.overlaps.items() if overlap.newest_ns is not None}
         return json.dumps({"overlaps": kept, "counters": self.counters.rows()}, separators=(",", ":"))
 
 

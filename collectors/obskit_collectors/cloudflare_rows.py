@@ -98,7 +98,8 @@ class Rows:
             raise CollectorError(
                 f"analytics: no {self.scope.field} in the answer ({self.scope.fix})", reason="auth", retry_after=900.0
             )
-        return {node.alias: scopes[0].get(node.alias) or [] for node in nodes}
+        found = {node.alias: scopes[0].get(node.alias) for node in nodes}
+        return {alias: rows if isinstance(rows, list) else [] for alias, rows in found.items()}
 
     async def _halves(self, nodes: Sequence[Node], span: tuple[int, int], now_ms: int) -> dict[str, list[Any]]:
         middle = (span[0] + span[1]) // 2 // MINUTE_MS * MINUTE_MS
