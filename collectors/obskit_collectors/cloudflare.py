@@ -23,6 +23,7 @@ from obskit_collectors import (
     cloudflare_logs,
     cloudflare_notifications,
     cloudflare_queues,
+    cloudflare_receive,
     cloudflare_storage,
 )
 from obskit_collectors.cloudflare_account import BASE, Account
@@ -48,6 +49,7 @@ class CloudflareSettings(Settings):
     notifications: cloudflare_notifications.NotificationsSettings | None = Field(
         None, description="take what the account's Notifications post"
     )
+    receive: cloudflare_receive.ReceiveSettings | None = Field(None, description="take what is pushed to us")
 
     @field_validator("account_id")
     @classmethod
@@ -85,6 +87,7 @@ PARTS: Final = (
     Part("ai_gateway", cloudflare_ai.build_parts, cloudflare_ai.checks),
     Part("deploys", cloudflare_deploys.build_parts, cloudflare_deploys.checks),
     Part("notifications", cloudflare_notifications.build_parts, cloudflare_notifications.checks),
+    Part("receive", cloudflare_receive.build_parts, cloudflare_receive.checks),
 )
 
 

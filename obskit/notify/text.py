@@ -243,13 +243,6 @@ def utc_stamp(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M UTC")
 
 
-def rfc3339(ms: int) -> str:
-    """Go's RFC3339Nano in UTC: a fraction without trailing zeros, none when whole."""
-    seconds, rest = divmod(ms, 1000)
-    fraction = f".{rest:03d}".rstrip("0") if rest else ""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
-
-
 def clip(text: str, limit: int) -> str:
     """`text` on one line, cut to `limit` characters with an ellipsis."""
     flat = " ".join(text.split())
@@ -286,7 +279,7 @@ def _word(notice: Notice, tone: Tone, ended: str) -> str:
 
 
 def _marks(notice: Notice) -> tuple[Mark, ...]:
-    care, found = notice.care, []
+    care, found = notice.care, [Mark(clip(notice.instead, _LINE_LENGTH))] if notice.instead else []
     if care.ack:
         where = f" in {care.ack.where}" if care.ack.where else ""
         said = f"({care.ack.note})" if care.ack.note else ""
