@@ -32,6 +32,8 @@ INCIDENTS: Final = frozenset({"incident_alert", "maintenance_event_notification"
 """Kinds that tell of the vendor's own trouble."""
 LONGEST_MS: Final = 24 * 3_600_000
 EVERY_S: Final = 60.0
+AGAIN_MS: Final = 300_000
+"""How often an incident that goes on is told again: the rule on it looks 15 minutes back."""
 _MOST: Final = 200
 """Open ones, and ended ones that are remembered."""
 _LONGEST_TEXT: Final = 8_000
@@ -76,9 +78,9 @@ class Notification:
             incident=_incident(data) if kind in INCIDENTS else None,
         )
 
-    def record(self) -> Record:
-        """As an event."""
-        what = {START: "started", END: "ended"}.get(self.state, "told")
+    def record(self, t_ms: int) -> Record:
+        """As an event. The pack vendors reads those of incidents: by `vendor`, `state` and how lately they were told."""
+        what = {START: "started", END: "resolved"}.get(self.state, "told")
         metadata = {
             "name": f"{'vendor.incident' if self.incident is not None else 'vendor.notification'}",
             "vendor": "cloudflare",
@@ -90,7 +92,9 @@ class Notification:
             **(self.incident or {}),
         }
         kept = {key: value for key, value in metadata.items() if value}
-        return Record(Labels({"source": "event", "app": "cloudflare"}), self.t_ms * 1_000_000, self.text, kept)
+        return Record(
+            Labels({"source": "event", "app": "cloudflare"}), t_ms * 1_000_000, self.text or metadata["title"], kept
+        )
 
     def reading(self, value: float) -> Reading:
         """Its series, with 1 while it goes on."""
@@ -120,7 +124,7 @@ class Open:
     def text(self) -> str:
         """As a cursor's value."""
         rows = [
-            {name: getattr(one, name) for name in Notification.__slots__} | {"text": ""}
+            {name: getattr(one, name) for name in Notification.__slots__} | {"text": one.text[:_LONGEST_LABEL]}
             for one in self.going_on.values()
         ]
         return json.dumps({"open": rows, "ended": self.ended_ms}, separators=(",", ":"))
@@ -136,6 +140,10 @@ class Open:
             if one.key in going_on and going_on[one.key].t_ms <= one.t_ms:
                 del going_on[one.key]
         return Open(dict(list(going_on.items())[-_MOST:]), dict(list(ended.items())[-_MOST:]))
+
+    def incidents(self) -> list[Notification]:
+        """The vendor's own trouble that goes on."""
+        return [one for one in self.going_on.values() if one.incident is not None]
 
     def at(self, now_ms: int) -> Open:
         """Without what began more than a day ago."""
@@ -160,9 +168,14 @@ class NotificationsCollector:
         """Keep telling what goes on."""
         self._open = Open.read(await feed.cursor(self._owner))
         self._feed = feed
+        told_ms = feed.clock.now_ms()
         while True:
+            now_ms = feed.clock.now_ms()
             async with self._turn:
-                await self._store(feed, self._open.at(feed.clock.now_ms()), [])
+                after = self._open.at(now_ms)
+                again = after.incidents() if now_ms >= told_ms + AGAIN_MS else []
+                await self._store(feed, after, [one.record(now_ms) for one in again])
+            told_ms = now_ms if now_ms >= told_ms + AGAIN_MS else told_ms
             await feed.clock.sleep(EVERY_S)
 
     async def once(self, feed: Feed) -> None:
@@ -186,7 +199,7 @@ class NotificationsCollector:
         now_ms = self._feed.clock.now_ms()
         one = Notification.read(told, now_ms)
         async with self._turn:
-            await self._store(self._feed, self._open.at(now_ms).with_one(one), [one.record()])
+            await self._store(self._feed, self._open.at(now_ms).with_one(one), [one.record(one.t_ms)])
         return Said(200, "taken\n")
 
     async def _store(self, feed: Feed, after: Open, records: Sequence[Record]) -> None:

@@ -22,6 +22,7 @@ BUILT_IN: Final = {
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "ai": frozenset({"cloudflare"}),
     "cloudflare": frozenset({"cloudflare"}),
 }
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""

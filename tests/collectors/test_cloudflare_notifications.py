@@ -67,7 +67,7 @@ def test_what_started_is_told_each_minute_until_it_ended() -> None:
     served(kept, work)
     assert values(kept, "cloudflare_notification_active") == [1, 1, 1, 0, None]
     started, ended = kept.records
-    assert (started.metadata["state"], ended.metadata["state"]) == ("started", "ended")
+    assert (started.metadata["state"], ended.metadata["state"]) == ("started", "resolved")
     assert started.metadata["about"] == "HighErrors"
     assert started.metadata["name"] == "vendor.notification"
     assert started.t_ns == 1_790_929_100 * 10**9
@@ -89,6 +89,19 @@ def test_an_incident_of_the_vendor_is_a_series_that_inhibits() -> None:
     assert {one["__name__"] for one in series} == {"obskit_vendor_incident"}
     assert kept.records[0].metadata["name"] == "vendor.incident"
     assert kept.records[0].metadata["title"]
+
+
+def test_an_incident_is_told_again_while_it_goes_on() -> None:
+    async def work(collector: NotificationsCollector, clock: FakeClock) -> None:
+        await post(collector, notification("START", kind="incident_alert"))
+        await clock.sleep(899)
+        await post(collector, notification("END", kind="incident_alert", ts=1790929910))
+        await clock.sleep(900)
+
+    kept = Kept()
+    served(kept, work)
+    assert [record.metadata["state"] for record in kept.records] == ["started"] * 3 + ["resolved"]
+    assert {record.metadata["title"] for record in kept.records} == {"Workers alert HighErrors is firing"}
 
 
 @pytest.mark.parametrize(
