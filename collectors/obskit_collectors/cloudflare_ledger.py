@@ -2,12 +2,13 @@
 stores it.
 
 The query is the source of truth: it takes note of every line itself. What the tail brought is remembered only until the
-query has surely passed it, and in a cursor of its own, stored with its lines. So a crash at any point loses nothing (a
-line of the tail that was not stored yet lies within what the query reads again) and doubles nothing.
+query has surely passed it, and in a cursor of its own, stored with its lines. So a crash at any point loses and doubles
+nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,9 +30,11 @@ MOST_TAILED: Final = 8_000
 
 
 class Ledger:
-    """Shared by the query and the tail of one account. Both run in one event loop; no method waits between look and note."""
+    """Shared by the query and the tail of one account."""
 
     def __init__(self, account: Account) -> None:
+        self.turn = asyncio.Lock()
+        """Held from the look at lines until they are stored: a line that is known is a line that is stored."""
         self._polled_owner, self._tailed_owner = account.owner("logs"), account.owner("tail")
         self._polled, self._tailed = Overlap(SETTLE_NS), Overlap(TAIL_NS)
         self._passed_ms = 0

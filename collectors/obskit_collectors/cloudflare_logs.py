@@ -21,6 +21,7 @@ from obskit.store.interface import Batch, Samples
 from obskit_collectors.cloudflare_account import SAMPLED_META, Account, AccountApi
 from obskit_collectors.cloudflare_events import Line, LineMaker, mapping
 from obskit_collectors.cloudflare_ledger import Ledger
+from obskit_collectors.cloudflare_live import LiveTail, check
 from obskit_collectors.cloudflare_windows import SHORTEST_MS, Windows
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,13 @@ class LogsSettings(Settings):
 
     every: Duration = Field(15_000, gt=0, description="how often to ask")
     workers: list[str] = Field([], description="names of Workers; default: all")
+    live: list[str] = Field([], description="names of Workers to follow live, too: seconds instead of a minute")
     invocations: bool = Field(True, description="also a line for each invocation: outcome, status, CPU and wall time")
     spans: bool = Field(False, description="also a line for each span of traces")
     backfill: Duration = Field(3_600_000, ge=0, description="how far back the first read goes")
     retention: Duration = Field(
-        "3d",
+        259_200_000,
         gt=0,
-        validate_default=True,
         description="how long Cloudflare keeps lines: 3d on the Free plan, 7d on Paid",
     )
     rows: int = Field(1000, ge=FEWEST_ROWS, le=2000, description="rows of a page; more than 2000 are refused")
@@ -126,9 +127,10 @@ class WorkerLogs:
             found = await within(feed.clock, _DEADLINE_S, self._read(feed, now_ms))
         if found.unreadable:
             book.dropped(found.unreadable, "bad_data")
-        batch = self._batch(found, now_ms)
-        if batch.records or batch.cursor or len(batch.samples):
-            await feed.append(batch, TARGET)
+        async with self._ledger.turn:
+            batch = self._batch(found, now_ms)
+            if batch.cursor is not None:
+                await feed.append(batch, TARGET)
         if not self._windows.behind:
             self._ledger.passed(now_ms)
 
@@ -198,18 +200,25 @@ class WorkerLogs:
 
 
 def build_parts(account: Account, settings: LogsSettings) -> Sequence[Collector]:
-    """The query."""
-    return [WorkerLogs(account, settings, Ledger(account))]
+    """The query, and a tail for each Worker that is followed live; they share what is known."""
+    ledger, kinds = Ledger(account), kinds_of(settings)
+    tails = [LiveTail(account, worker, ledger, kinds) for worker in settings.live]
+    return [WorkerLogs(account, settings, ledger), *tails]
 
 
 async def checks(account: Account, settings: LogsSettings, clock: Clock) -> Sequence[Check]:
+    """Of the query, and of each tail."""
+    return [await _check(account, settings, clock), *[await check(account, worker) for worker in settings.live]]
+
+
+async def _check(account: Account, settings: LogsSettings, clock: Clock) -> Check:
     """Whether the token may ask, and whether it is shown anything: a permission that is missing can look like silence."""
     api = account.api(PERMISSION, hint=_OR)
     now_ms = clock.now_ms()
     try:
         result = await _ran(api, _query(settings, (now_ms - 3_600_000, now_ms), FEWEST_ROWS, ""), clock)
     except CollectorError as error:
-        return [failed(f"logs: {error}", api.fix if error.reason == "auth" else "see the message")]
+        return failed(f"logs: {error}", api.fix if error.reason == "auth" else "see the message")
     finally:
         await api.close()
     if not mapping(result.get("events")).get("events"):
@@ -217,8 +226,8 @@ async def checks(account: Account, settings: LogsSettings, clock: Clock) -> Sequ
             f'if Workers did log: give the API token also "{SILENT}", and each Worker observability.enabled = true '
             "in its wrangler file"
         )
-        return [failed("logs: no line within the last hour", fix)]
-    return [ok("logs: can be read")]
+        return failed("logs: no line within the last hour", fix)
+    return ok("logs: can be read")
 
 
 def kinds_of(settings: LogsSettings) -> frozenset[str]:
