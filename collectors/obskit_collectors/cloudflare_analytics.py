@@ -19,7 +19,7 @@ from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch, Cursor, Samples
 from obskit_collectors.cloudflare_account import Account, AccountApi
 from obskit_collectors.cloudflare_graphql import BUDGET_MS, GraphQl
-from obskit_collectors.cloudflare_nodes import ACCOUNT_NODES, LIMIT, PRODUCTS, ZONE_NODES, Node
+from obskit_collectors.cloudflare_nodes import ACCOUNT_NODES, LIMIT, ZONE_NODES, Node
 from obskit_collectors.cloudflare_polled import Place, Polled
 from obskit_collectors.cloudflare_queues import PERMISSION as QUEUES
 from obskit_collectors.cloudflare_queues import list_queues
@@ -43,7 +43,7 @@ Product = Literal["workers", "queues", "r2", "d1", "kv", "hyperdrive", "durable_
 class AnalyticsSettings(Settings):
     """`analytics:` of the account and of zones."""
 
-    products: list[Product] = Field(list(PRODUCTS), description="which; those the plan or the token lacks are left out")  # type: ignore[arg-type]  # a test compares
+    products: list[Product] = Field([], description="default: all; those the plan or the token lacks are left out")
     zones: dict[str, str] = Field({}, description="zones by name, with their ids: `example.com: <zone id>`")
     names: dict[str, str] = Field({}, description="names for ids of databases, namespaces and Hyperdrive configs")
     settle: Duration = Field(300_000, ge=0, description="age at which a minute is taken: newer ones are not whole")
@@ -205,10 +205,11 @@ async def check_node(source: Rows, node: Node, what: str, span: tuple[int, int])
 def _scopes(account: Account, settings: AnalyticsSettings) -> list[tuple[str, Scope]]:
     """What is asked for, by the name of its target."""
     labels = {"account": account.name}
-    nodes = tuple(node for node in ACCOUNT_NODES if node.product in settings.products)
-    scopes = [("analytics", Scope("accounts", account.id, ACCOUNT_FIX, nodes, labels))] if nodes else []
+    wanted = settings.products
+    nodes = tuple(node for node in ACCOUNT_NODES if not wanted or node.product in wanted)
+    whole = ("analytics", Scope("accounts", account.id, ACCOUNT_FIX, nodes, labels))
     zones = [
         (f"analytics of {name}", Scope("zones", zone, ZONE_FIX, ZONE_NODES, {**labels, "zone": name}))
         for name, zone in settings.zones.items()
     ]
-    return scopes + zones
+    return [whole, *zones]
