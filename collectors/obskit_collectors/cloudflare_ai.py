@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,25 +42,30 @@ class AiSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What was read so far: one overlap for each gateway, and the counters. The cursor's value."""
+    """What was read so far: one overlap for each gateway, and the counters. The cursor's value.
 
-    overlaps: Mapping[str, Overlap]
-    counters: Counters
+    `began_ns` is where a gateway begins of which no call was seen yet.
+    """
+
+    began_ns: int = 0
+    overlaps: Mapping[str, Overlap] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
 
     @classmethod
     def read(cls, text: str | None) -> Progress:
         """CollectorError when the cursor is not ours."""
         try:
-            kept = json.loads(text or '{"overlaps": {}, "counters": []}')
+            kept = json.loads(text or '{"began_ns": 0, "overlaps": {}, "counters": []}')
             overlaps = {str(name): Overlap.read(value, SETTLE_NS) for name, value in kept["overlaps"].items()}
-            return cls(overlaps, Counters.read(kept["counters"]))
+            return cls(int(kept["began_ns"]), overlaps, Counters.read(kept["counters"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise CollectorError("the stored cursor cannot be read", reason="config") from None
 
     def text(self) -> str:
         """As a cursor's value."""
         kept = {name: overlap.text() for name, overlap in self.overlaps.items() if overlap.newest_ns is not None}
-        return json.dumps({"overlaps": kept, "counters": self.counters.rows()}, separators=(",", ":"))
+        whole = {"began_ns": self.began_ns, "overlaps": kept, "counters": self.counters.rows()}
+        return json.dumps(whole, separators=(",", ":"))
 
 
 class GatewayReader:
@@ -68,16 +73,16 @@ class GatewayReader:
 
     def __init__(self, account: Account, api: AccountApi, settings: AiSettings) -> None:
         self.owner = account.owner("ai_gateway")
-        self.progress = Progress({}, Counters())
+        self.progress = Progress()
         self._api = api
         self._settings = settings
         self._account = {"account": account.name} if account.name else {}
         self._before_ms: int | None = None
-        self._began_ns: int | None = None
 
     async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """Every gateway; one that fails is told after the others were read."""
-        self._began_ns = self._began_ns or (now_ms - self._settings.every) * 1_000_000
+        if not self.progress.began_ns:
+            self.progress = replace(self.progress, began_ns=(now_ms - self._settings.every) * 1_000_000)
         gateways = self._settings.gateways or await self._all(book)
         overlaps = dict(self.progress.overlaps)
         calls: list[Call] = []
@@ -95,7 +100,7 @@ class GatewayReader:
                 wrong.append(CollectorError(f"ai gateway {gateway}: {problem}", reason="bad_data"))
         since_ms = self._before_ms or now_ms - self._settings.every
         counters, samples = self.progress.counters.count(calls, self._account, since_ms, now_ms)
-        self.progress = Progress(overlaps, counters)
+        self.progress = replace(self.progress, overlaps=overlaps, counters=counters)
         self._before_ms = now_ms
         records = [_record(call) for call in calls] if self._settings.records else []
         batch = Batch(samples, records, cursor=Cursor(self.owner, self.progress.text()))
@@ -114,7 +119,7 @@ class GatewayReader:
     async def _gateway(self, gateway: str, now_ms: int, book: Book | None) -> tuple[Overlap, list[Call], str]:
         """What is known now, the calls that are new, and what was wrong with the others."""
         overlap = self.progress.overlaps.get(gateway, Overlap(SETTLE_NS))
-        since_ns = overlap.since_ns or self._began_ns or 0
+        since_ns = overlap.since_ns or self.progress.began_ns
         new: list[Call] = []
         odd = 0
         for page in range(1, MOST_PAGES + 1):

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from obskit.collect import Check, Feed, PartialReadError, Several, find_kind
+from obskit.collect import Check, PartialReadError, find_kind
 from obskit.errors import CollectorError
 from obskit.testing.cloudflare import FakeCloudflare
 from obskit.testing.cloudflare_analytics import ANALYTICS, FakeAnalytics
@@ -17,8 +17,9 @@ from obskit.testing.cloudflare_products import FakeQueues
 from obskit.testing.http import Failure
 from obskit_collectors.cloudflare_analytics import Product
 from obskit_collectors.cloudflare_nodes import ACCOUNT_NODES, LIMIT, PRODUCTS
-from obskit_collectors.cloudflare_polled import Polled
-from tests.collectors.cloudflare import START_MS, Kept, Patient, collector_for, settings_for
+from tests.collectors import cloudflare_parts
+from tests.collectors.cloudflare import START_MS, Kept, Patient, settings_for
+from tests.collectors.cloudflare_parts import newest
 
 MINUTE_MS = 60_000
 ZONE = "1" * 32
@@ -49,43 +50,9 @@ def analytics(fake: FakeCloudflare) -> FakeAnalytics:
     return FakeAnalytics(fake)
 
 
-def parts(fake: FakeCloudflare, **settings: Any) -> list[Polled]:
-    whole = collector_for(fake, analytics={"products": ["workers"], **settings})
-    assert isinstance(whole, Several)
-    return [part for part in whole.parts if isinstance(part, Polled)]
-
-
 def read(fake: FakeCloudflare, clock: Patient, kept: Kept, times: int = 1, **settings: Any) -> list[CollectorError]:
-    """Start all parts where the cursors say, let each read so many times a minute apart; what went wrong."""
-    wrong: list[CollectorError] = []
-
-    async def scenario() -> None:
-        feed = Feed("cloudflare", kept, clock)
-        readers = parts(fake, **settings)
-        for part in readers:
-            assert part._place is not None
-            part._place.resume(await feed.cursor(part._place.owner))
-        for turn in range(times):
-            clock.advance(60 if turn else 0)
-            for part in readers:
-                try:
-                    await part.once(feed)
-                except CollectorError as error:
-                    wrong.append(error)
-
-    asyncio.run(scenario())
-    return wrong
-
-
-def newest(kept: Kept, name: str, **labels: str) -> float:
-    """The newest value of a series; nan: there is none."""
-    found = [
-        (sample.t_ms, sample.value)
-        for batch in kept.batches
-        for sample in batch.samples
-        if {"__name__": name, **labels}.items() <= dict(sample.labels).items()
-    ]
-    return max(found)[1] if found else math.nan
+    """As in cloudflare_parts, of the section `analytics`."""
+    return cloudflare_parts.read(kept, fake, clock, times, analytics={"products": ["workers"], **settings})
 
 
 def ago(minutes: int) -> int:

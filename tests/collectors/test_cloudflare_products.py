@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from obskit.collect import Feed, PartialReadError, Several, find_kind
+from obskit.collect import PartialReadError, find_kind
 from obskit.errors import CollectorError
 from obskit.model.telemetry import REGISTRY
 from obskit.testing.cloudflare import FakeCloudflare
 from obskit.testing.cloudflare_analytics import FakeAnalytics
 from obskit.testing.cloudflare_products import FakeGateway, FakeQueues, FakeR2, FakeWorkers
 from obskit.testing.http import Failure
-from obskit_collectors.cloudflare_polled import Polled
-from tests.collectors.cloudflare import START_MS, Kept, Patient, collector_for, settings_for
+from tests.collectors.cloudflare import START_MS, Kept, Patient, settings_for
+from tests.collectors.cloudflare_parts import newest, read
 
 MINUTE_MS = 60_000
 NOW = "2026-10-02T08:16:40Z"
@@ -35,38 +35,6 @@ def fake(clock: Patient) -> Iterator[FakeCloudflare]:
         yield server
 
 
-def read(fake: FakeCloudflare, clock: Patient, kept: Kept, **sections: Any) -> list[CollectorError]:
-    """Start every part where its cursor says and let it read once; what went wrong."""
-    wrong: list[CollectorError] = []
-
-    async def scenario() -> None:
-        feed = Feed("cloudflare", kept, clock)
-        whole = collector_for(fake, **sections)
-        assert isinstance(whole, Several)
-        for part in whole.parts:
-            assert isinstance(part, Polled)
-            if part._place is not None:
-                part._place.resume(await feed.cursor(part._place.owner))
-            try:
-                await part.once(feed)
-            except CollectorError as error:
-                wrong.append(error)
-
-    asyncio.run(scenario())
-    return wrong
-
-
-def newest(kept: Kept, name: str, **labels: str) -> float:
-    """The newest value of a series; nan: there is none."""
-    found = [
-        (sample.t_ms, sample.value)
-        for batch in kept.batches
-        for sample in batch.samples
-        if {"__name__": name, **labels}.items() <= dict(sample.labels).items()
-    ]
-    return max(found)[1] if found else math.nan
-
-
 # Queues
 
 
@@ -79,7 +47,7 @@ def test_the_age_of_the_oldest_message_is_known_or_it_is_not(
 ) -> None:
     FakeQueues(fake).add("jobs", backlog=backlog, oldest_ms=oldest_ms)
     kept = Kept()
-    assert read(fake, clock, kept, queues={}) == []
+    assert read(kept, fake, clock, queues={}) == []
     own = {"system": "cloudflare", "queue": "jobs"}
     assert newest(kept, "obskit_queue_messages", **own, state="ready") == backlog
     assert newest(kept, "obskit_queue_oldest_age_seconds", **own) == pytest.approx(age_s, nan_ok=True)
@@ -93,7 +61,7 @@ def test_a_queue_that_another_one_names_holds_dead_letters(fake: FakeCloudflare,
     queues.add("jobs", dead_letters="jobs-dead")
     queues.add("jobs-dead", backlog=3, oldest_ms=START_MS - 90_000_000)
     kept = Kept()
-    assert read(fake, clock, kept, queues={}) == []
+    assert read(kept, fake, clock, queues={}) == []
     assert newest(kept, "obskit_queue_messages", queue="jobs-dead", state="dead") == 3
     assert math.isnan(newest(kept, "obskit_queue_messages", queue="jobs-dead", state="ready"))
     assert math.isnan(newest(kept, "obskit_queue_oldest_age_seconds", queue="jobs-dead"))
@@ -102,7 +70,7 @@ def test_a_queue_that_another_one_names_holds_dead_letters(fake: FakeCloudflare,
 def test_a_paused_queue_is_told(fake: FakeCloudflare, clock: Patient) -> None:
     FakeQueues(fake).add("jobs", paused=True)
     kept = Kept()
-    read(fake, clock, kept, queues={})
+    read(kept, fake, clock, queues={})
     assert newest(kept, "cloudflare_queue_delivery_paused", queue="jobs") == 1
 
 
@@ -111,7 +79,7 @@ def test_all_pages_of_queues_are_read(fake: FakeCloudflare, clock: Patient) -> N
     for number in range(101):
         queues.add(f"q{number}", backlog=number)
     kept = Kept()
-    assert read(fake, clock, kept, queues={}) == []
+    assert read(kept, fake, clock, queues={}) == []
     assert newest(kept, "cloudflare_queue_backlog_count", queue="q100") == 100
     assert REGISTRY.get_sample_value("obskit_collector_requests_total", {"collector": "cloudflare"})
 
@@ -122,7 +90,7 @@ def test_a_queue_that_fails_does_not_hide_the_others(fake: FakeCloudflare, clock
     queues.add("good", backlog=2)
     del queues.metrics[bad]
     kept = Kept()
-    (error,) = read(fake, clock, kept, queues={})
+    (error,) = read(kept, fake, clock, queues={})
     assert error.reason == "missing"
     assert newest(kept, "cloudflare_queue_backlog_count", queue="good") == 2
     assert math.isnan(newest(kept, "cloudflare_queue_backlog_count", queue="bad"))
@@ -133,7 +101,7 @@ def test_labels_and_a_choice_of_queues(fake: FakeCloudflare, clock: Patient) -> 
     queues.add("jobs", backlog=1)
     queues.add("other", backlog=2)
     kept = Kept()
-    (error,) = read(fake, clock, kept, queues={"only": ["jobs", "gone"], "labels": {"jobs": {"tier": "pro"}}})
+    (error,) = read(kept, fake, clock, queues={"only": ["jobs", "gone"], "labels": {"jobs": {"tier": "pro"}}})
     assert "none is named gone" in str(error)
     assert newest(kept, "obskit_queue_messages", queue="jobs", tier="pro") == 1
     assert math.isnan(newest(kept, "cloudflare_queue_backlog_count", queue="other"))
@@ -146,7 +114,7 @@ def test_what_a_queue_does_not_say_is_unknown(fake: FakeCloudflare, clock: Patie
     queues = FakeQueues(fake)
     queues.metrics[queues.add("jobs", backlog=1)] = metrics
     kept = Kept()
-    assert read(fake, clock, kept, queues={}) == []
+    assert read(kept, fake, clock, queues={}) == []
     assert math.isnan(newest(kept, "obskit_queue_messages", queue="jobs"))
     assert math.isnan(newest(kept, "obskit_queue_oldest_age_seconds", queue="jobs"))
 
@@ -160,7 +128,7 @@ def test_r2_s_bytes_and_what_they_cost_above_the_free_part(fake: FakeCloudflare,
     r2.metrics["standard"]["published"] = {"objects": 4, "payloadSize": 110e9, "metadataSize": 0}
     r2.metrics["infrequentAccess"]["published"] = {"objects": 1, "payloadSize": 50e9}
     kept = Kept()
-    assert read(fake, clock, kept, storage={}) == []
+    assert read(kept, fake, clock, storage={}) == []
     assert newest(kept, "cloudflare_r2_storage_bytes", storage_class="standard", state="published") == 110e9
     assert newest(kept, "cloudflare_r2_storage_dollars_per_month") == pytest.approx(100 * 0.015 + 50 * 0.01)
 
@@ -170,7 +138,7 @@ def test_what_r2_does_not_say_is_unknown(fake: FakeCloudflare, clock: Patient, m
     FakeAnalytics(fake)
     FakeR2(fake).metrics = metrics
     kept = Kept()
-    assert read(fake, clock, kept, storage={}) == []
+    assert read(kept, fake, clock, storage={}) == []
     assert math.isnan(newest(kept, "cloudflare_r2_storage_dollars_per_month"))
 
 
@@ -182,7 +150,7 @@ def test_the_newest_hour_of_each_bucket_and_database_counts(fake: FakeCloudflare
         analytics.add("r2StorageAdaptiveGroups", START_MS - hours * 3_600_000, row, {"max.payloadSize": size})
     analytics.add("d1StorageAdaptiveGroups", START_MS - 3_600_000, {"databaseId": "db1"}, {"max.databaseSizeBytes": 9})
     kept = Kept()
-    assert read(fake, clock, kept, storage={"names": {"db1": "shop"}}) == []
+    assert read(kept, fake, clock, storage={"names": {"db1": "shop"}}) == []
     assert newest(kept, "cloudflare_r2_bucket_bytes", bucket="eu_models") == 500
     assert newest(kept, "cloudflare_d1_database_size_bytes", database="shop") == 9
 
@@ -192,7 +160,7 @@ def test_storage_of_one_api_is_read_when_the_token_lacks_the_other(fake: FakeClo
     FakeR2(fake).metrics["standard"]["published"]["payloadSize"] = 5
     fake.permissions = frozenset({"Workers R2 Storage Read"})
     kept = Kept()
-    (error,) = read(fake, clock, kept, storage={})
+    (error,) = read(kept, fake, clock, storage={})
     assert "Account Analytics: Read" in str(error)
     assert newest(kept, "cloudflare_r2_storage_bytes", storage_class="standard", state="published") == 5
 
@@ -206,7 +174,7 @@ def test_calls_become_counters_and_records(fake: FakeCloudflare, clock: Patient)
     gateway.add("agents", "2026-10-02T08:16:11Z", success=False, status_code=429, tokens_out=None, cost=None)
     gateway.add("agents", "2026-10-02T08:16:12Z", success=False, status_code=500, cost=0.25)
     kept = Kept()
-    assert read(fake, clock, kept, ai_gateway={}) == []
+    assert read(kept, fake, clock, ai_gateway={}) == []
     own = {"gateway": "agents", "model": "gpt-4o-mini"}
     outcomes = {
         name: newest(kept, "obskit_ai_requests_total", **own, outcome=name) for name in ("ok", "error", "rate_limited")
@@ -225,7 +193,7 @@ def test_calls_become_counters_and_records(fake: FakeCloudflare, clock: Patient)
 def test_a_new_series_begins_at_zero_so_that_its_first_cost_counts(fake: FakeCloudflare, clock: Patient) -> None:
     FakeGateway(fake).add("agents", "2026-10-02T08:16:10Z", cost=0.5)
     kept = Kept()
-    read(fake, clock, kept, ai_gateway={})
+    read(kept, fake, clock, ai_gateway={})
     values = [
         (sample.t_ms - START_MS, sample.value)
         for sample in kept.batches[0].samples
@@ -248,7 +216,7 @@ def test_late_and_doubled_logs_are_counted_once_over_restarts(fake: FakeCloudfla
             expected += 1
         gateway.logs["agents"].append(dict(gateway.logs["agents"][-1]))
         clock.advance(60)
-        assert read(fake, clock, kept, ai_gateway={}) == []
+        assert read(kept, fake, clock, ai_gateway={}) == []
     assert len(kept.records) == expected
     assert len({record.metadata["id"] for record in kept.records}) == expected
     assert newest(kept, "obskit_ai_requests_total") == expected
@@ -261,11 +229,22 @@ def test_logs_that_cannot_be_read_are_told_and_the_others_are_taken(fake: FakeCl
     gateway.add("agents", "2026-10-02T08:16:11Z", id=None)
     gateway.logs["agents"].append({"created_at": "2026-10-02T08:16:12Z", "id": "new", "surprise": [1]})
     kept = Kept()
-    (error,) = read(fake, clock, kept, ai_gateway={})
+    (error,) = read(kept, fake, clock, ai_gateway={})
     assert isinstance(error, PartialReadError)
     assert "2 logs without id or time" in str(error)
     assert [record.metadata["model"] for record in kept.records] == ["unknown", "unknown"]
     assert newest(kept, "obskit_ai_requests_total", outcome="unknown") == 1
+
+
+def test_a_call_during_a_pause_before_the_first_one_was_seen_is_not_lost(fake: FakeCloudflare, clock: Patient) -> None:
+    gateway = FakeGateway(fake)
+    gateway.logs["agents"] = []
+    kept = Kept()
+    read(kept, fake, clock, ai_gateway={})
+    gateway.add("agents", "2026-10-02T08:20:00Z")
+    clock.advance(3600)
+    assert read(kept, fake, clock, ai_gateway={}) == []
+    assert len(kept.records) == 1
 
 
 def test_names_of_models_are_bounded(fake: FakeCloudflare, clock: Patient) -> None:
@@ -273,7 +252,7 @@ def test_names_of_models_are_bounded(fake: FakeCloudflare, clock: Patient) -> No
     for number in range(130):
         gateway.add("agents", "2026-10-02T08:16:10Z", model=f"m{number}")
     kept = Kept()
-    assert read(fake, clock, kept, ai_gateway={"records": False}) == []
+    assert read(kept, fake, clock, ai_gateway={"records": False}) == []
     assert newest(kept, "obskit_ai_requests_total", model="other") == 30
     assert kept.records == []
 
@@ -281,7 +260,7 @@ def test_names_of_models_are_bounded(fake: FakeCloudflare, clock: Patient) -> No
 def test_a_gateway_that_is_gone_does_not_hide_the_others(fake: FakeCloudflare, clock: Patient) -> None:
     FakeGateway(fake).add("agents", "2026-10-02T08:16:10Z")
     kept = Kept()
-    (error,) = read(fake, clock, kept, ai_gateway={"gateways": ["gone", "agents"]})
+    (error,) = read(kept, fake, clock, ai_gateway={"gateways": ["gone", "agents"]})
     assert error.reason == "missing"
     assert len(kept.records) == 1
 
@@ -296,11 +275,11 @@ def test_a_deployment_is_told_once_and_a_version_that_returns_is_a_rollback(
     kept = Kept()
     for created_on, version in (("2026-09-01T00:00:00Z", "v0"), ("2026-10-02T07:00:00Z", "v1")):
         workers.deploy("shop", created_on, version)
-    assert read(fake, clock, kept, deploys={}) == []
+    assert read(kept, fake, clock, deploys={}) == []
     workers.deploy("shop", "2026-10-02T08:10:00Z", "v2", versions=[{"version_id": "v2", "percentage": 25}])
     workers.deploy("shop", "2026-10-02T08:15:00Z", "v1", annotations=None)
     for _ in range(2):
-        assert read(fake, clock, kept, deploys={}) == []
+        assert read(kept, fake, clock, deploys={}) == []
     told = [(one.metadata["kind"], one.metadata["version"], one.metadata.get("what", "")) for one in kept.records]
     assert told == [
         ("release", "v1", "fix tax"),
@@ -325,7 +304,7 @@ def test_builds_that_ended_are_events(fake: FakeCloudflare, clock: Patient) -> N
     ]
     kept = Kept()
     for _ in range(2):
-        assert read(fake, clock, kept, deploys={"builds": True}) == []
+        assert read(kept, fake, clock, deploys={"builds": True}) == []
     names = [(one.metadata["name"], one.metadata.get("branch")) for one in kept.records if "id" in one.metadata]
     assert names == [("build.failed", None), ("build.succeeded", "main")] or names[::-1] == names
 
@@ -339,7 +318,7 @@ def test_a_worker_that_was_deleted_meanwhile_is_no_error(fake: FakeCloudflare, c
         route=f"/client/v4/accounts/{fake.account}/workers/scripts/gone/deployments",
     )
     kept = Kept()
-    assert read(fake, clock, kept, deploys={}) == []
+    assert read(kept, fake, clock, deploys={}) == []
     assert [record.stream["app"] for record in kept.records] == ["shop"]
 
 
@@ -347,7 +326,7 @@ def test_a_worker_that_was_deleted_meanwhile_is_no_error(fake: FakeCloudflare, c
 def test_deployments_that_are_not_as_expected_are_left_out(fake: FakeCloudflare, clock: Patient, rows: Any) -> None:
     FakeWorkers(fake).deployments["shop"] = rows
     kept = Kept()
-    assert read(fake, clock, kept, deploys={}) == []
+    assert read(kept, fake, clock, deploys={}) == []
     assert kept.records == []
 
 
@@ -380,7 +359,7 @@ def test_a_bad_hour_of_the_service_has_a_reason(
     for part in (FakeQueues, FakeR2, FakeGateway, FakeWorkers, FakeAnalytics):
         part(fake)
     fake.break_down(failure)
-    wrong = read(fake, clock, Kept(), **{section: {}})
+    wrong = read(Kept(), fake, clock, **{section: {}})
     assert {error.reason for error in wrong} == {reason}
     assert fake.token not in str(wrong)
 
@@ -426,4 +405,4 @@ def test_settings_that_cannot_work_are_refused(fake: FakeCloudflare, section: st
 def test_a_cursor_that_is_not_ours_is_refused(fake: FakeCloudflare, clock: Patient, section: str, cursor: str) -> None:
     kept = Kept(cursors={f"cloudflare {fake.account} {section}": cursor})
     with pytest.raises(CollectorError, match="cursor"):
-        read(fake, clock, kept, **{section: {}})
+        read(kept, fake, clock, **{section: {}})
