@@ -21,7 +21,7 @@ from obskit.model.records import Record, whole_text
 from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch, Cursor
 from obskit_collectors.cloudflare_account import Account, AccountApi
-from obskit_collectors.cloudflare_calls import Call, Counters, read_call
+from obskit_collectors.cloudflare_calls import METADATA, Call, Counters, read_call
 from obskit_collectors.cloudflare_polled import Place, Polled
 
 PERMISSION: Final = "AI Gateway: Read"
@@ -103,7 +103,7 @@ class GatewayReader:
         self.progress = replace(self.progress, overlaps=overlaps, counters=counters)
         self._before_ms = now_ms
         records = [_record(call) for call in calls] if self._settings.records else []
-        batch = Batch(samples, records, cursor=Cursor(self.owner, self.progress.text()))
+        batch = Batch(samples, records, METADATA, cursor=Cursor(self.owner, self.progress.text()))
         if wrong:
             raise PartialReadError(str(wrong[0]), batch, reason=wrong[0].reason, retry_after=wrong[0].retry_after)
         return batch

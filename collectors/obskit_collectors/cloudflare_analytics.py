@@ -19,7 +19,7 @@ from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch, Cursor, Samples
 from obskit_collectors.cloudflare_account import Account, AccountApi
 from obskit_collectors.cloudflare_graphql import BUDGET_MS, GraphQl
-from obskit_collectors.cloudflare_nodes import ACCOUNT_NODES, LIMIT, ZONE_NODES, Node
+from obskit_collectors.cloudflare_nodes import ACCOUNT_NODES, LIMIT, ZONE_NODES, Node, described
 from obskit_collectors.cloudflare_polled import Place, Polled
 from obskit_collectors.cloudflare_queues import PERMISSION as QUEUES
 from obskit_collectors.cloudflare_queues import list_queues
@@ -76,6 +76,7 @@ class Minutes:
         self._rows = rows
         self._names = names
         self._settle_ms = settle_ms
+        self._metadata = described(rows.scope.nodes)
 
     async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """The minutes that settled since the last read, and what older ones grew by."""
@@ -99,7 +100,7 @@ class Minutes:
                     gauges.add(self._names.of(labels), at + MINUTE_MS, value)
         totals, samples = before.advance(counted, until_ms)
         samples.extend(gauges)
-        batch = Batch(samples, cursor=Cursor(self.owner, totals.text()))
+        batch = Batch(samples, metadata=self._metadata, cursor=Cursor(self.owner, totals.text()))
         self.totals = totals
         if self._rows.cut:
             raise PartialReadError(

@@ -14,12 +14,19 @@ from typing import Any, Final, Self
 
 from obskit.model.labels import NAME, Labels
 from obskit.model.records import whole_text
+from obskit.model.samples import MetricMeta, MetricType
 from obskit.store.interface import Samples
 
 SYSTEM: Final = "cloudflare_ai_gateway"
 BOUNDS_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 MOST_MODELS: Final = 100
 """Pairs of gateway and model; names of models are the caller's, so more of them count as `other`."""
+METADATA: Final = {
+    "obskit_ai_requests_total": MetricMeta(MetricType.COUNTER, "Calls to models, by how they ended."),
+    "obskit_ai_tokens_total": MetricMeta(MetricType.COUNTER, "Tokens of calls, in and out."),
+    "obskit_ai_cost_dollars_total": MetricMeta(MetricType.COUNTER, "What calls cost."),
+    "obskit_ai_duration_seconds": MetricMeta(MetricType.HISTOGRAM, "How long calls took."),
+}
 _MOST_TOLD: Final = 10
 _LONGEST_TOLD: Final = 200
 

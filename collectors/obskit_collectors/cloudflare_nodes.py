@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from obskit.model.labels import NAME, Labels
+from obskit.model.samples import MetricMeta, MetricType
 
 LIMIT: Final = 10_000
 """Rows of a node in one answer: as many mean that there were more."""
@@ -113,6 +114,14 @@ def _quantiles(metric: str, stem: str, scale: float, quantiles: Sequence[str]) -
 
 
 _QUEUE_SYSTEM: Final = {"system": "cloudflare"}
+_SHARED: Final = {
+    "cloudflare_cost_dollars_total": MetricMeta(
+        MetricType.COUNTER, "What was counted times the price list, before what the plan includes."
+    ),
+    "obskit_queue_enqueued_total": MetricMeta(MetricType.COUNTER, "Messages ever put into a queue."),
+    "obskit_queue_completed_total": MetricMeta(MetricType.COUNTER, "Messages that consumers were done with."),
+}
+"""Metrics that more than one node, or other collectors, give."""
 
 ACCOUNT_NODES: Final = (
     Node(
@@ -270,6 +279,19 @@ ZONE_NODES: Final = (
     ),
 )
 """Of a zone, without what its own Workers ask of it (`eyeball`: by visitors)."""
+
+
+def described(nodes: Sequence[Node]) -> dict[str, MetricMeta]:
+    """What is known of each metric of some nodes: its type, and where it comes from."""
+    counters = {
+        one.metric: MetricMeta(MetricType.COUNTER, f"{node.field}: {one.path}")
+        for node in nodes
+        for one in node.counters
+    }
+    gauges = {
+        one.metric: MetricMeta(MetricType.GAUGE, f"{node.field}: {one.path}") for node in nodes for one in node.gauges
+    }
+    return {**counters, **gauges, **{name: meta for name, meta in _SHARED.items() if name in counters}}
 
 
 def _begin_ms(dimensions: Any, moment: str) -> int | None:

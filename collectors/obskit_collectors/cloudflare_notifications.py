@@ -21,6 +21,7 @@ from obskit.collect.snapshots import Reading
 from obskit.errors import CollectorError
 from obskit.model.labels import Labels
 from obskit.model.records import Record, whole_text
+from obskit.model.samples import MetricMeta, MetricType
 from obskit.model.settings import Secret, Settings
 from obskit.store.interface import Batch, Cursor
 from obskit_collectors.cloudflare_account import Account
@@ -34,6 +35,10 @@ LONGEST_MS: Final = 24 * 3_600_000
 EVERY_S: Final = 60.0
 AGAIN_MS: Final = 300_000
 """How often an incident that goes on is told again: the rule on it looks 15 minutes back."""
+METADATA: Final = {
+    "cloudflare_notification_active": MetricMeta(MetricType.GAUGE, "1 while what was notified of goes on."),
+    "obskit_vendor_incident": MetricMeta(MetricType.GAUGE, "1 while a vendor's incident is open."),
+}
 _MOST: Final = 200
 """Open ones, and ended ones that are remembered."""
 _LONGEST_TEXT: Final = 8_000
@@ -214,7 +219,7 @@ class NotificationsCollector:
         samples = self._snapshots.take([*now, *over], feed.clock.now_ms())
         if not samples and not records and after is self._open:
             return
-        await feed.append(Batch(samples, records, cursor=Cursor(self._owner, after.text())), "notifications")
+        await feed.append(Batch(samples, records, METADATA, cursor=Cursor(self._owner, after.text())), "notifications")
         self._open = after
 
 

@@ -15,12 +15,13 @@ from obskit.collect import Ask, Book, Check, Collector, Snapshots, failed, ok
 from obskit.collect.snapshots import Reading
 from obskit.errors import CollectorError
 from obskit.model.labels import NAME, Labels
+from obskit.model.samples import MetricMeta, MetricType
 from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch
 from obskit_collectors.cloudflare_account import Account, AccountApi
 from obskit_collectors.cloudflare_analytics import ACCOUNT_FIX, check_node
 from obskit_collectors.cloudflare_graphql import GraphQl
-from obskit_collectors.cloudflare_nodes import Measure, Node
+from obskit_collectors.cloudflare_nodes import Measure, Node, described
 from obskit_collectors.cloudflare_polled import Polled
 from obskit_collectors.cloudflare_rows import Rows, Scope
 
@@ -61,6 +62,13 @@ NODES: Final = (
         moment="datetimeHour",
     ),
 )
+METADATA: Final = {
+    "cloudflare_r2_objects": MetricMeta(MetricType.GAUGE, "Objects in R2, by class and state."),
+    "cloudflare_r2_storage_bytes": MetricMeta(MetricType.GAUGE, "Bytes in R2, by class and state."),
+    "cloudflare_r2_storage_dollars_per_month": MetricMeta(
+        MetricType.GAUGE, "What these bytes cost a month, above what is free."
+    ),
+}
 
 
 class StorageSettings(Settings):
@@ -79,7 +87,8 @@ class AccountStorage:
 
     async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """What there is now."""
-        return Batch(self._snapshots.take(_r2_readings(await self._api.result(Ask("/r2/metrics"), book)), now_ms))
+        readings = _r2_readings(await self._api.result(Ask("/r2/metrics"), book))
+        return Batch(self._snapshots.take(readings, now_ms), metadata=METADATA)
 
 
 class ProductStorage:
@@ -98,7 +107,7 @@ class ProductStorage:
             for at_ms, labels, value in node.rows(node.gauges, found.get(node.alias, []), {}):
                 if labels not in newest or newest[labels][0] < at_ms:
                     newest[labels] = (at_ms, value)
-        return Batch(self._snapshots.take(self._readings(newest), now_ms))
+        return Batch(self._snapshots.take(self._readings(newest), now_ms), metadata=described(NODES))
 
     def _readings(self, newest: Mapping[Labels, tuple[int, float]]) -> Iterator[Reading]:
         for labels, (_, value) in newest.items():

@@ -11,6 +11,7 @@ import pytest
 
 from obskit.collect import Check, PartialReadError, find_kind
 from obskit.errors import CollectorError
+from obskit.model.samples import MetricType
 from obskit.testing.cloudflare import FakeCloudflare
 from obskit.testing.cloudflare_analytics import ANALYTICS, FakeAnalytics
 from obskit.testing.cloudflare_products import FakeQueues
@@ -74,6 +75,9 @@ def test_a_settled_minute_becomes_a_counter_at_the_end_of_that_minute(
     assert found["cloudflare_worker_requests_total", ago(6)] == 0
     assert found["cloudflare_worker_requests_total", ago(5)] == 412
     assert found["cloudflare_worker_errors_total", ago(5)] == 2
+    types = {name: meta.type for name, meta in kept.batches[0].metadata.items()}
+    assert types["cloudflare_worker_requests_total"] is MetricType.COUNTER
+    assert types["cloudflare_worker_cpu_time_seconds"] is MetricType.GAUGE
     assert found["cloudflare_worker_cpu_time_seconds", ago(5)] == pytest.approx(0.0148)
     assert newest(kept, "cloudflare_cost_dollars_total", product="workers", item="requests") == pytest.approx(
         412 * 3e-7
