@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from obskit.collect import Ask, Book, VendorApi
+from obskit.collect.vendor_api import REFUSED_WAIT_S
 from obskit.errors import CollectorError
 from obskit.model.labels import NAME, Labels
 from obskit.model.samples import MetricMeta, MetricType
@@ -100,5 +101,7 @@ class AccountApi:
         said = "; ".join(f"{error.get('code')} {error.get('message')}"[:200] for error in known[:_MOST])
         reasons = [_REASONS[code] for code in (error.get("code") for error in known) if code in _REASONS]
         reason = reasons[0] if reasons else "bad_data"
-        fix = f" ({self.fix})" if reason == "auth" else ""
-        return CollectorError(f"{shown}: {said or 'success: false'}{fix}", reason=reason)
+        told = f"{shown}: {said or 'success: false'}"
+        if reason == "auth":
+            return CollectorError(f"{told} ({self.fix})", reason=reason, retry_after=REFUSED_WAIT_S)
+        return CollectorError(told, reason=reason)

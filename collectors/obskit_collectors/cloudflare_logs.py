@@ -36,8 +36,8 @@ PAGES: Final = 4
 """Of one window. So many rows are held at a time."""
 FEWEST_ROWS: Final = 100
 """Rows a page is cut down to when its answer cannot be read: 100 of the largest (128 KB) fit into one."""
-_AGAIN_S: Final = 2.0
-"""Between windows while behind: with four pages each half of the account's 1200 requests in 5 minutes."""
+_REQUEST_S: Final = 0.5
+"""Pause for each request while behind: half of the 1200 in 5 minutes that a user has."""
 _DEADLINE_S: Final = 60.0
 _STARTED_S: Final = 0.5
 _STARTED_TIMES: Final = 8
@@ -87,6 +87,7 @@ class WorkerLogs:
         self._sampled = account.sampled("logs")
         self._windows = Windows()
         self._rows = settings.rows
+        self._asked = 0
 
     async def run(self, feed: Feed) -> None:
         """Until cancelled."""
@@ -103,7 +104,7 @@ class WorkerLogs:
                     failures += 1
                     wait_s = backoff_s(failures, self._settings.every / 1000, error.retry_after)
                 if self._windows.behind and not failures:
-                    await feed.clock.sleep(_AGAIN_S)
+                    await feed.clock.sleep(_REQUEST_S * self._asked)
                 else:
                     await schedule.wait(feed.clock, wait_s)
         finally:
@@ -123,6 +124,7 @@ class WorkerLogs:
     async def turn(self, feed: Feed) -> None:
         """One window, read and stored. CollectorError when it could not be read."""
         book, now_ms = feed.book(TARGET), feed.clock.now_ms()
+        self._asked = 0
         with book.call():
             found = await within(feed.clock, _DEADLINE_S, self._read(feed, now_ms))
         if found.unreadable:
@@ -140,13 +142,11 @@ class WorkerLogs:
             begin, end = self._windows.next(self._since_ms(now_ms), now_ms - self._settings.retention, now_ms)
             shortest = end - begin <= SHORTEST_MS
             found = await self._window(feed, (begin, end), pages=PAGES * 10 if shortest else PAGES)
-            if not found.complete and not shortest:
-                self._windows = self._windows.cut(begin, end - max(found.oldest_ms, begin))
-            elif found.sampled > 1 and end - begin > _FINE_MS:
-                self._windows = self._windows.cut(begin, (end - begin) // 2)
+            if (not found.complete and not shortest) or (found.sampled > 1 and end - begin > _FINE_MS):
+                self._windows = self._windows.cut(begin, end)
             else:
                 full = len(found.lines) > self._rows * PAGES // 2 or found.sampled > 1
-                self._windows = self._windows.read(end, now_ms, full=full)
+                self._windows = self._windows.read(end, now_ms, growth=1 if full else 2)
                 return found
 
     def _since_ms(self, now_ms: int) -> int:
@@ -169,7 +169,9 @@ class WorkerLogs:
             if len(events) < rows:
                 found.complete = True
                 break
-            if not offset or offset == before:
+            # What came covers too little of the window: the pages that are left would not reach its beginning.
+            hopeless = (span[1] - found.oldest_ms) * pages * 2 < span[1] - span[0]
+            if hopeless or not offset or offset == before:
                 break
         found.lines.reverse()
         found.lines.sort(key=lambda line: line.record.t_ns)
@@ -177,6 +179,7 @@ class WorkerLogs:
 
     async def _page(self, feed: Feed, found: _Window, query: Ask) -> Sequence[Any]:
         book = feed.book(TARGET)
+        self._asked += 1
         try:
             result = await _ran(self._api, query, feed.clock, book)
         except CollectorError as error:

@@ -33,21 +33,16 @@ class Windows:
         begin = min(max(begin, oldest_ms), now_ms - SHORTEST_MS)
         return begin, min(begin + self.length_ms, now_ms)
 
-    def read(self, end_ms: int, now_ms: int, *, full: bool) -> Windows:
-        """After a window that was read to `end_ms`; it grows again, unless it was rather full."""
-        length_ms = self.length_ms if full else min(self.length_ms * 2, LONGEST_MS)
+    def read(self, end_ms: int, now_ms: int, *, growth: int) -> Windows:
+        """After a window that was read to `end_ms`; the next one may be `growth` times as long."""
+        length_ms = min(self.length_ms * growth, LONGEST_MS)
         return Windows(length_ms, end_ms if end_ms < now_ms else None, end_ms)
 
-    def cut(self, begin_ms: int, length_ms: int) -> Windows:
-        """After one that held too much: the same again, so long at most, and at most half as long."""
-        return replace(self, length_ms=max(SHORTEST_MS, min(length_ms, self.length_ms // 2)), at_ms=begin_ms)
+    def cut(self, begin_ms: int, end_ms: int) -> Windows:
+        """After one that held too much: its first half."""
+        return replace(self, length_ms=max(SHORTEST_MS, (end_ms - begin_ms) // 2), at_ms=begin_ms)
 
     @property
     def behind(self) -> bool:
         """Whether the pass goes on."""
         return self.at_ms is not None
-
-    @property
-    def shortest(self) -> bool:
-        """Whether nothing can be cut any more."""
-        return self.length_ms <= SHORTEST_MS

@@ -117,9 +117,9 @@ def test_the_id_of_a_request_is_the_workers_own_whatever_its_json_says(
 def test_pages_are_followed_to_their_end_and_stored_oldest_first(
     fake: FakeCloudflare, telemetry: FakeTelemetry, clock: Patient
 ) -> None:
-    telemetry.add(*rows(350, begin_ms=START_MS - 60_000, step_ms=1))
+    telemetry.add(*rows(350, begin_ms=START_MS - 60_000, step_ms=150))
     kept = Kept()
-    turns(fake, clock, kept, rows=100)
+    turns(fake, clock, kept, rows=100, backfill="1m")
     assert kept.lines == [f"line {n}" for n in range(350)]
     assert [query.get("offset") for query in telemetry.queries] == [None, "id250", "id150", "id50"]
 
@@ -132,6 +132,16 @@ def test_a_window_that_holds_too_much_is_cut_and_read_in_pieces(
     turns(fake, clock, kept, number=40, rows=100)
     assert kept.lines == [f"line {n}" for n in range(3000)]
     assert max(len(batch.records) for batch in kept.batches) <= 400
+
+
+def test_a_burst_after_an_hour_of_silence_is_found_in_few_requests(
+    fake: FakeCloudflare, telemetry: FakeTelemetry, clock: Patient
+) -> None:
+    telemetry.add(*rows(300, begin_ms=START_MS - 3_000, step_ms=10))
+    kept = Kept()
+    turns(fake, clock, kept, number=12, rows=100)
+    assert kept.lines == [f"line {n}" for n in range(300)]
+    assert len(telemetry.queries) < 60
 
 
 def test_more_lines_in_a_second_than_fit_are_still_read(
@@ -295,6 +305,7 @@ def test_what_goes_wrong_has_its_reason_and_the_lines_come_afterwards(
     assert fake.token not in str(caught.value)
     if reason == "auth":
         assert "Workers Observability: Edit" in str(caught.value)
+        assert caught.value.retry_after == 900
     turns(fake, clock, kept)
     assert kept.lines == [f"line {n}" for n in range(30)]
 
@@ -302,11 +313,11 @@ def test_what_goes_wrong_has_its_reason_and_the_lines_come_afterwards(
 def test_a_second_page_that_fails_leaves_nothing_half_stored(
     fake: FakeCloudflare, telemetry: FakeTelemetry, clock: Patient
 ) -> None:
-    telemetry.add(*rows(250, begin_ms=START_MS - 10_000))
+    telemetry.add(*rows(250, begin_ms=START_MS - 10_000, step_ms=40))
     kept = Kept()
 
     async def scenario() -> None:
-        part, feed = reader(fake, rows=100), Feed("cloudflare", kept, clock)
+        part, feed = reader(fake, rows=100, backfill="10s"), Feed("cloudflare", kept, clock)
         ask = part._api.envelope
         part._api.envelope = lambda *args: _second_fails(ask, args, fake, telemetry)  # type: ignore[method-assign]
         with pytest.raises(CollectorError):

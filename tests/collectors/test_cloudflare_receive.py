@@ -31,6 +31,7 @@ from obskit.testing.cloudflare_pushes import (
 )
 from obskit.testing.http import Failure
 from obskit.testing.webhook import FakeWebhook
+from obskit.web.app import Doors, Health, build_app
 from obskit_collectors.cloudflare import CloudflareSettings, build, doctor
 from obskit_collectors.cloudflare_items import time_ns
 from tests.collectors.cloudflare import START_MS, Kept
@@ -154,6 +155,36 @@ def test_requests_of_a_zone_are_read_whatever_form_their_times_have(form: str) -
     assert record.t_ns == START_MS * 1_000_000
     assert (record.stream["app"], record.line) == ("shop.example", "GET /cart 503")
     assert record.metadata["status"] == "503"
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_batch_comes_through_the_whole_server(packed: bool) -> None:
+    kept, clock = Kept(), FakeClock(START_MS)
+    collector = build(settings())
+    doors = Doors(lambda: "", _never, _changed, _changed, listener=lambda at: listener_of(at, [collector]))
+    body = logpush(trace_event(START_MS, "x"))
+    headers = {**BEARER, "content-encoding": "gzip"} if packed else BEARER
+
+    async def scenario() -> int:
+        running = asyncio.create_task(collector.run(Feed(collector.name, kept, clock)))
+        await settle(clock)
+        transport = httpx.ASGITransport(build_app(Health(set()), doors, token=None))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            answer = await client.post("/in/cloudflare/logpush?tags=src:cf", content=body, headers=headers)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return answer.status_code
+
+    assert asyncio.run(scenario()) == 200
+    assert kept.lines == ["queue shop-queue", "x"]
+
+
+async def _never() -> str:
+    return ""
+
+
+async def _changed(*_: Any) -> bool:
+    return False
 
 
 def test_a_row_of_a_data_set_that_nobody_knows_is_kept_as_it_is() -> None:
