@@ -34,6 +34,7 @@ EARLIEST_MS: Final = 90 * MINUTE_MS
 """Minutes that are older are skipped: the store takes two hours."""
 REFRESH_MS: Final = 3_600_000
 """How often names are looked up."""
+NO_ROWS: Final = "no rows"
 _MOST_QUERIES: Final = 200
 """Of the 300 in 5 minutes: the rest is for splits, the doctor and others."""
 
@@ -174,17 +175,18 @@ def build_parts(account: Account, settings: AnalyticsSettings) -> Sequence[Colle
 
 
 async def checks(account: Account, settings: AnalyticsSettings, clock: Clock) -> Sequence[Check]:
-    """Each node alone, over the last settled hour; no rows at all may mean a missing permission."""
+    """Each node alone, over the last settled hour. Not one row anywhere may be a missing permission: it is told."""
     graphql = GraphQl(account, f"{ACCOUNT_FIX}; {ZONE_FIX}")
     until_ms = (clock.now_ms() - settings.settle) // MINUTE_MS * MINUTE_MS
     found: list[Check] = []
     try:
         for target, scope in _scopes(account, settings):
             rows = Rows(graphql, scope)
-            found += [
-                await check_node(rows, node, f"{target}: {node.field}", (until_ms - 60 * MINUTE_MS, until_ms))
-                for node in scope.nodes
-            ]
+            span = (until_ms - 60 * MINUTE_MS, until_ms)
+            of_nodes = [await check_node(rows, node, f"{target}: {node.field}", span) for node in scope.nodes]
+            found += of_nodes
+            if all(check.what.endswith(NO_ROWS) for check in of_nodes):
+                found.append(failed(f"{target}: not one row in the last hour", f"unless nothing ran: {scope.fix}"))
     finally:
         await graphql.close()
     return found
@@ -199,8 +201,8 @@ async def check_node(source: Rows, node: Node, what: str, span: tuple[int, int])
         leave = " or take it out of zones" if scope.field == "zones" else f" or take {node.product} out of products"
         return failed(f"{what}: {error}", scope.fix + leave)
     if not rows:
-        return ok(f"{what}: no rows in the last hour (with traffic there, the permission is missing: {scope.fix})")
-    return ok(f"{what}: {len(rows)} rows in the last hour")
+        return ok(f"{what}: {NO_ROWS}")
+    return ok(f"{what}: {len(rows)} rows")
 
 
 def _scopes(account: Account, settings: AnalyticsSettings) -> list[tuple[str, Scope]]:
