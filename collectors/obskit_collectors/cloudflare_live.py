@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from obskit.collect import Ask, Book, Check, Feed, failed, ok
+from obskit.collect.several import first_of
 from obskit.errors import CollectorError
 from obskit.outbound import trust
 from obskit_collectors.cloudflare_account import Account, AccountApi
@@ -79,7 +78,7 @@ class LiveTail:
         try:
             tls = trust() if url.startswith("wss:") else None
             async with connect(url, ssl=tls, max_size=_LARGEST, open_timeout=_SOCKET_S, close_timeout=1) as socket:
-                await _first_of(self._receive(socket, book), self._beat(feed, book), self._flush(feed))
+                await first_of((self._receive(socket, book), self._beat(feed, book), self._flush(feed)))
         except (WebSocketException, OSError, TimeoutError) as error:
             # Without the error's own text: it may repeat the URL, which holds a token.
             raise CollectorError(
@@ -143,18 +142,3 @@ async def socket_url(api: AccountApi, body: Any, book: Book | None = None) -> st
     if not isinstance(url, str) or not url.startswith(("wss://", "ws://")):
         raise CollectorError("live tail: the answer has no wsUrl", reason="bad_data")
     return url
-
-
-async def _first_of(*work: Any) -> None:
-    """Until one of them ends; the others are cancelled, and its error leaves."""
-    tasks: Sequence[asyncio.Task[None]] = [asyncio.ensure_future(one) for one in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task

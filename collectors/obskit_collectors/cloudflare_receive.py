@@ -99,6 +99,9 @@ class Receiver:
     async def run(self, feed: Feed) -> None:
         """Nothing to poll: keep the feed, and wait for ever."""
         self._batches = Batches(await feed.cursor(self._owner))
+        # Whether a sender is well cannot be seen from here, and hours without a batch are no failure: what an end of this
+        # collector has booked is not kept, and no success is booked that would look old.
+        feed.close_book(self._target)
         self._feed = feed
         try:
             await asyncio.Event().wait()
@@ -145,7 +148,6 @@ class Receiver:
             await self._store(feed, records, mark)
         if unreadable:
             book.dropped(unreadable, "bad_data")
-        book.success(0.0)
         return Said(200, "{}", {"Content-Type": "application/json"})
 
     async def _store(self, feed: Feed, records: list[Record], mark: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from obskit.collect import Call, Feed, Said
 from obskit.collect.listening import listener_of
+from obskit.errors import CollectorError
 from obskit.outbound import httpx
 from obskit.testing.clock import FakeClock
 from obskit.testing.cloudflare import ACCOUNT
@@ -274,6 +275,25 @@ def test_who_does_not_know_the_secret_is_refused(headers: Mapping[str, str]) -> 
 
     assert asyncio.run(scenario()).status == 401
     assert kept.batches == []
+
+
+def test_hours_without_a_push_do_not_look_like_a_source_that_fails() -> None:
+    kept, clock = Kept(), FakeClock(START_MS)
+
+    async def scenario() -> list[bool | None]:
+        collector = build(settings())
+        feed = Feed(collector.name, kept, clock)
+        feed.book("tail").failure(CollectorError("ended", reason="crash"), 0.0)
+        running = asyncio.create_task(collector.run(feed))
+        await settle(clock)
+        found = listener_of("/in/cloudflare/tail", [collector])
+        assert found is not None
+        await found[0].receive(Call("POST", "", BEARER, {}, items(tail_item(START_MS))))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return [row.up for row in feed.status()]
+
+    assert asyncio.run(scenario()) == [None]
 
 
 def test_a_signature_of_the_body_is_proof() -> None:
