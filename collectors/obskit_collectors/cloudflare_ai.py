@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from obskit.clock import NS_PER_S, Clock
+from obskit.clock import NS_PER_MS, NS_PER_S, Clock
 from obskit.collect import Ask, Book, Check, Collector, Overlap, PartialReadError, failed, ok
 from obskit.errors import CollectorError
 from obskit.model.labels import Labels
@@ -82,7 +82,7 @@ class GatewayReader:
     async def read(self, now_ms: int, book: Book | None = None) -> Batch:
         """Every gateway; one that fails is told after the others were read."""
         if not self.progress.began_ns:
-            self.progress = replace(self.progress, began_ns=(now_ms - self._settings.every) * 1_000_000)
+            self.progress = replace(self.progress, began_ns=(now_ms - self._settings.every) * NS_PER_MS)
         gateways = self._settings.gateways or await self._all(book)
         overlaps = dict(self.progress.overlaps)
         calls: list[Call] = []
@@ -126,7 +126,7 @@ class GatewayReader:
             rows = await self._page(gateway, since_ns, page, book)
             calls = [call for call in (read_call(gateway, row) for row in rows) if call is not None]
             odd += len(rows) - len(calls)
-            overlap, positions = overlap.take([(call.t_ns, call.id) for call in calls], now_ms * 1_000_000)
+            overlap, positions = overlap.take([(call.t_ns, call.id) for call in calls], now_ms * NS_PER_MS)
             new += [calls[position] for position in positions]
             if len(rows) < PER_PAGE:
                 return overlap, new, f"{odd} logs without id or time" if odd else ""

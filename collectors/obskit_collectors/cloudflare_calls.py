@@ -9,13 +9,14 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final, Self
 
+from obskit.clock import NS_PER_MS
 from obskit.model.labels import NAME, Labels
 from obskit.model.records import whole_text
 from obskit.model.samples import MetricMeta, MetricType
 from obskit.store.interface import Samples
+from obskit_collectors.cloudflare_values import number, time_ms
 
 SYSTEM: Final = "cloudflare_ai_gateway"
 BOUNDS_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -54,24 +55,24 @@ def read_call(gateway: str, row: Any) -> Call | None:
     """The call of a log; None when it has no id or no time."""
     if not isinstance(row, dict) or not row.get("id"):
         return None
-    t_ns = _time_ns(row.get("created_at"))
-    if t_ns is None:
+    t_ms = time_ms(row.get("created_at"))
+    if t_ms is None:
         return None
-    duration_ms = _number(row.get("duration"))
-    status = _number(row.get("status_code"))
+    duration_ms = number(row.get("duration"))
+    status = number(row.get("status_code"))
     return Call(
         gateway=gateway,
         id=str(row["id"]),
-        t_ns=t_ns,
+        t_ns=t_ms * NS_PER_MS,
         provider=str(row.get("provider") or "unknown"),
         model=str(row.get("model") or "unknown"),
         outcome=_outcome(row.get("success"), status),
         cached=row.get("cached") is True,
         status=status,
         duration_s=None if duration_ms is None else duration_ms / 1000,
-        tokens_in=_number(row.get("tokens_in")),
-        tokens_out=_number(row.get("tokens_out")),
-        cost=_number(row.get("cost")),
+        tokens_in=number(row.get("tokens_in")),
+        tokens_out=number(row.get("tokens_out")),
+        cost=number(row.get("cost")),
         told=_told(row.get("metadata")),
     )
 
@@ -149,17 +150,3 @@ def _told(text: Any) -> dict[str, str]:
         return {}
     short = ((f"meta_{key}", whole_text(str(value))) for key, value in list(told.items())[:_MOST_TOLD])
     return {key[:_LONGEST_TOLD]: value[:_LONGEST_TOLD] for key, value in short}
-
-
-def _time_ns(text: Any) -> int | None:
-    try:
-        at = datetime.fromisoformat(str(text))
-        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000) * 1_000_000
-    except (ValueError, OverflowError):
-        return None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
-    return float(value)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import Field
 
-from obskit.clock import Clock
+from obskit.clock import NS_PER_MS, Clock
 from obskit.collect import Ask, Book, Check, Collector, PartialReadError, failed, ok
 from obskit.errors import CollectorError
 from obskit.model.context import Deploy
@@ -21,6 +20,7 @@ from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch, Cursor
 from obskit_collectors.cloudflare_account import Account
 from obskit_collectors.cloudflare_polled import Place, Polled
+from obskit_collectors.cloudflare_values import time_ms
 
 PERMISSION: Final = "Workers Scripts: Read"
 BUILDS_PERMISSION: Final = "Workers CI: Read"
@@ -87,7 +87,7 @@ class DeployReader:
                     wrong.append(error)
                 continue
             news = [(id, record) for id, record in found.items() if id not in before]  # noqa: A001 - its id
-            records += [record for _, record in news if record.t_ns >= (now_ms - FRESH_MS) * 1_000_000]
+            records += [record for _, record in news if record.t_ns >= (now_ms - FRESH_MS) * NS_PER_MS]
             ids[script] = (*before, *(id for id, _ in news))[-_REMEMBERED:]  # noqa: A001 - as above
         self.seen = Seen(ids)
         records.sort(key=lambda record: record.t_ns)
@@ -156,7 +156,7 @@ def _deployments(script: str, rows: Sequence[Any]) -> Iterator[tuple[str, Record
     known = [row for row in rows if isinstance(row, dict) and row.get("id")]
     versions = [_versions(row) for row in known]
     for at, row in enumerate(known):
-        t_ms = _time_ms(row.get("created_on"))
+        t_ms = time_ms(row.get("created_on"))
         if t_ms is None:
             continue
         told = row.get("annotations")
@@ -184,7 +184,7 @@ def _builds(script: str, rows: Sequence[Any]) -> Iterator[tuple[str, Record]]:
     for row in rows:
         uuid = _field(row, "build_uuid")
         ended = _ENDED.get(str(_field(row, "build_outcome") or "").lower())
-        t_ms = _time_ms(_field(row, "stopped_on") or _field(row, "modified_on") or _field(row, "created_on"))
+        t_ms = time_ms(_field(row, "stopped_on") or _field(row, "modified_on") or _field(row, "created_on"))
         if not uuid or ended is None or t_ms is None:
             continue
         trigger = _field(row, "build_trigger_metadata")
@@ -199,7 +199,7 @@ def _builds(script: str, rows: Sequence[Any]) -> Iterator[tuple[str, Record]]:
             str(uuid),
             Record(
                 Labels({"source": "event", "app": script}),
-                t_ms * 1_000_000,
+                t_ms * NS_PER_MS,
                 whole_text(line),
                 {key: whole_text(value) for key, value in told.items() if value},
             ),
@@ -211,11 +211,3 @@ def _field(row: Any, name: str) -> Any:
         return None
     head, *tail = name.split("_")
     return row.get(name, row.get(head + "".join(word.capitalize() for word in tail)))
-
-
-def _time_ms(text: Any) -> int | None:
-    try:
-        at = datetime.fromisoformat(str(text))
-        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None

@@ -5,14 +5,13 @@ A table and what reads a row by it. Names of nodes and fields are those of the p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from obskit.model.labels import NAME, Labels
 from obskit.model.samples import MetricMeta, MetricType
+from obskit_collectors.cloudflare_values import number, time_ms
 
 LIMIT: Final = 10_000
 """Rows of a node in one answer: as many mean that there were more."""
@@ -295,12 +294,8 @@ def described(nodes: Sequence[Node]) -> dict[str, MetricMeta]:
 
 
 def _begin_ms(dimensions: Any, moment: str) -> int | None:
-    text = dimensions.get(moment) if isinstance(dimensions, dict) else None
-    try:
-        begin = datetime.fromisoformat(str(text))
-        return int((begin if begin.tzinfo else begin.replace(tzinfo=UTC)).timestamp()) // 60 * 60_000
-    except (ValueError, OverflowError):
-        return None
+    begin_ms = time_ms(dimensions.get(moment)) if isinstance(dimensions, dict) else None
+    return None if begin_ms is None else begin_ms // 60_000 * 60_000
 
 
 def _text(value: Any) -> str:
@@ -310,10 +305,7 @@ def _text(value: Any) -> str:
 def _value(row: Mapping[str, Any], path: str) -> float | None:
     group, _, name = path.partition(".")
     inner = row.get(group)
-    value = (inner.get(name) if isinstance(inner, dict) else None) if name else inner
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return number((inner.get(name) if isinstance(inner, dict) else None) if name else inner)
 
 
 def _counts(measure: Measure, labels: Mapping[str, str]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from obskit.clock import Clock
+from obskit.clock import NS_PER_MS, Clock
 from obskit.collect import Call, Check, Collector, Feed, Said, Snapshots, ok
 from obskit.collect.snapshots import Reading
 from obskit.errors import CollectorError
@@ -98,7 +98,7 @@ class Notification:
         }
         kept = {key: value for key, value in metadata.items() if value}
         return Record(
-            Labels({"source": "event", "app": "cloudflare"}), t_ms * 1_000_000, self.text or metadata["title"], kept
+            Labels({"source": "event", "app": "cloudflare"}), t_ms * NS_PER_MS, self.text or metadata["title"], kept
         )
 
     def reading(self, value: float) -> Reading:

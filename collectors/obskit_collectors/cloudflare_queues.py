@@ -21,6 +21,7 @@ from obskit.model.settings import Duration, Settings
 from obskit.store.interface import Batch
 from obskit_collectors.cloudflare_account import Account, AccountApi
 from obskit_collectors.cloudflare_polled import Polled
+from obskit_collectors.cloudflare_values import number
 
 PERMISSION: Final = "Queues: Read"
 MOST: Final = 200
@@ -112,11 +113,11 @@ class QueueReader:
 
     def _readings(self, queue: Queue, metrics: Mapping[str, Any], now_ms: int) -> list[Reading]:
         own = {"queue": queue.name}
-        backlog = _number(metrics.get("backlog_count"))
+        backlog = number(metrics.get("backlog_count"))
         age_s = _age_s(metrics.get("oldest_message_timestamp_ms"), backlog, now_ms)
         found: list[tuple[str, Mapping[str, str], float | None]] = [
             ("cloudflare_queue_backlog_count", own, backlog),
-            ("cloudflare_queue_backlog_size_bytes", own, _number(metrics.get("backlog_bytes"))),
+            ("cloudflare_queue_backlog_size_bytes", own, number(metrics.get("backlog_bytes"))),
             ("cloudflare_queue_oldest_message_age_seconds", own, age_s),
             ("cloudflare_queue_delivery_paused", own, None if queue.paused is None else float(queue.paused)),
             ("cloudflare_queue_producers", own, queue.producers),
@@ -171,15 +172,12 @@ def _age_s(oldest: Any, backlog: float | None, now_ms: int) -> float | None:
     """0 for an empty queue; unknown where messages wait and no time is given (then the service says 0)."""
     if backlog == 0:
         return 0.0
-    if not isinstance(oldest, int | float) or isinstance(oldest, bool) or oldest < _EARLIEST_MS:
+    oldest_ms = number(oldest)
+    if oldest_ms is None or oldest_ms < _EARLIEST_MS:
         return None
-    return max(0.0, (now_ms - oldest) / 1000)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    return max(0.0, (now_ms - oldest_ms) / 1000)
 
 
 def _whole(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
+    found = number(value)
+    return None if found is None else int(found)

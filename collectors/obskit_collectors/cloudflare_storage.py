@@ -24,6 +24,7 @@ from obskit_collectors.cloudflare_graphql import GraphQl
 from obskit_collectors.cloudflare_nodes import Measure, Node, described
 from obskit_collectors.cloudflare_polled import Polled
 from obskit_collectors.cloudflare_rows import Rows, Scope
+from obskit_collectors.cloudflare_values import number
 
 PERMISSION: Final = "Workers R2 Storage: Read"
 SPAN_MS: Final = 24 * 3_600_000
@@ -153,11 +154,11 @@ def _r2_readings(result: Any) -> list[Reading]:
         for state in ("published", "uploaded"):
             told = _part(_part(result, key), state)
             labels = {"storage_class": name, "state": state}
-            objects, payload = _number(told.get("objects")), _number(told.get("payloadSize"))
+            objects, payload = number(told.get("objects")), number(told.get("payloadSize"))
             if objects is not None:
                 readings.append(("cloudflare_r2_objects", labels, objects))
             if payload is not None:
-                held[key] += payload + (_number(told.get("metadataSize")) or 0.0)
+                held[key] += payload + (number(told.get("metadataSize")) or 0.0)
                 readings.append(("cloudflare_r2_storage_bytes", labels, payload))
     if readings:
         free_gb = {"standard": FREE_GB}
@@ -169,7 +170,3 @@ def _r2_readings(result: Any) -> list[Reading]:
 def _part(value: Any, key: str) -> Mapping[str, Any]:
     inner = value.get(key) if isinstance(value, dict) else None
     return inner if isinstance(inner, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
