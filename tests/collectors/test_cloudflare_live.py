@@ -46,7 +46,7 @@ def live(fake: FakeCloudflare) -> Iterator[FakeLiveTail]:
     tail.close()
 
 
-async def comes(fake: FakeCloudflare, clock: FakeClock, condition: Callable[[], bool], *, step_s: float = 1.0) -> None:
+async def comes(fake: FakeCloudflare, clock: FakeClock, condition: Callable[[], bool], *, step_s: float = 0.5) -> None:
     """Move the clock on, with a breath for sockets each time, until it holds."""
     while not await asyncio.to_thread(fake.wait_for, condition, 0.02):
         clock.advance(step_s)
@@ -67,14 +67,14 @@ def line_at(clock: FakeClock, id: str) -> dict[str, Any]:
 def test_an_event_is_stored_before_the_query_shows_it(
     fake: FakeCloudflare, live: FakeLiveTail, clock: FakeClock
 ) -> None:
-    kept = Kept()
+    kept, line = Kept(), line_at(clock, "a")
 
     async def work() -> None:
         await comes(fake, clock, lambda: bool(live.heartbeats.get(SCRIPT)) and len(fake.requests) >= 3)
-        await comes(fake, clock, lambda: live.send(SCRIPT, line_at(clock, "a")) > 0)
-        await comes(fake, clock, lambda: "a" in kept.lines)
+        await comes(fake, clock, lambda: live.send(SCRIPT, line) > 0 and "a" in kept.lines)
 
     followed(fake, clock, kept, work())
+    assert kept.lines == ["a"]
     assert dict(kept.records[0].stream) == {"source": "cloudflare", "app": SCRIPT}
 
 
@@ -82,14 +82,14 @@ def test_heartbeats_go_on_and_three_that_fail_open_the_socket_anew(
     fake: FakeCloudflare, live: FakeLiveTail, clock: FakeClock
 ) -> None:
     async def work() -> None:
-        await comes(fake, clock, lambda: len(live.heartbeats.get(SCRIPT, [])) >= 3, step_s=5)
+        await comes(fake, clock, lambda: len(live.heartbeats.get(SCRIPT, [])) >= 3, step_s=3)
         fake.plan(*[Failure(500)] * 3, route=f"/client/v4/accounts/{ACCOUNT}{HEARTBEAT}")
-        await comes(fake, clock, lambda: len(live.opened) >= 2, step_s=5)
+        await comes(fake, clock, lambda: len(live.opened) >= 2, step_s=3)
 
     followed(fake, clock, Kept(), work())
     first, second, third, *_ = live.heartbeats[SCRIPT]
-    assert 30 * S <= second - first < 45 * S
-    assert 30 * S <= third - second < 45 * S
+    assert second - first >= 30 * S
+    assert third - second >= 30 * S
 
 
 @pytest.mark.parametrize("code", [1000, 1011])
@@ -105,12 +105,11 @@ def test_a_socket_that_ends_is_opened_anew(
 
 
 def test_messages_of_any_form_end_nothing(fake: FakeCloudflare, live: FakeLiveTail, clock: FakeClock) -> None:
-    kept = Kept()
+    kept, line = Kept(), line_at(clock, "a")
 
     async def work() -> None:
         await comes(fake, clock, lambda: len(fake.requests) >= 3 and live.send(SCRIPT, "{", "[" * 5000, "7", {}) > 0)
-        await comes(fake, clock, lambda: live.send(SCRIPT, line_at(clock, "a")) > 0)
-        await comes(fake, clock, lambda: "a" in kept.lines)
+        await comes(fake, clock, lambda: live.send(SCRIPT, line) > 0 and "a" in kept.lines)
 
     followed(fake, clock, kept, work())
     assert len(live.opened) == 1

@@ -399,6 +399,25 @@ def test_it_runs_on_through_failures_and_waits_as_long_as_it_is_told(
     assert fake.requests[2].t_ms - fake.requests[1].t_ms >= 20_000
 
 
+@pytest.mark.parametrize("ahead_ms", [-1_800_000, 1_800_000])
+def test_a_clock_of_ours_that_is_wrong_by_half_an_hour_loses_nothing(ahead_ms: int) -> None:
+    theirs, ours, kept = Patient(START_MS), Patient(START_MS + ahead_ms), Kept()
+    with FakeCloudflare(theirs) as fake:
+        telemetry = FakeTelemetry(fake)
+        telemetry.add(*rows(100, begin_ms=START_MS, step_ms=20_000))
+
+        async def scenario() -> None:
+            part, feed = reader(fake), Feed("cloudflare", kept, ours)
+            for _ in range(140):
+                await part.turn(feed)
+                theirs.advance(30)
+                ours.advance(30)
+            await part._api.close()
+
+        asyncio.run(scenario())
+    assert kept.lines == [f"line {n}" for n in range(100)]
+
+
 def test_one_look_shows_the_newest_page(fake: FakeCloudflare, telemetry: FakeTelemetry, clock: Patient) -> None:
     telemetry.add(*rows(500, begin_ms=START_MS - 60_000, step_ms=10))
     kept = Kept()
