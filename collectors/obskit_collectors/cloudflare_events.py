@@ -85,6 +85,12 @@ def word(value: Any) -> str:
     return ""
 
 
+def level_of(value: Any) -> str:
+    """`console.log` is a level of its own at Cloudflare; elsewhere it is called info."""
+    level = word(value).lower()
+    return "info" if level == "log" else level
+
+
 def compact(value: Any) -> str:
     """JSON on one line."""
     return whole_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
@@ -116,7 +122,7 @@ def _metadata(told: Mapping[str, Any], worker: Mapping[str, Any], kind: str) -> 
     found["kind"] = kind
     if kind == "log":
         # Not of an invocation: one that fails has the level error beside the line that says why, and would count twice.
-        found["level"] = word(told.get("level"))
+        found["level"] = level_of(told.get("level"))
         found["outcome"] = ""
     if worker.get("truncated") is True:
         found["truncated"] = "true"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from obskit.clock import NS_PER_MS, NS_PER_S
 from obskit.model.records import Record
-from obskit_collectors.cloudflare_events import LineMaker, compact, mapping, word
+from obskit_collectors.cloudflare_events import LineMaker, compact, level_of, mapping, word
 
 _RFC3339: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _TIMES: Final = ("EdgeStartTimestamp", "EventTimestampMs", "Timestamp", "Datetime", "timestamp", "TimestampMs")
@@ -143,9 +143,8 @@ def _logged(whole: _Either, shared: Mapping[str, str], begun_ns: int) -> Iterato
         said = one.get("message", "Message")
         arguments = said if isinstance(said, list) else [said]
         line = " ".join(word(part) or compact(part) for part in arguments)
-        level = word(one.get("level", "Level"))
         t_ns = time_ns(one.get("timestamp", "TimestampMs")) or begun_ns
-        yield t_ns, line, {**shared, "kind": "log", "level": "info" if level == "log" else level}
+        yield t_ns, line, {**shared, "kind": "log", "level": level_of(one.get("level", "Level"))}
 
 
 def _thrown(whole: _Either, shared: Mapping[str, str], begun_ns: int) -> Iterator[_Part]:

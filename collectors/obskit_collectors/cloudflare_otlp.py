@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from obskit.model.records import Record
-from obskit_collectors.cloudflare_events import LineMaker, compact, mapping, word
+from obskit_collectors.cloudflare_events import LineMaker, compact, level_of, mapping, word
 from obskit_collectors.cloudflare_items import time_ns
 
 _SERVICE: Final = ("service.name", "cloudflare.script_name", "faas.name")
@@ -112,8 +112,8 @@ def _trace(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _level(row: Mapping[str, Any]) -> str:
-    if text := word(row.get("severityText")).lower():
-        return "info" if text == "log" else text
+    if text := level_of(row.get("severityText")):
+        return text
     number = row.get("severityNumber")
     if not isinstance(number, int):
         return ""

@@ -114,6 +114,15 @@ def test_the_id_of_a_request_is_the_workers_own_whatever_its_json_says(
     assert kept.records[0].metadata["request_id"] == "r-a"
 
 
+def test_what_console_log_says_has_the_level_info(
+    fake: FakeCloudflare, telemetry: FakeTelemetry, clock: Patient
+) -> None:
+    telemetry.add(log_row(START_MS - 5000, "a", "x", level="log"), log_row(START_MS - 4000, "b", "x", level="WARN"))
+    kept = Kept()
+    turns(fake, clock, kept)
+    assert [record.metadata["level"] for record in kept.records] == ["info", "warn"]
+
+
 def test_pages_are_followed_to_their_end_and_stored_oldest_first(
     fake: FakeCloudflare, telemetry: FakeTelemetry, clock: Patient
 ) -> None:
