@@ -23,6 +23,7 @@ BUILT_IN: Final = {
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "ai": frozenset({"cloudflare"}),
     "cloudflare": frozenset({"cloudflare"}),
     "fly": frozenset({"fly"}),
     "fly-logs": frozenset({"fly"}),
