@@ -21,8 +21,8 @@ from obskit.model.settings import LocalPath, Secret, Settings
 from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport, plainer
 from obskit.notify.settings import Deadline, NotifierSettings, NotYet, OneLine, Words
-from obskit.notify.templates import worded
 from obskit.notify.text import Card, Tone
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 MAIL: Final = "mail"

@@ -17,8 +17,8 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import HttpTransport, classify_status, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, SecretUrl, Words
-from obskit.notify.templates import worded
 from obskit.notify.text import Card, Tone
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 CARD: Final = "card"

@@ -21,7 +21,7 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import HttpTransport, classify_status, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 CREATE: Final = "create"

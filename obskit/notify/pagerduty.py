@@ -21,7 +21,7 @@ from obskit.notify import text
 from obskit.notify.base import Heard, Hook, Kind, Notifier, Request, Response, Step, Transport, plainer
 from obskit.notify.http import HttpTransport, classify_status, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, OneLine, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 from obskit.store.database import Database
 

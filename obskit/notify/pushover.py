@@ -4,7 +4,6 @@ kept, so that it stops ringing when the incident is over. https://pushover.net/a
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlencode
@@ -17,8 +16,8 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport, plainer
 from obskit.notify.http import USER_AGENT, HttpTransport, classify_status, json_object
 from obskit.notify.settings import NotifierSettings, NotYet, OneLine, WebUrl, Words
-from obskit.notify.templates import worded
 from obskit.notify.text import Card, Tone
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 PUSH: Final = "push"
@@ -141,7 +140,7 @@ def _form(url: str, fields: Mapping[str, Any]) -> Request:
 
 
 def _connect(settings: PushoverSettings, http: httpx.AsyncClient) -> tuple[Notifier, Transport]:
-    return worded(settings, Pushover, html.escape if settings.html else str), HttpTransport(http, settings)
+    return worded(settings, Pushover, html=("message",) if settings.html else ()), HttpTransport(http, settings)
 
 
 PUSHOVER: Final = Kind("pushover", PushoverSettings, _connect)

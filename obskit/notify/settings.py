@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from obskit.model.settings import Duration, Secret, Settings
+
+if TYPE_CHECKING:
+    from obskit.notify.definitions import Definitions
 
 _METADATA_HOSTS: Final = ("metadata.google.internal", "metadata.azure.internal", "instance-data")
 _METADATA_ADDRESSES: Final = frozenset(
@@ -18,7 +30,7 @@ _METADATA_ADDRESSES: Final = frozenset(
     map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
 # What a pasted file of Alertmanager's may spell out: the template that is used anyway.
-_DEFAULT_TEMPLATE: Final = re.compile(r"""\s*\{\{-?\s*template\s+["`][\w.]*default[\w.]*["`]\s+\.\s*-?\}\}\s*""")
+_DEFAULT_TEMPLATE: Final = re.compile(r"""\s*\{\{-?\s*template\s+["`]([\w.]*default[\w.]*)["`]\s+\.\s*-?\}\}\s*""")
 
 _NOT_YET: Final = {
     "msteams_configs": "Microsoft has ended the connectors these wrote to: make a workflow and use msteamsv2_configs",
@@ -44,14 +56,20 @@ def _no_template(text: str) -> str:
     return text
 
 
-def _words(text: str) -> str:
+def _words(text: str, info: ValidationInfo) -> str:
     if "{{" not in text:
         return text
-    if _DEFAULT_TEMPLATE.fullmatch(text):
+    default, definitions = _DEFAULT_TEMPLATE.fullmatch(text), _definitions(info)
+    if default and (definitions is None or default[1] not in definitions.own):
         return ""
-    from obskit.notify.templates import check_text  # noqa: PLC0415 - few write templates
+    from obskit.notify.wording import check_text  # noqa: PLC0415 - few write templates
 
-    return check_text(text)
+    return check_text(text, definitions)
+
+
+def _definitions(info: ValidationInfo) -> Definitions | None:
+    """Of the files that `templates:` names; None when there are none."""
+    return (info.context or {}).get("templates")
 
 
 def _web_url(url: str, info: ValidationInfo) -> str:
@@ -116,6 +134,29 @@ class NotifierSettings(Settings):
     allow_link_local: bool = Field(
         False, description="send to link-local addresses and to where clouds keep a machine's metadata, too"
     )
+
+    DEFAULT_TEXTS: ClassVar[Mapping[str, str]] = {}
+    """Of which key Alertmanager's default is which template: where a file defines it anew, that is what is said."""
+    _given: Definitions | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_redefined(cls, data: Any, info: ValidationInfo) -> Any:
+        definitions = _definitions(info)
+        if definitions is None or not isinstance(data, dict):
+            return data
+        redefined = {key: name for key, name in cls.DEFAULT_TEXTS.items() if name in definitions.own}
+        return {**{key: f'{{{{ template "{name}" . }}}}' for key, name in redefined.items()}, **data}
+
+    @model_validator(mode="after")
+    def _keep_definitions(self, info: ValidationInfo) -> Self:
+        self._given = _definitions(info)
+        return self
+
+    @property
+    def definitions(self) -> Definitions | None:
+        """What the texts may refer to by name, beside Alertmanager's own; None when no file defines any."""
+        return self._given
 
     @property
     def timeout_s(self) -> float:

@@ -23,7 +23,7 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import USER_AGENT, HttpTransport, classify_status
 from obskit.notify.settings import NotifierSettings, NotYet, OneLine, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 PUBLISH: Final = "publish"

@@ -4,7 +4,6 @@ quiet. https://core.telegram.org/bots/api
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -18,7 +17,7 @@ from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transpor
 from obskit.notify.edited import LINE, ROOT, edited_steps, has_said, is_loud, told
 from obskit.notify.http import HttpTransport, bounded_wait_s, classify_status, json_object, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 _LIMIT: Final = 4_096  # characters after the entities are read: what we write is longer, so this is on the safe side
@@ -152,8 +151,8 @@ def _refused(answer: Mapping[str, Any], said: str, detail: str) -> Outcome:
 
 
 def _connect(settings: TelegramSettings, http: httpx.AsyncClient) -> tuple[Notifier, Transport]:
-    quote = html.escape if settings.parse_mode else str
-    return worded(settings, Telegram, quote), HttpTransport(http, settings)
+    marked_up = ("message",) if settings.parse_mode else ()
+    return worded(settings, Telegram, html=marked_up), HttpTransport(http, settings)
 
 
 TELEGRAM: Final = Kind("telegram", TelegramSettings, _connect)
