@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field
@@ -56,6 +56,8 @@ class DiscordSettings(NotifierSettings):
     message: Words = Field("", description="instead of obskit's text; may be a template")
 
     http_config: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {"title": "discord.default.title", "message": "discord.default.message"}
 
 
 class Discord:

@@ -5,7 +5,7 @@ kept, so that it stops ringing when the incident is over. https://pushover.net/a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlencode
 
 from pydantic import Field, model_validator
@@ -52,6 +52,8 @@ class PushoverSettings(NotifierSettings):
 
     http_config: NotYet = None
     monospace: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {key: f"pushover.default.{key}" for key in ("title", "message", "url")}
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Self:

@@ -34,9 +34,6 @@ _DEFAULT_TEMPLATE: Final = re.compile(r"""\s*\{\{-?\s*template\s+["`]([\w.]*defa
 
 _NOT_YET: Final = {
     "msteams_configs": "Microsoft has ended the connectors these wrote to: make a workflow and use msteamsv2_configs",
-    "title": "obskit builds the message itself: put what it shall say into the rule's summary and description",
-    "text": "obskit builds the message itself: put what it shall say into the rule's summary and description",
-    "color": "obskit colours the message by severity and state",
     "payload": "obskit sends Alertmanager's version 4 body",
 }
 
@@ -60,11 +57,17 @@ def _words(text: str, info: ValidationInfo) -> str:
     if "{{" not in text:
         return text
     default, definitions = _DEFAULT_TEMPLATE.fullmatch(text), _definitions(info)
-    if default and (definitions is None or default[1] not in definitions.own):
+    if default and not is_redefined(default[1], info):
         return ""
     from obskit.notify.wording import check_text  # noqa: PLC0415 - few write templates
 
     return check_text(text, definitions)
+
+
+def is_redefined(name: str, info: ValidationInfo) -> bool:
+    """Whether a file gives a template of Alertmanager's another meaning."""
+    definitions = _definitions(info)
+    return definitions is not None and name in definitions.own
 
 
 def _definitions(info: ValidationInfo) -> Definitions | None:
@@ -97,6 +100,10 @@ def is_machine_metadata(host: str) -> bool:
     return address.is_link_local or address in _METADATA_ADDRESSES
 
 
+def _url_words(url: str, info: ValidationInfo) -> str:
+    return _words(url, info) if "{{" in url else _web_url(url, info)
+
+
 def _secret_web_url(secret: Secret, info: ValidationInfo) -> Secret:
     _web_url(secret.reveal(), info)
     return secret
@@ -114,6 +121,8 @@ PlainText = Annotated[str, AfterValidator(_no_template)]
 """Text that Alertmanager would evaluate as a template and we do not; its default templates read as nothing given."""
 Words = Annotated[str, AfterValidator(_words)]
 """Text that may be a template of Alertmanager's; its default templates read as nothing given."""
+UrlWords = Annotated[str, AfterValidator(_url_words)]
+"""A WebUrl, or a template of one."""
 OneLine = Annotated[PlainText, AfterValidator(_one_line)]
 """PlainText that goes into a header or a title."""
 WebUrl = Annotated[str, AfterValidator(_web_url)]
@@ -142,10 +151,9 @@ class NotifierSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _take_redefined(cls, data: Any, info: ValidationInfo) -> Any:
-        definitions = _definitions(info)
-        if definitions is None or not isinstance(data, dict):
+        if not isinstance(data, dict):
             return data
-        redefined = {key: name for key, name in cls.DEFAULT_TEXTS.items() if name in definitions.own}
+        redefined = {key: name for key, name in cls.DEFAULT_TEXTS.items() if is_redefined(name, info)}
         return {**{key: f'{{{{ template "{name}" . }}}}' for key, name in redefined.items()}, **data}
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 from urllib.parse import quote, urlencode
 
 from pydantic import Field, model_validator
@@ -64,6 +64,8 @@ class SnsSettings(NotifierSettings):
     attributes: dict[str, Words] = Field({}, description="message attributes")
 
     http_config: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {"subject": "sns.default.subject", "message": "sns.default.message"}
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -163,7 +163,7 @@ def test_what_is_not_supported_is_refused_with_its_line(tmp_path: Path, theirs: 
     ("receivers", "expected"),
     [
         ("[{name: a, wechat_configs: [{}]}]", "obskit does not deliver to wechat yet"),
-        ("[{name: a, slack_configs: [{api_url: 'http://h/', title: x}]}]", "put what it shall say into the rule's"),
+        ("[{name: a, webhook_configs: [{url: 'http://h/', payload: {}}]}]", "obskit sends Alertmanager's version 4"),
     ],
 )
 def test_a_receiver_that_is_not_supported_is_refused_with_its_line(

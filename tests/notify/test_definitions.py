@@ -63,9 +63,7 @@ def test_alertmanagers_own_say_what_they_say_there(case: str, tmp_path: Path) ->
     texts += [f'{{{{ template "{name}" .Alerts }}}}' for name in LISTS]
     answer = amtool(tmp_path, f"{THEIRS}/*.tmpl", "\x01".join(texts), NOTICES[case])
     ours = [said(name, NOTICES[case]) for name in NAMES] + [said(name, NOTICES[case], ".Alerts") for name in LISTS]
-    assert dict(zip(NAMES + LISTS, answer.split("\x01"), strict=True)) == dict(
-        zip(NAMES + LISTS, ours, strict=True)
-    )
+    assert dict(zip(NAMES + LISTS, answer.split("\x01"), strict=True)) == dict(zip(NAMES + LISTS, ours, strict=True))
 
 
 def test_every_name_is_compared_or_newer_than_the_alertmanager_at_hand() -> None:
