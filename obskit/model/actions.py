@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from obskit.model.alerts import Alert, ResolveReason
 from obskit.model.context import UNKNOWN, UNTOUCHED, Care, Context
 from obskit.model.labels import Labels
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class NoticeReason(StrEnum):
@@ -78,7 +80,7 @@ class Notice:
 
     def to_json(self) -> str:
         """The notice as the outbox keeps it."""
-        return json.dumps(
+        return _ENCODER.encode(
             {
                 "receiver": self.receiver,
                 "group_key": self.group_key,
@@ -91,8 +93,7 @@ class Notice:
                 "changed": sorted(self.changed),
                 **({"instead": self.instead} if self.instead else {}),
                 **({"care": self.care.to_dict()} if self.care != UNTOUCHED else {}),
-            },
-            separators=(",", ":"),
+            }
         )
 
     @classmethod
@@ -123,7 +124,7 @@ def _common(maps: list[Any]) -> dict[str, str]:
 
 def _alert_to_dict(alert: Alert) -> dict[str, Any]:
     return {
-        "labels": dict(alert.labels),
+        "labels": dict(alert.labels.pairs),
         "annotations": dict(alert.annotations),
         "starts_ms": alert.starts_ms,
         "ends_ms": alert.ends_ms,
