@@ -129,7 +129,8 @@ class Dispatcher:
         """Take transitions in, inside the transaction that decided them. Call `wake` after its COMMIT."""
         now_ms = self._clock.now_ms()
         alerts = [transition.alert for transition in transitions]
-        rows.save_alerts(tx, alerts, now_ms)
+        for alert in alerts:
+            rows.save_alert(tx, alert, now_ms)
         self._database.after_commit(lambda: self._touch(alerts))
 
     async def post(self, posted: Sequence[intake.Posted]) -> None:
@@ -255,7 +256,8 @@ class Dispatcher:
         taken = intake.Intake(now_ms, self.policy.resolve_timeout_ms, lambda each: self._find(tx, plan, each))
         for each in posted:
             taken.take(each)
-        rows.save_alerts(tx, taken.changed.values(), now_ms)
+        for alert in taken.changed.values():
+            rows.save_alert(tx, alert, now_ms)
         rows.extend_alerts(tx, taken.extended.values(), now_ms)
         self._database.after_commit(lambda: self._take_over(plan, taken))
 
@@ -278,8 +280,8 @@ class Dispatcher:
         """Alerts of others whose end has come; whether that was all of them."""
         wall_ms = self._clock.now_ms()
         ended = [intake.expired(alert) for alert in rows.load_expired(tx, wall_ms, TAKEN_AT_ONCE)]
-        rows.save_alerts(tx, ended, wall_ms)
         for alert in ended:
+            rows.save_alert(tx, alert, wall_ms)
             plan.take_in(tx, alert, now_ms)
         return len(ended) < TAKEN_AT_ONCE
 

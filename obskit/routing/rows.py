@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ from obskit.store.database import Transaction
 SEPARATOR: Final = "\n"
 """Between the two parts of a group's key."""
 _PAGE: Final = 500
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # json.dumps makes one for every call
 _COLUMNS: Final = (
     "fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source, resolve_reason,"
     " resolved_value, resolved_summary, expires_ms, timed_out"
@@ -40,9 +39,9 @@ class GroupRow:
     next_flush_ms: int
 
 
-def save_alerts(tx: Transaction, alerts: Iterable[Alert], now_ms: int) -> None:
-    """The alerts as they are now, in place of what they were."""
-    tx.executemany(
+def save_alert(tx: Transaction, alert: Alert, now_ms: int) -> None:
+    """The alert as it is now, in place of what it was."""
+    tx.execute(
         "INSERT INTO alert (fingerprint, labels, annotations, starts_ms, ends_ms, value, generator_url, source,"
         " resolve_reason, resolved_value, resolved_summary, expires_ms, timed_out, updated_ms)"
         " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -51,26 +50,22 @@ def save_alerts(tx: Transaction, alerts: Iterable[Alert], now_ms: int) -> None:
         " source = excluded.source, resolve_reason = excluded.resolve_reason,"
         " resolved_value = excluded.resolved_value, resolved_summary = excluded.resolved_summary,"
         " expires_ms = excluded.expires_ms, timed_out = excluded.timed_out, updated_ms = excluded.updated_ms",
-        (_alert_values(alert, now_ms) for alert in alerts),
-    )
-
-
-def _alert_values(alert: Alert, now_ms: int) -> tuple[Any, ...]:
-    return (
-        alert.fingerprint,
-        _json(dict(alert.labels.pairs)),
-        _json(alert.annotations),
-        alert.starts_ms,
-        alert.ends_ms,
-        None if math.isnan(alert.value) else alert.value,
-        alert.generator_url,
-        alert.source,
-        alert.resolve_reason.value if alert.resolve_reason else None,
-        alert.resolved_value,
-        alert.resolved_summary,
-        alert.expires_ms,
-        alert.timed_out,
-        now_ms,
+        (
+            alert.fingerprint,
+            _json(alert.labels),
+            _json(alert.annotations),
+            alert.starts_ms,
+            alert.ends_ms,
+            None if math.isnan(alert.value) else alert.value,
+            alert.generator_url,
+            alert.source,
+            alert.resolve_reason.value if alert.resolve_reason else None,
+            alert.resolved_value,
+            alert.resolved_summary,
+            alert.expires_ms,
+            alert.timed_out,
+            now_ms,
+        ),
     )
 
 
@@ -149,7 +144,7 @@ def save_group(tx: Transaction, row: GroupRow) -> None:
     """A group that has opened."""
     tx.execute(
         "INSERT INTO alert_group (group_key, labels, incident, created_ms, next_flush_ms) VALUES (?,?,?,?,?)",
-        (row.key, _json(dict(row.labels.pairs)), row.incident, row.created_ms, row.next_flush_ms),
+        (row.key, _json(row.labels), row.incident, row.created_ms, row.next_flush_ms),
     )
 
 
@@ -187,5 +182,5 @@ def save_told(tx: Transaction, key: str, destination: str, incident: str, told: 
     )  # fmt: skip
 
 
-def _json(texts: Mapping[str, str]) -> str:
-    return _ENCODER.encode(dict(texts))
+def _json(pairs: Any) -> str:
+    return json.dumps(dict(pairs), sort_keys=True, separators=(",", ":"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,6 @@ class _SteppingConnection:
     def execute(self, *args: Any) -> Any:
         self._fuse.step()
         return self._connection.execute(*args)
-
-    def executemany(self, sql: str, rows: Iterable[Any]) -> None:
-        for row in rows:
-            self.execute(sql, row)
 
 
 class MortalDatabase(Database):

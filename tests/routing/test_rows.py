@@ -22,5 +22,5 @@ def test_an_alert_is_read_as_it_was_saved_last() -> None:
     with closing(sqlite3.connect(":memory:")) as tx:
         tx.executescript("".join(MIGRATIONS))
         for saved in (alert, over, alert):
-            rows.save_alerts(tx, [saved], 5)
+            rows.save_alert(tx, saved, 5)
             assert list(rows.load_alerts(tx, [alert.fingerprint])) == [saved]
