@@ -7,13 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from obskit.model.alerts import Alert, ResolveReason
 from obskit.model.context import UNKNOWN, UNTOUCHED, Care, Context
 from obskit.model.labels import Labels
-
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class NoticeReason(StrEnum):
@@ -80,7 +78,7 @@ class Notice:
 
     def to_json(self) -> str:
         """The notice as the outbox keeps it."""
-        return _ENCODER.encode(
+        return json.dumps(
             {
                 "receiver": self.receiver,
                 "group_key": self.group_key,
@@ -93,7 +91,8 @@ class Notice:
                 "changed": sorted(self.changed),
                 **({"instead": self.instead} if self.instead else {}),
                 **({"care": self.care.to_dict()} if self.care != UNTOUCHED else {}),
-            }
+            },
+            separators=(",", ":"),
         )
 
     @classmethod
@@ -124,7 +123,7 @@ def _common(maps: list[Any]) -> dict[str, str]:
 
 def _alert_to_dict(alert: Alert) -> dict[str, Any]:
     return {
-        "labels": dict(alert.labels.pairs),
+        "labels": dict(alert.labels),
         "annotations": dict(alert.annotations),
         "starts_ms": alert.starts_ms,
         "ends_ms": alert.ends_ms,

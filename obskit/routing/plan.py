@@ -156,8 +156,7 @@ class Plan:
             home=flap.home if flap and flap.home != group.incident else "",
             escalated=escalation.taken(group.escalate, self.ids, {*told, *self._ids_of(due)}),
         )
-        escalates_ms = escalation.next_due_ms(group.escalate, since_ms, moment.now_ms)
-        self._plan_look(group, escalates_ms, self._calm_ms(flap, moment), self._heard_ms(care, moment))
+        self._plan_look(group, moment.now_ms, escalation.next_due_ms(group.escalate, since_ms, moment.now_ms), flap)
         instead = self.stand_ins.get(group.key, {})
         turn = Turn(group, standing, quiet, told, care, moment.now_ms, moment.wall_ms, moment.external_url, instead)
         return turn, self._reach(group, told.keys(), [*instead, *(name for step in due for name in step.to)])
@@ -170,18 +169,11 @@ class Plan:
             return None
         return observe(tx, group.key, group.incident, moment.now_ms, rule, firing=bool(standing.firing))
 
-    def _calm_ms(self, flap: Flap | None, moment: Moment) -> int | None:
-        rule = self.policy.flapping
-        return flap.calm_at_ms(rule) if flap and flap.flaps_at(moment.now_ms, rule) else None
-
-    def _heard_ms(self, care: Care, moment: Moment) -> int | None:
-        """When the silence that is shown runs out: nobody says so then, and a message would go on showing it."""
-        if care.silence is None:
-            return None
-        return moment.now_ms + max(0, care.silence.until_ms + 1 - moment.wall_ms)
-
-    def _plan_look(self, group: Group, *turns_ms: int | None) -> None:
-        next_ms = min((at_ms for at_ms in turns_ms if at_ms is not None), default=None)
+    def _plan_look(self, group: Group, now_ms: int, escalates_ms: int | None, flap: Flap | None) -> None:
+        calm_ms = (
+            flap.calm_at_ms(self.policy.flapping) if flap and flap.flaps_at(now_ms, self.policy.flapping) else None
+        )
+        next_ms = min((at_ms for at_ms in (escalates_ms, calm_ms) if at_ms is not None), default=None)
         if next_ms is not None:
             self.looks[group.key] = next_ms
 
