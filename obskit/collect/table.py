@@ -13,6 +13,7 @@ from obskit.model.problems import did_you_mean
 
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
+    "cloudflare": "obskit_collectors.cloudflare:KIND",
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
@@ -20,7 +21,9 @@ BUILT_IN: Final = {
     "redis": "obskit_collectors.redis:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
-PACKS: Final[Mapping[str, frozenset[str]]] = {}
+PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "cloudflare": frozenset({"cloudflare"}),
+}
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 

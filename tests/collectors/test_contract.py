@@ -20,6 +20,7 @@ NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
 WORKING: dict[str, dict[str, Any]] = {
+    "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
@@ -27,6 +28,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
