@@ -161,6 +161,10 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     take_alertmanager(tree)
     _check_keys(tree)
     spread_globals(tree)
+    if tree.data.get("templates"):
+        from obskit.config.templates import read_templates  # noqa: PLC0415 - few write templates
+
+        read_templates(tree)
     general: GlobalSettings = _section(tree, "global", GlobalSettings) or GlobalSettings()
     store: StoreSettings | None = validate(StoreSettings, tree.data.get("store") or {}, tree, ("store",))
     web: WebSettings | None = _section(tree, "web", WebSettings)

@@ -48,6 +48,11 @@ def json_schema() -> dict[str, Any]:
         "maintenance": {"type": "array", "items": _of(MaintenanceSettings, definitions, "maintenance")},
         "flapping": _of(FlapSettings, definitions, "flapping"),
         "alertmanager_config": {"type": "string", "description": "an alertmanager.yml to route and deliver by"},
+        "templates": {
+            "type": "array",
+            "description": "files that define templates for the texts of receivers: paths or globs",
+            "items": {"type": "string"},
+        },
         "receivers": {"type": "array", "items": _of(ReceiverSettings, definitions, "receivers")},
     }
     return {

@@ -122,4 +122,5 @@ class RootKeys(Settings):
     maintenance: list[Any] | None = None
     flapping: Any = None
     receivers: list[Any] | None = None
+    templates: list[str] | None = None
     alertmanager_config: str | None = None
