@@ -18,9 +18,10 @@ BUILT_IN: Final = {
     "obskit": "obskit.collect.own:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
     "redis": "obskit_collectors.redis:KIND",
+    "sqs": "obskit_collectors.sqs:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
-PACKS: Final[Mapping[str, frozenset[str]]] = {}
+PACKS: Final[Mapping[str, frozenset[str]]] = {"sqs": frozenset({"sqs"})}
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 

@@ -19,12 +19,21 @@ SECRET = "s3cret-which-nobody-may-see"
 NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
+SQS: Any = {
+    "region": "eu-central-1",
+    "queues": ["jobs"],
+    "access_key": "AKIA",
+    "secret_key": "x",
+    "endpoint": f"http://{NOWHERE}",
+    "age": False,
+}
 WORKING: dict[str, dict[str, Any]] = {
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
     "prometheus": {"job_name": "contract"},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
+    "sqs": SQS,
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
     "prometheus": {
@@ -34,6 +43,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
         "params": {"token": [SECRET]},
     },
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
+    "sqs": {**SQS, "secret_key": SECRET, "session_token": SECRET},
 }
 ALWAYS_THERE = {"file", "host", "obskit"}
 """They read this machine: there is no target to be unreachable."""
