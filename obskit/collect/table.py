@@ -15,9 +15,11 @@ GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
+    "http_json": "obskit_collectors.http_json:KIND",
     "obskit": "obskit.collect.own:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
     "redis": "obskit_collectors.redis:KIND",
+    "sql": "obskit_collectors.sql:KIND",
     "sqs": "obskit_collectors.sqs:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
