@@ -23,7 +23,7 @@ from obskit.model.settings import Secret
 _LONGEST: Final = 200
 _STEPS: Final = 10_000
 """Of SQLite's machine, between two looks at whether the read was given up: well under a millisecond."""
-_BY_STATE: Final = {"28": "auth", "3D": "missing", "53": "server", "57": "server"}
+_BY_STATE: Final = {"08": "network", "28": "auth", "3D": "missing", "53": "server", "57": "server"}
 """Classes of SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 
@@ -133,9 +133,11 @@ class PostgresSource:
 
     def _failure(self, error: Exception) -> CollectorError:
         state = str(getattr(error, "sqlstate", "") or "")[:2]
-        reason = _BY_STATE.get(state, "network" if isinstance(error, OSError) else "config")
+        reason = _BY_STATE.get(state, "server") if state else "network"
         if isinstance(error, TimeoutError):
             reason = "timeout"
+        elif isinstance(error, ValueError):
+            reason = "config"
         said = f"{self.shown}: {_line(error)}".replace(self._url.reveal(), "<secret>")
         password = urlsplit(self._url.reveal()).password
         if password:

@@ -77,7 +77,7 @@ class SqsSettings(Settings):
     secret_key: Secret | None = Field(None, description="its secret key")
     session_token: Secret | None = Field(None, description="with temporary keys")
     endpoint: str = Field("", pattern=r"^$|^https?://", description="instead of AWS: LocalStack, moto, a VPC endpoint")
-    every: Duration = Field(60_000, ge=10_000, description="how often depths are read")
+    every: Duration = Field(60_000, ge=1_000, description="how often depths are read")
     age: bool = Field(True, description="ask CloudWatch for the age of the oldest message")
     age_every: Duration = Field(300_000, ge=60_000, description="how often CloudWatch is asked")
     settle: Duration = Field(120_000, description="CloudWatch's data are this late")

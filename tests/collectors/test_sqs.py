@@ -434,7 +434,7 @@ def test_the_doctor_tells_a_wrong_clock_and_a_wrong_name(sqs: FakeSqs, clock: Fa
         ({"queues": ["https://sqs.eu-central-1.amazonaws.com/jobs"]}, "ends in /<account>/<name>"),
         ({"queues": ["a"], "region": "EU Central"}, "pattern"),
         ({"queues": ["a"], "endpoint": "localhost:4566"}, "pattern"),
-        ({"queues": ["a"], "every": "1s"}, "greater than or equal"),
+        ({"queues": ["a"], "every": "1ms"}, "greater than or equal"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
