@@ -34,6 +34,12 @@ VENDORS = {
     "ntfy": ("obskit/notify/ntfy", "obskit/notify/receivers.py", "obskit/testing/ntfy"),
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
     "upstash": ("collectors/obskit_collectors/redis",),
+    "sqs": (
+        "collectors/obskit_collectors/sqs",
+        "obskit/testing/sqs",
+        "obskit/collect/table.py",
+        "obskit/shipped.py",
+    ),
     "fly.io": (),
     "cloudflare": (),
 }

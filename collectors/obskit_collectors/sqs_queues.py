@@ -157,6 +157,7 @@ class DepthReader:
         self._choice = choice
         self._target_labels = target_labels
         self._urls: dict[str, str] = {}
+        self._listed: Sequence[str] = ()
         self._snapshots: dict[str, Snapshots] = {}
         self._known = Known()
         self.wrong: list[CollectorError] = []
@@ -193,14 +194,19 @@ class DepthReader:
 
     async def _all_wanted(self) -> dict[str, Wanted]:
         wanted = {queue.name: queue for queue in self._choice.queues}
-        for name in await self._listed() if self._choice.prefix else ():
+        if self._choice.prefix:
+            try:
+                self._listed = await self._list()
+            except CollectorError as error:
+                self.wrong.append(error)  # the queues of the last list are still there, as far as we know
+        for name in self._listed:
             wanted.setdefault(name, Wanted(name))
         if len(wanted) > self._choice.limit:
             self._book.dropped(len(wanted) - self._choice.limit, "queue_limit")
             wanted = dict(list(wanted.items())[: self._choice.limit])
         return wanted
 
-    async def _listed(self) -> list[str]:
+    async def _list(self) -> list[str]:
         names: list[str] = []
         # MaxResults makes it tell where a page ends; without it, whatever is beyond 1,000 queues is not told.
         ask: dict[str, Any] = {"QueueNamePrefix": self._choice.prefix, "MaxResults": 1000}
@@ -217,7 +223,7 @@ class DepthReader:
 
     async def _read_with_dead_letters(self, wanted: dict[str, Wanted], found: dict[str, Facts]) -> None:
         todo = list(wanted.values())
-        while todo:
+        while todo and not any(_is_of_all(error) for error in self.wrong):
             # One alone at first: when keys or network are wrong, the others need not be asked.
             now, todo = todo[: _AT_ONCE if found else 1], todo[_AT_ONCE if found else 1 :]
             for facts in await asyncio.gather(*(self._facts(queue) for queue in now)):
@@ -227,8 +233,6 @@ class DepthReader:
                 if dead is not None and dead.name not in wanted:
                     wanted[dead.name] = dead
                     todo.append(dead)
-            if any(_is_of_all(error) for error in self.wrong):
-                break
 
     async def _facts(self, queue: Wanted) -> Facts | None:
         price = FIFO_DOLLARS if queue.name.endswith(".fifo") else REQUEST_DOLLARS

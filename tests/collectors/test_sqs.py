@@ -140,6 +140,19 @@ def test_a_prefix_finds_queues_page_by_page_and_one_that_is_deleted_ends(sqs: Fa
     assert messages("jobs-fast", "ready") not in reading.read(60)
 
 
+def test_a_list_that_fails_once_ends_no_queue(sqs: FakeSqs, clock: FakeClock) -> None:
+    reading = Reading(sqs, clock, queues=[], prefix="jobs")
+    reading.read()
+    sqs.denied.add("sqs:ListQueues")
+    assert "allow sqs:ListQueues" in str(reading.fail(60))
+    assert reading.found[messages("jobs", "ready")] == 3
+    sqs.denied.clear()
+    sqs.plan(Failure(503), route="ListQueues")
+    assert reading.fail(60).reason == "server"
+    assert reading.found == {}, "nothing was read, and nothing has ended"
+    assert reading.read(60)[messages("jobs", "ready")] == 3
+
+
 def test_more_queues_than_the_limit_are_left_out_and_counted(sqs: FakeSqs, clock: FakeClock) -> None:
     reading = Reading(sqs, clock, queues=["jobs", "a", "b"], limit=1)
     before = reading.dropped("queue_limit")

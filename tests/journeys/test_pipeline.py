@@ -185,4 +185,4 @@ def test_each_stage_that_breaks_raises_its_alert_and_no_other(
 
     with FakeWebhook() as hook:
         watch.write(config(pipeline, hook))
-        run(scenario(hook), clock)
+        run(scenario(hook), clock, patience_s=0.01)
