@@ -41,7 +41,12 @@ VENDORS = {
         "obskit/shipped.py",
     ),
     "fly.io": (),
-    "cloudflare": (),
+    "cloudflare": (
+        "collectors/obskit_collectors/cloudflare",
+        "obskit/testing/cloudflare",
+        "obskit/collect/table.py",
+        "obskit/store/cold/settings.py",
+    ),
 }
 """A vendor's word, and the files that may hold it in code (comments and docstrings may explain anything)."""
 

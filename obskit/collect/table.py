@@ -13,6 +13,7 @@ from obskit.model.problems import did_you_mean
 
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
+    "cloudflare": "obskit_collectors.cloudflare:KIND",
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
     "http_json": "obskit_collectors.http_json:KIND",
@@ -23,7 +24,10 @@ BUILT_IN: Final = {
     "sqs": "obskit_collectors.sqs:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
-PACKS: Final[Mapping[str, frozenset[str]]] = {"sqs": frozenset({"sqs"})}
+PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "cloudflare": frozenset({"cloudflare"}),
+    "sqs": frozenset({"sqs"}),
+}
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 

@@ -30,6 +30,7 @@ SQS: Any = {
     "age": False,
 }
 WORKING: dict[str, dict[str, Any]] = {
+    "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
@@ -40,6 +41,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "sqs": SQS,
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
