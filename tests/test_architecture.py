@@ -35,6 +35,12 @@ VENDORS = {
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
     "upstash": ("collectors/obskit_collectors/redis",),
     "fly.io": ("collectors/obskit_collectors/fly", "obskit/testing/fly.py"),
+    "sqs": (
+        "collectors/obskit_collectors/sqs",
+        "obskit/testing/sqs",
+        "obskit/collect/table.py",
+        "obskit/shipped.py",
+    ),
     "cloudflare": (
         "collectors/obskit_collectors/cloudflare",
         "obskit/testing/cloudflare",

@@ -17,9 +17,12 @@ BUILT_IN: Final = {
     "file": "obskit_collectors.file:KIND",
     "fly": "obskit_collectors.fly:KIND",
     "host": "obskit_collectors.host:KIND",
+    "http_json": "obskit_collectors.http_json:KIND",
     "obskit": "obskit.collect.own:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
     "redis": "obskit_collectors.redis:KIND",
+    "sql": "obskit_collectors.sql:KIND",
+    "sqs": "obskit_collectors.sqs:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
@@ -27,6 +30,7 @@ PACKS: Final[Mapping[str, frozenset[str]]] = {
     "cloudflare": frozenset({"cloudflare"}),
     "fly": frozenset({"fly"}),
     "fly-logs": frozenset({"fly"}),
+    "sqs": frozenset({"sqs"}),
 }
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
