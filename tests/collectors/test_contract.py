@@ -23,10 +23,12 @@ WORKING: dict[str, dict[str, Any]] = {
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
+    "probes": {"http": [f"http://{NOWHERE}/"]},
     "prometheus": {"job_name": "contract"},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "probes": {"http": [{"url": f"http://{NOWHERE}/?token={SECRET}", "headers": {"Authorization": SECRET}}]},
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
