@@ -14,6 +14,7 @@ from obskit.model.problems import did_you_mean
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
     "file": "obskit_collectors.file:KIND",
+    "heartbeats": "obskit_collectors.heartbeats:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
     "probes": "obskit_collectors.probes:KIND",

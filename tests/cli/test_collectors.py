@@ -26,12 +26,12 @@ def config(tmp_path: Path) -> Path:
 
 def test_the_list_is_what_runs_our_own_metrics_included_and_what_could(obskit: Obskit, config: Path) -> None:
     result = obskit("collectors", "list", "-c", config)
-    assert result.stdout == "host\nfile\nredis\nfile/b\nprometheus/api\nobskit\n\nnot configured: probes\n"
+    assert result.stdout == "host\nfile\nredis\nfile/b\nprometheus/api\nobskit\n\nnot configured: heartbeats, probes\n"
 
 
 def test_what_is_not_configured_is_named(obskit: Obskit, tmp_path: Path) -> None:
     result = obskit("collectors", "list", "-c", write_config(tmp_path, collectors=[]))
-    assert result.stdout == "obskit\n\nnot configured: file, host, probes, prometheus, redis\n"
+    assert result.stdout == "obskit\n\nnot configured: file, heartbeats, host, probes, prometheus, redis\n"
 
 
 def test_one_read_of_a_file_prints_its_lines_and_stores_nothing(obskit: Obskit, config: Path) -> None:

@@ -21,6 +21,7 @@ NOWHERE = "127.0.0.1:1"
 
 WORKING: dict[str, dict[str, Any]] = {
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
+    "heartbeats": {"ping_key": "k" * 20, "checks": [{"name": "backup", "period": "1d"}]},
     "host": {},
     "obskit": {},
     "probes": {"http": [f"http://{NOWHERE}/"]},
@@ -37,8 +38,8 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
     },
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
 }
-ALWAYS_THERE = {"file", "host", "obskit"}
-"""They read this machine: there is no target to be unreachable."""
+ALWAYS_THERE = {"file", "heartbeats", "host", "obskit"}
+"""They read this machine, or are pushed to: there is no target to be unreachable."""
 
 
 def source(kind: str, settings: dict[str, Any], folder: Path | None = None) -> Source:
