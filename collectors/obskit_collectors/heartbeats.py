@@ -95,7 +95,9 @@ class HeartbeatsSettings(Settings):
     name: str = Field(
         "", pattern=r"^[a-z0-9_-]*$", description="own name, where there are several; their URLs begin `/ping/<name>`"
     )
-    ping_key: Secret | None = Field(None, description="for URLs `/ping/<ping_key>/<name of the check>`; 12 characters or more")
+    ping_key: Secret | None = Field(
+        None, description="for URLs `/ping/<ping_key>/<name of the check>`; 12 characters or more"
+    )
     checks: list[CheckSettings] = Field(min_length=1, description="the jobs")
 
     @field_validator("ping_key")
@@ -118,13 +120,25 @@ class HeartbeatsSettings(Settings):
             raise ValueError("give a ping_key, or each check its uuid: without them anybody could ping")
         return self
 
+    @property
+    def path(self) -> str:
+        """Where all their URLs begin."""
+        return f"/ping/{self.name}" if self.name else "/ping"
+
+    def path_of(self, check: CheckSettings) -> str:
+        """The path that pings a check: a secret."""
+        if check.uuid is not None:
+            return f"{self.path}/{check.uuid.reveal()}"
+        assert self.ping_key is not None  # as _reachable has seen
+        return f"{self.path}/{self.ping_key.reveal()}/{check.name}"
+
 
 class Heartbeats:
     """Listens for pings, and looks at the clock."""
 
     def __init__(self, settings: HeartbeatsSettings) -> None:
         self.name = f"heartbeats/{settings.name}" if settings.name else "heartbeats"
-        self.paths = (f"/ping/{settings.name}" if settings.name else "/ping",)
+        self.paths = (settings.path,)
         self._settings = settings
         self._plans = {check.name: check.plan() for check in settings.checks}
         self._beats = {check.name: Beat() for check in settings.checks}
@@ -286,8 +300,7 @@ def build(settings: HeartbeatsSettings) -> Collector:
 
 async def doctor(settings: HeartbeatsSettings, clock: Clock) -> Sequence[Check]:
     """Nothing is asked: tells when each job's next ping would be due, which is how a wrong schedule shows."""
-    path = f"/ping/{settings.name}" if settings.name else "/ping"
-    return [_told(check, path, clock.now_ms()) for check in settings.checks]
+    return [_told(check, settings.path, clock.now_ms()) for check in settings.checks]
 
 
 def _told(check: CheckSettings, path: str, now_ms: int) -> Check:
