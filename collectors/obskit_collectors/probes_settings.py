@@ -17,6 +17,8 @@ from obskit_collectors.probes_addresses import Family
 from obskit_collectors.probes_certificates import TlsSettings
 
 _STATUS: Final = re.compile(r"[1-5](\d\d|xx)")
+_LONGEST_MS: Final = 240_000
+"""A sample that is older than 5 minutes is gone for queries."""
 _PORT: Final = re.compile(r"(?P<host>.+):(?P<port>\d{1,5})")
 
 
@@ -33,7 +35,7 @@ class Probe(Settings):
     """What every probe has."""
 
     name: str = Field("", description="the `instance` label; default: what is probed")
-    every: Duration | None = Field(None, gt=0, description="how often, if not as the others")
+    every: Duration | None = Field(None, gt=0, le=_LONGEST_MS, description="how often, if not as the others; at most 4m")
     timeout: Duration | None = Field(None, gt=0, description="when an attempt is given up, if not as the others")
     confirm: int | None = Field(None, ge=1, le=5, description="attempts that must fail at once, if not as the others")
     ip: Family = Field("any", description="`4` or `6`: this family of addresses only")
@@ -192,7 +194,7 @@ class ProbesSettings(Settings):
 
     name: str = Field("", description="own name, where there are several")
     job: str = Field("probes", description="the `job` label")
-    every: Duration = Field(60_000, gt=0, description="how often each is asked")
+    every: Duration = Field(60_000, gt=0, le=_LONGEST_MS, description="how often each is asked; at most 4m")
     timeout: Duration = Field(10_000, gt=0, description="when an attempt is given up")
     confirm: int = Field(2, ge=1, le=5, description="how many attempts, one right after the other, must fail")
     at_once: int = Field(10, ge=1, le=100, description="how many are asked at the same time, at most")

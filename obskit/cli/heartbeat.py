@@ -30,7 +30,9 @@ def heartbeat() -> None:
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def wrap(url: str | None, name: str | None, config_path: Path | None, command: tuple[str, ...]) -> None:
-    """Run COMMAND between a ping that it starts and one with its exit status and the last 10 kB of its output.
+    """Run COMMAND between two pings.
+
+    The first says that it starts, the second its exit status and the last 10 kB of its output.
 
     Exit code, output and input are COMMAND's; signals are passed on. Pings that fail are told on standard error, and
     nothing waits longer than 5 seconds for them. A COMMAND that a signal ends gives 128 and the signal's number, as in a

@@ -22,7 +22,7 @@ BUILT_IN: Final = {
     "redis": "obskit_collectors.redis:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
-PACKS: Final[Mapping[str, frozenset[str]]] = {}
+PACKS: Final[Mapping[str, frozenset[str]]] = {"probes": frozenset({"probes", "heartbeats"})}
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 
