@@ -35,7 +35,9 @@ class Probe(Settings):
     """What every probe has."""
 
     name: str = Field("", description="the `instance` label; default: what is probed")
-    every: Duration | None = Field(None, gt=0, le=_LONGEST_MS, description="how often, if not as the others; at most 4m")
+    every: Duration | None = Field(
+        None, gt=0, le=_LONGEST_MS, description="how often, if not as the others; at most 4m"
+    )
     timeout: Duration | None = Field(None, gt=0, description="when an attempt is given up, if not as the others")
     confirm: int | None = Field(None, ge=1, le=5, description="attempts that must fail at once, if not as the others")
     ip: Family = Field("any", description="`4` or `6`: this family of addresses only")
