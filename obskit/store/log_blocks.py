@@ -208,7 +208,7 @@ def counts_of(block: LogBlock) -> Iterator[MinuteCounts]:
     minutes = (block.times_ns[block.chosen] - 1) // MINUTE_NS
     owners = block.stream_of[block.chosen]
     sizes = (block.ends - block.starts)[block.chosen]
-    for number in np.unique(owners).tolist():
+    for number in np.flatnonzero(np.bincount(owners)).tolist():
         own = owners == number
         yield block.streams[number], *by_minute(minutes[own], np.ones(int(own.sum()), np.int64), sizes[own])
 

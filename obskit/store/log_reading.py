@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,9 @@ from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import Record
 from obskit.store.block_cutting import COUNTS, counts_of
-from obskit.store.cold.parquet_reading import Group
 from obskit.store.cold.parts import Part
-from obskit.store.cold.ranges import AHEAD
 from obskit.store.cold.reading import ColdGroup, ColdReading
+from obskit.store.cold.target import AHEAD
 from obskit.store.database import Database
 from obskit.store.day_file import BlockRow, DayFile, Unmade, day_of
 from obskit.store.day_files import DayFiles
@@ -47,6 +46,9 @@ from obskit.store.recent import RecentBlocks
 from obskit.store.record_block import Packed, RecordBlock, streams_in
 from obskit.store.settings import QuerySettings
 from obskit.store.token_filter import Alternatives, may_hold, wanted_ids
+
+if TYPE_CHECKING:  # a store without cold storage never loads it
+    from obskit.store.cold.parquet_reading import Group
 
 T = TypeVar("T")
 W = TypeVar("W", bound="_Waiting | _WaitingCold")
@@ -177,7 +179,7 @@ class LogReading:
                 found |= numbers
             elif (opened := self._open(query, waiting, self._frames(query, waiting))) is not None:
                 block, mask = opened
-                found.update(block.ids[np.unique(block.stream_of[mask])].tolist())
+                found.update(block.ids[np.flatnonzero(np.bincount(block.stream_of[mask]))].tolist())
         hot = [labels for number, labels in query.streams.items() if number in found]
         return list(dict.fromkeys([*hot, *cold]))
 
@@ -188,7 +190,9 @@ class LogReading:
         if within or all(stream in known for stream in labels):
             return labels
         block = self._fetched(query, waiting)
-        return [] if block is None else [block.streams[at] for at in np.unique(block.stream_of[block.chosen]).tolist()]
+        if block is None:
+            return []
+        return [block.streams[at] for at in np.flatnonzero(np.bincount(block.stream_of[block.chosen])).tolist()]
 
     def _query(
         self,

@@ -72,10 +72,14 @@ class Pages:
 
     def release(self) -> None:
         """Let go of them."""
-        libc = ctypes.CDLL(None, use_errno=True)
         for address, length in self.ranges:
-            if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_DONTNEED):
-                log.debug("pages stay: reason=%s", os.strerror(ctypes.get_errno()))
+            _let_go(address, length)
+
+
+def _let_go(address: int, length: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_DONTNEED):
+        log.debug("pages stay: reason=%s", os.strerror(ctypes.get_errno()))
 
 
 def _unchanged(smaps: str) -> Iterator[tuple[int, int]]:
