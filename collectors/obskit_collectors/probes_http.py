@@ -170,8 +170,7 @@ class HttpProber:
         with found.phase("http", "transfer"):
             body = await self._body(response)
         found.add("probe_http_redirects", redirects)
-        length = response.headers.get("content-length", "")
-        found.add("probe_http_content_length", float(length) if length.isdecimal() else -1.0)
+        found.add("probe_http_content_length", _announced(response))
         found.add("probe_http_uncompressed_body_length", len(body))
         modified = _date(response.headers.get("last-modified", ""))
         if modified is not None:
@@ -254,6 +253,14 @@ def value_at(page: Any, path: str) -> str:
         else:
             raise LookupError(step)
     return page if isinstance(page, str) else json.dumps(page)
+
+
+def _announced(response: httpx.Response) -> float:
+    """The length that an answer says it has; -1 when it says none. As in Go, some answers have 0 by what they are."""
+    length = response.headers.get("content-length", "")
+    if length.isdecimal():
+        return float(length)
+    return 0.0 if response.status_code in (204, 304) else -1.0
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
