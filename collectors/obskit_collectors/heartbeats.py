@@ -23,7 +23,7 @@ from obskit.collect.polling import Schedule
 from obskit.model.labels import Labels, is_label_name
 from obskit.model.records import Record
 from obskit.model.settings import Duration, Secret, Settings
-from obskit.store.interface import Batch, Cursor
+from obskit.store.interface import Batch, Cursor, Samples
 from obskit_collectors import heartbeats_state as state
 from obskit_collectors.heartbeats_cron import Cron
 from obskit_collectors.heartbeats_state import Beat, Ping, Plan, State
@@ -210,18 +210,17 @@ class Heartbeats:
         now_ms = feed.clock.now_ms()
         # Two pings may come within a millisecond, and a series has one value at a time.
         self._stamped_ms = max(now_ms, self._stamped_ms + 1)
-        batch = Batch(records=list(records))
-        told: dict[str, Beat] = {}
+        samples, told, news = Samples(), {}, list(records)
         for check in self._settings.checks:
             before, plan = beats[check.name], self._plans[check.name]
             now = before.state_at(now_ms, plan, self._awake_ms)
             if now.wrong != before.state.wrong or (now.wrong and now is not before.state):
-                batch.records.append(_news(check, now, now_ms))  # type: ignore[attr-defined]  # a list, four lines above
+                news.append(_news(check, now, now_ms))
             told[check.name] = beat = replace(before, state=now)
             readings = _readings(beat, plan, now_ms, self._awake_ms)
-            batch.samples.extend(self._snapshots[check.name].take(readings, self._stamped_ms))
-        cursor = Cursor(self.name, json.dumps({name: state.packed(beat) for name, beat in told.items()}))
-        await feed.append(replace(batch, cursor=cursor))
+            samples.extend(self._snapshots[check.name].take(readings, self._stamped_ms))
+        saved = json.dumps({name: state.packed(beat) for name, beat in told.items()})
+        await feed.append(Batch(samples, records=news, cursor=Cursor(self.name, saved)))
         self._beats = told
 
 

@@ -29,6 +29,8 @@ _MOST_REDIRECTS: Final = 10
 _PHASES: Final = ("resolve", "connect", "tls", "processing", "transfer")
 _EXCERPT: Final = 120
 _DEPTH: Final = 10
+_SHORTEST_SECRET: Final = 8
+"""Shorter words of a header are its scheme, or a plain value."""
 _ENDS: Final = {
     "connection.connect_tcp": "connect",
     "connection.start_tls": "tls",
@@ -69,6 +71,12 @@ class HttpProber:
         """Readings go into `found`, whatever happens; ProbeError says what is wrong."""
         for phase in _PHASES:
             found.spent("http", phase, 0.0)
+        try:
+            await self._ask(found)
+        except ProbeError as error:
+            raise ProbeError(error.cause, self._without_secrets(str(error))) from None
+
+    async def _ask(self, found: Found) -> None:
         started = self._clock.monotonic()
         context = context_of(self._probe.tls)
         timeout = httpx.Timeout(self._timeout_s)
@@ -80,6 +88,14 @@ class HttpProber:
         took_ms = (self._clock.monotonic() - started) * 1000
         if self._probe.slower_than is not None and took_ms > self._probe.slower_than:
             raise ProbeError(Cause.SLOW, f"the answer took {took_ms:.0f} ms (limit {self._probe.slower_than} ms)")
+
+    def _without_secrets(self, words: str) -> str:
+        """Some pages repeat what they were sent."""
+        sent = [value.reveal() for value in self._probe.headers.values()]
+        sent += [value for _, value in httpx.URL(self._probe.url.reveal()).params.multi_items()]
+        for secret in (part for value in sent for part in value.split() if len(part) >= _SHORTEST_SECRET):
+            words = words.replace(secret, "<secret>")
+        return words
 
     async def _follow(self, client: httpx.AsyncClient, found: Found) -> int:
         """The status of the last answer; its body has been looked at if the status is good."""

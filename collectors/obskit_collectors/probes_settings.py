@@ -60,7 +60,7 @@ class Probe(Settings):
 class HttpProbe(Probe):
     """A page over HTTP. An item may also be just its URL."""
 
-    url: Secret = Field(description="http:// or https://; may hold a token, of which nobody hears")
+    url: Secret = Field(description="http:// or https://; a token in its query is told to nobody")
     method: Literal["GET", "HEAD", "POST", "PUT", "OPTIONS"] = Field("GET", description="the method")
     headers: dict[str, Secret] = Field(default={}, description="headers to send; `Host` and `Authorization` too")
     body: str = Field("", description="the body to send")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from obskit.collect import Call, Captured, Feed, Source, find_kind, run_once
 from obskit.errors import StoreFull
@@ -333,6 +337,31 @@ def test_what_an_unknown_build_saved_is_read_as_far_as_it_goes() -> None:
     assert unpacked({"state": "no_such_state", "last": 5}).last_ms == 5
     beat = Beat(1, 2, {"a": 3}, failed=True, exit_status=4, duration_ms=5, state=State.FAILED)
     assert unpacked(packed(beat)) == beat
+
+
+MOMENTS = st.lists(
+    st.tuples(st.integers(1, 3 * HOUR), st.sampled_from(Kind), st.sampled_from(["", RUN, OTHER]), st.booleans())
+)
+
+
+@given(MOMENTS)
+def test_a_restart_between_any_two_pings_changes_nothing_and_no_end_leaves_an_old_run(
+    moments: list[tuple[int, Kind, str, bool]],
+) -> None:
+    plan, now_ms, beat, without = Plan(10 * MINUTE, HOUR, period_ms=HOUR), 0, Beat(), Beat()
+    for pause_ms, kind, run_id, restarts in moments:
+        now_ms += pause_ms
+        ping = Ping(kind, now_ms, run_id)
+        beat, without = beat.heard(ping), without.heard(ping)
+        if restarts:
+            beat = unpacked(json.loads(json.dumps(packed(beat))))
+        assert beat == without
+        found = beat.state_at(now_ms, plan, 0)
+        assert (found is State.FAILED) == beat.failed
+        if kind is Kind.SUCCESS:
+            assert not found.wrong or found is State.TOO_LONG
+            assert all(run_id and at_ms > 0 for at_ms in beat.runs.values())
+        beat = without = replace(beat, state=found)
 
 
 # Settings

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -238,7 +240,6 @@ def test_an_endless_body_is_read_up_to_a_limit(pages: Pages) -> None:
 
 def test_an_answer_that_is_not_http_is_a_failure_of_the_protocol() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        import threading
 
         def answer() -> None:
             connection, _ = listener.accept()
@@ -336,6 +337,72 @@ def test_addresses_of_a_name_are_answers() -> None:
     assert "localhost A: no answer matches 10[.].*: 127.0.0.1" in str(error)
 
 
+@pytest.fixture
+def name_server() -> Iterator[str]:
+    """A DNS server that knows a few records of shop.example; of `silent.example` it says nothing."""
+    message, rdatatype, rrset = (pytest.importorskip(f"dns.{name}") for name in ("message", "rdatatype", "rrset"))
+    records = {
+        ("shop.example.", "MX"): ["10 mx1.shop.example.", "20 mx2.shop.example."],
+        ("shop.example.", "TXT"): ['"v=spf1 " "-all"'],
+        ("shop.example.", "A"): ["192.0.2.7"],
+    }
+
+    def answer(query: Any) -> Any:
+        (question,) = query.question
+        response = message.make_response(query)
+        kind = rdatatype.to_text(question.rdtype)
+        found = records.get((question.name.to_text(), kind))
+        if found:
+            response.answer = [rrset.from_text(question.name, 60, "IN", kind, *found)]
+        elif question.name.to_text() != "shop.example.":
+            response.set_rcode(3)
+        return response
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while True:
+                packet, sender = server.recvfrom(4096)
+                if not packet:
+                    return
+                query = message.from_wire(packet)
+                if query.question[0].name.to_text() != "silent.example.":
+                    server.sendto(answer(query).to_wire(), sender)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.sendto(b"", server.getsockname())
+        thread.join()
+
+
+DNS: list[tuple[dict[str, Any], str, str]] = [
+    ({"query": "shop.example", "type": "MX", "answers": ["10 mx1[.].*", "20 .*"]}, "", ""),
+    ({"query": "shop.example", "type": "TXT", "answers": ["v=spf1 -all"]}, "", ""),
+    ({"query": "shop.example", "answers": [r"192\.0\.2\.7"]}, "", ""),
+    ({"query": "shop.example", "type": "MX", "answers": ["30 .*"]}, "answer", "no answer matches 30 .*: 10 mx1"),
+    ({"query": "shop.example", "type": "CAA"}, "answer", "shop.example CAA: no answer"),
+    ({"query": "gone.example", "type": "NS"}, "resolve", "does not exist"),
+    ({"query": "silent.example", "timeout": "100ms"}, "timeout", "no answer within 0.1 s"),
+]
+
+
+@pytest.mark.parametrize(("asked", "kind", "words"), DNS)
+def test_a_name_server_of_choice_is_asked(asked: dict[str, Any], kind: str, words: str, name_server: str) -> None:
+    captured, error = probe(dns=[{"server": name_server, **asked}], confirm=1)
+    assert words in str(error or "")
+    assert values(captured)["probe_success"] == (not kind)
+    assert not kind or cause(captured) == kind
+
+
+def test_other_records_need_a_package_and_the_failure_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dns.asyncresolver", None)
+    captured, error = probe(dns=[{"query": "shop.example", "type": "MX"}], confirm=1)
+    assert "MX records need a package that is missing" in str(error)
+    assert cause(captured) == "unsupported"
+
+
 # Rhythm, confirmation, events
 
 
@@ -384,8 +451,6 @@ def test_an_event_tells_when_it_begins_and_when_it_is_over_and_the_rhythm_does_n
 
 
 def test_no_more_are_asked_at_once_than_is_allowed(pages: Pages) -> None:
-    import threading
-
     busy, most, lock = 0, 0, threading.Lock()
 
     pages.serve("ok", "/")
@@ -448,6 +513,14 @@ def test_a_token_in_the_url_is_told_to_nobody(pages: Pages) -> None:
     assert SECRET not in str(error)
     assert SECRET not in repr(captured.batches)
     assert SECRET in pages.requests[0][0]
+
+
+def test_a_page_that_repeats_what_it_was_sent_tells_no_secret(pages: Pages) -> None:
+    pages.serve(f'{{"you": "Bearer {SECRET}"}}', "/")
+    wanted = {"headers": {"Authorization": f"Bearer {SECRET}"}, "json": {"you": "me"}}
+    captured, error = probe(http=[{"url": at(pages), **wanted}])
+    assert "you is Bearer <secret> (wanted: me)" in str(error)
+    assert SECRET not in repr(captured.batches)
 
 
 def doctor(**settings: Any) -> list[Check]:
