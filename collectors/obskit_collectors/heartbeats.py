@@ -250,7 +250,7 @@ def _record(check: CheckSettings, ping: Ping, call: Call) -> Record:
     body = call.body[:LARGEST_BODY].decode("utf-8", "replace").strip()
     metadata = {
         "name": f"heartbeat.{ping.kind.value}",
-        "level": "error" if ping.kind is state.Kind.FAIL else "info",
+        "level": "warning" if ping.kind is state.Kind.FAIL else "info",  # an error would be told twice
         "run_id": ping.run,
         "exit_status": "" if ping.exit_status is None else str(ping.exit_status),
     }
@@ -263,7 +263,7 @@ def _record(check: CheckSettings, ping: Ping, call: Call) -> Record:
 
 
 def _news(check: CheckSettings, now: State, now_ms: int) -> Record:
-    name, level = (f"heartbeat.{now.slug}", "error") if now.wrong else ("heartbeat.recovered", "info")
+    name, level = (f"heartbeat.{now.slug}", "warning") if now.wrong else ("heartbeat.recovered", "info")
     stream = Labels({"source": "event", "app": check.name})
     return Record(stream, now_ms * _NS_PER_MS, f"{name}: {check.name}", {"name": name, "level": level})
 

@@ -95,7 +95,8 @@ class Watched:
         if cause is self._down:
             return []
         self._down = cause
-        name, level = ("probe.failed", "error") if error else ("probe.recovered", "info")
+        # Not an error of its own for the grouping of errors: the pack probes tells it already.
+        name, level = ("probe.failed", "warning") if error else ("probe.recovered", "info")
         stream = Labels({"source": "event", "app": self.instance})
         metadata = {"name": name, "level": level, **({"cause": cause.slug} if cause else {})}
         line = f"{name}: {self.instance}: {error}" if error else f"{name}: {self.instance}"

@@ -173,7 +173,7 @@ def test_the_body_is_kept_up_to_a_limit_and_what_it_says_is_a_line() -> None:
     play(scene, store, FakeClock())
     failed, logged, plain = [record for record in store.records if record.stream["source"] == "heartbeat"]
     assert failed.line == "x" * LARGEST_BODY
-    assert failed.metadata == {"name": "heartbeat.fail", "level": "error", "run_id": RUN, "exit_status": "3"}
+    assert failed.metadata == {"name": "heartbeat.fail", "level": "warning", "run_id": RUN, "exit_status": "3"}
     assert logged.line == "half \ufffd way"
     assert plain.line == "success"
     assert plain.stream["app"] == "backup"

@@ -445,7 +445,7 @@ def test_an_event_tells_when_it_begins_and_when_it_is_over_and_the_rhythm_does_n
         "probe.recovered: shop",
     ]
     assert dict(captured.records[0].stream) == {"source": "event", "app": "shop"}
-    assert captured.records[0].metadata == {"name": "probe.failed", "level": "error", "cause": "status"}
+    assert captured.records[0].metadata == {"name": "probe.failed", "level": "warning", "cause": "status"}
     times = [batch.samples.times_ms[0] for batch in captured.batches[1:10]]
     assert {later - earlier for earlier, later in pairwise(times)} == {30_000}
 
