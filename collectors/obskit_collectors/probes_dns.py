@@ -71,7 +71,7 @@ class DnsProber:
         except (dns.exception.DNSException, OSError, ValueError) as error:
             words = str(error) or type(error).__name__
             raise ProbeError(Cause.RESOLVE, f"{self._probe.query}: cannot be resolved: {words}") from None
-        return [_text(record) for record in answer.rrset or ()]
+        return sorted(map(_text, answer.rrset or ()))  # servers shuffle them
 
     def _resolver(self, make: Any) -> Any:
         if not self._probe.server:
