@@ -34,8 +34,13 @@ VENDORS = {
     "ntfy": ("obskit/notify/ntfy", "obskit/notify/receivers.py", "obskit/testing/ntfy"),
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
     "upstash": ("collectors/obskit_collectors/redis",),
-    "fly.io": (),
-    "cloudflare": (),
+    "fly.io": ("collectors/obskit_collectors/fly", "obskit/testing/fly.py"),
+    "cloudflare": (
+        "collectors/obskit_collectors/cloudflare",
+        "obskit/testing/cloudflare",
+        "obskit/collect/table.py",
+        "obskit/store/cold/settings.py",
+    ),
 }
 """A vendor's word, and the files that may hold it in code (comments and docstrings may explain anything)."""
 

@@ -13,7 +13,9 @@ from obskit.model.problems import did_you_mean
 
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
+    "cloudflare": "obskit_collectors.cloudflare:KIND",
     "file": "obskit_collectors.file:KIND",
+    "fly": "obskit_collectors.fly:KIND",
     "heartbeats": "obskit_collectors.heartbeats:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
@@ -22,7 +24,13 @@ BUILT_IN: Final = {
     "redis": "obskit_collectors.redis:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
-PACKS: Final[Mapping[str, frozenset[str]]] = {"probes": frozenset({"probes", "heartbeats"})}
+PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "ai": frozenset({"cloudflare"}),
+    "cloudflare": frozenset({"cloudflare"}),
+    "fly": frozenset({"fly"}),
+    "fly-logs": frozenset({"fly"}),
+    "probes": frozenset({"probes", "heartbeats"}),
+}
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 

@@ -19,9 +19,21 @@ SECRET = "s3cret-which-nobody-may-see"
 NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
+FLY = {
+    "apps": ["shop"],
+    "token": SECRET,
+    "machines": False,
+    "releases": "off",
+    "volumes": False,
+    "incidents": False,
+    "api_url": f"http://{NOWHERE}",
+}
+"""Logs of one app alone: a collector with one target."""
 WORKING: dict[str, dict[str, Any]] = {
+    "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "heartbeats": {"ping_key": "k" * 20, "checks": [{"name": "backup", "period": "1d"}]},
+    "fly": FLY,
     "host": {},
     "obskit": {},
     "probes": {"http": [f"http://{NOWHERE}/"]},
@@ -30,6 +42,8 @@ WORKING: dict[str, dict[str, Any]] = {
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
     "probes": {"http": [{"url": f"http://{NOWHERE}/?token={SECRET}", "headers": {"Authorization": SECRET}}]},
+    "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
+    "fly": FLY,
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
