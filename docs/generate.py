@@ -25,7 +25,7 @@ from obskit.cli.main import COMMANDS, main
 from obskit.collect import BUILT_IN
 from obskit.collect import find_kind as find_collector
 from obskit.config.schema import WRITTEN
-from obskit.config.sections import GlobalSettings, WebSettings
+from obskit.config.sections import GlobalSettings, SentHeartbeats, WebSettings
 from obskit.grouping.settings import GroupingSettings
 from obskit.ingest.settings import IngestSettings
 from obskit.model.settings import LateModel, LocalPath, Secret
@@ -52,6 +52,7 @@ SECTIONS: Final[dict[str, Any]] = {
     "web": WebSettings,
     "ingest": IngestSettings,
     "errors": GroupingSettings,
+    "heartbeats": SentHeartbeats,
     "route": RouteSettings,
     "inhibit_rules": InhibitRuleSettings,
     "time_intervals": TimeIntervalSettings,

@@ -20,13 +20,16 @@ PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
+    "nginx": "nginx-light",
 }
 
 
 @pytest.fixture(autouse=True)
 def _needs_its_server(request: pytest.FixtureRequest) -> None:
-    marker = request.node.get_closest_marker("server")
-    if marker and not shutil.which(marker.args[0]):
+    for marker in request.node.iter_markers("server"):
+        if shutil.which(marker.args[0]):
+            continue
         reason = f"needs {marker.args[0]}: apt-get install {PACKAGES.get(marker.args[0], marker.args[0])}"
         if os.environ.get("OBSKIT_SERVERS_REQUIRED"):
             pytest.fail(reason)

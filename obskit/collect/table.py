@@ -16,9 +16,11 @@ BUILT_IN: Final = {
     "cloudflare": "obskit_collectors.cloudflare:KIND",
     "file": "obskit_collectors.file:KIND",
     "fly": "obskit_collectors.fly:KIND",
+    "heartbeats": "obskit_collectors.heartbeats:KIND",
     "host": "obskit_collectors.host:KIND",
     "http_json": "obskit_collectors.http_json:KIND",
     "obskit": "obskit.collect.own:KIND",
+    "probes": "obskit_collectors.probes:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
     "redis": "obskit_collectors.redis:KIND",
     "sql": "obskit_collectors.sql:KIND",
@@ -31,6 +33,7 @@ PACKS: Final[Mapping[str, frozenset[str]]] = {
     "fly": frozenset({"fly"}),
     "fly-logs": frozenset({"fly"}),
     "sqs": frozenset({"sqs"}),
+    "probes": frozenset({"probes", "heartbeats"}),
 }
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 

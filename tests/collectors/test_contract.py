@@ -42,9 +42,11 @@ SQS: Any = {
 WORKING: dict[str, dict[str, Any]] = {
     "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
+    "heartbeats": {"ping_key": "k" * 20, "checks": [{"name": "backup", "period": "1d"}]},
     "fly": FLY,
     "host": {},
     "obskit": {},
+    "probes": {"http": [f"http://{NOWHERE}/"]},
     "prometheus": {"job_name": "contract"},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
     "http_json": HTTP_JSON,
@@ -52,6 +54,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "sqs": SQS,
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "probes": {"http": [{"url": f"http://{NOWHERE}/?token={SECRET}", "headers": {"Authorization": SECRET}}]},
     "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "fly": FLY,
     "prometheus": {
@@ -65,8 +68,8 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
     "sql": {"url": f"postgresql://u:{SECRET}@{NOWHERE}/db", "queries": [QUERY]},
     "sqs": {**SQS, "secret_key": SECRET, "session_token": SECRET},
 }
-ALWAYS_THERE = {"file", "host", "obskit"}
-"""They read this machine: there is no target to be unreachable."""
+ALWAYS_THERE = {"file", "heartbeats", "host", "obskit"}
+"""They read this machine, or are pushed to: there is no target to be unreachable."""
 
 
 def source(kind: str, settings: dict[str, Any], folder: Path | None = None) -> Source:
