@@ -20,17 +20,26 @@ PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "postgres": "postgresql",
+    "pgbouncer": "pgbouncer",
+    "prometheus-postgres-exporter": "prometheus-postgres-exporter",
 }
 
 
 @pytest.fixture(autouse=True)
 def _needs_its_server(request: pytest.FixtureRequest) -> None:
     marker = request.node.get_closest_marker("server")
-    if marker and not shutil.which(marker.args[0]):
+    if marker and not program(marker.args[0]):
         reason = f"needs {marker.args[0]}: apt-get install {PACKAGES.get(marker.args[0], marker.args[0])}"
         if os.environ.get("OBSKIT_SERVERS_REQUIRED"):
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def program(name: str) -> str | None:
+    """Where a program is. Debian keeps the server programs of Postgres out of the PATH, one folder for each version."""
+    beside = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(beside[-1]) if beside else shutil.which(name)
 
 
 def free_port() -> int:

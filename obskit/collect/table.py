@@ -16,6 +16,7 @@ BUILT_IN: Final = {
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
+    "postgres": "obskit_collectors.postgres:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
     "redis": "obskit_collectors.redis:KIND",
 }

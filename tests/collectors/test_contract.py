@@ -23,10 +23,12 @@ WORKING: dict[str, dict[str, Any]] = {
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
+    "postgres": {"url": f"postgresql://obskit@{NOWHERE}/shop"},
     "prometheus": {"job_name": "contract"},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "postgres": {"url": f"postgresql://obskit:{SECRET}@{NOWHERE}/shop"},
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
