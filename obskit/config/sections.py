@@ -85,6 +85,11 @@ class WebSettings(Settings):
         description="asked for as `Authorization: Bearer …` on every path but those of health and of signed webhooks (`/hooks/`)",
     )
 
+    allowed_hosts: list[str] = Field(
+        [],
+        description="names this server is asked by beside those of loopback, such as a proxy's, while there is no token",
+    )
+
     @field_validator("listen")
     @classmethod
     def _is_an_address(cls, listen: str) -> str:

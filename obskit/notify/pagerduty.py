@@ -202,7 +202,7 @@ class PagerDuty:
     def _details(self, notice: Notice, shown: text.Card) -> dict[str, str]:
         return {
             **_present(summary=shown.summary, description=shown.detail, do_first=shown.action, rule=shown.source),
-            **_present(log_lines="\n".join(shown.samples)),
+            **_present(log_lines="\n".join(shown.samples), instead=notice.instead),
             **_counts(notice),
             "firing": "\n".join(_listing(alert) for alert in notice.firing),
             "resolved": "\n".join(_listing(alert) for alert in notice.resolved),

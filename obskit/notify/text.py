@@ -279,7 +279,7 @@ def _word(notice: Notice, tone: Tone, ended: str) -> str:
 
 
 def _marks(notice: Notice) -> tuple[Mark, ...]:
-    care, found = notice.care, []
+    care, found = notice.care, [Mark(clip(notice.instead, _LINE_LENGTH))] if notice.instead else []
     if care.ack:
         where = f" in {care.ack.where}" if care.ack.where else ""
         said = f"({care.ack.note})" if care.ack.note else ""

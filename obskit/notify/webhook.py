@@ -1,6 +1,7 @@
 """Webhooks with Alertmanager's version 4 body, byte for byte what its receivers know, with an optional signature.
 
-Ours alone are `resolvedValue` and `resolvedSummary` of an alert whose value at its recovery is known.
+Ours alone are `resolvedValue` and `resolvedSummary` of an alert whose value at its recovery is known, and `instead` of a
+notice to a receiver that stands in for another.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ def payload(notice: Notice, *, max_alerts: int = 0) -> dict[str, Any]:
         "version": "4",
         "groupKey": notice.group_key,
         "truncatedAlerts": len(notice.alerts) - len(shown),
+        **({"instead": notice.instead} if notice.instead else {}),
     }
 
 

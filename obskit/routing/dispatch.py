@@ -227,6 +227,7 @@ class Dispatcher:
         told: list[tuple[str, NoticeReason]] = []
         floods = Floods(tx, self._clock.now_ms(), self._external_url)
         moment = self._moment(plan, now_ms)
+        plan.look_for_stand_ins(tx, now_ms, moment.wall_ms)
         for count, group in enumerate(plan.groups.due(now_ms), start=1):
             told += self._flush(floods, plan, group, moment)
             if len(told) >= TOLD_AT_ONCE or count >= FLUSHES_AT_ONCE:

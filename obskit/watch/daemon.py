@@ -303,7 +303,8 @@ class Daemon:
             reception=Reception(self._store, self._clock, ingest) if ingest.enabled else None,
         )
         api = alertmanager_api(self._dispatcher, self._clock, self._about, started_ms=self._started_ms)
-        return build_app(self.health, doors, token=token, apis=[*api, *ack_routes(self._dispatcher.acks)])
+        apis = [*api, *ack_routes(self._dispatcher.acks)]
+        return build_app(self.health, doors, token=token, hosts=self.config.web.allowed_hosts, apis=apis)
 
     def _about(self) -> About:
         return About([receiver.name for receiver in self.config.receivers], original(self.config))
