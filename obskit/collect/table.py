@@ -21,7 +21,10 @@ BUILT_IN: Final = {
     "redis": "obskit_collectors.redis:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
-PACKS: Final[Mapping[str, frozenset[str]]] = {}
+PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "backups": frozenset({"postgres"}),
+    "postgres": frozenset({"postgres"}),
+}
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 
