@@ -12,15 +12,19 @@ from typing import Final
 from pydantic import Field, field_validator, model_validator
 
 from obskit.clock import Clock
-from obskit.collect import Check, Collector, Kind, Poll, Several, poll
+from obskit.collect import Check, Collector, Kind, Poll, Several, ok, poll
 from obskit.model.settings import Duration, Secret, Settings
 from obskit_collectors.postgres_connection import NOT_INSTALLED, Address, Session, installed
 from obskit_collectors.postgres_doctor import examine
+from obskit_collectors.postgres_neon import HOSTS, NeonCollector, NeonSettings, examine_neon
+from obskit_collectors.postgres_pgbackrest import PgBackRestReader, PgBackRestSettings, examine_backups
 from obskit_collectors.postgres_questions import QUESTIONS, Question
 from obskit_collectors.postgres_replication import REPLICATION
 from obskit_collectors.postgres_server import ServerReader
+from obskit_collectors.postgres_supabase import SupabaseSettings, examine_supabase
 from obskit_collectors.postgres_tables import statement_questions, table_question
 from obskit_collectors.postgres_timescale import TIMESCALE
+from obskit_collectors.prometheus import ScrapeJob
 
 _LONGEST_SLOW_MS: Final = 240_000
 """A series that is older than five minutes is gone for PromQL."""
@@ -40,6 +44,12 @@ class PostgresSettings(Settings):
     statement_timeout: Duration = Field(5_000, gt=0, description="when the server gives one statement up")
     tables: int = Field(30, ge=0, le=500, description="the largest tables of the database; 0: none")
     statements: int = Field(20, ge=0, le=200, description="the costliest of pg_stat_statements; 0: none")
+    keep_awake: bool = Field(
+        False, description="ask a Neon server by SQL too, which never lets its compute suspend (about $19 a month)"
+    )
+    supabase: SupabaseSettings | None = Field(None, description="read a Supabase project's metrics endpoint")
+    neon: NeonSettings | None = Field(None, description="read Neon's API: computes, storage, consumption, cost")
+    pgbackrest: PgBackRestSettings | None = Field(None, description="read the state of pgBackRest's backups")
     statement_text: bool = Field(True, description="tell their text, without literals, numbers and comments")
 
     @field_validator("url")
@@ -51,16 +61,27 @@ class PostgresSettings(Settings):
 
     @model_validator(mode="after")
     def _something_to_read(self) -> PostgresSettings:
-        if self.url is None:
-            raise ValueError("give the url of the server")
-        if self.url is not None and not installed():
+        if self.url is None and not (self.supabase or self.neon or self.pgbackrest):
+            raise ValueError("give the url of the server, or supabase, neon or pgbackrest")
+        if self.url is not None and self._sleeps and not self.neon:
+            raise ValueError(
+                "SQL keeps a Neon compute awake, at about $19 a month: give neon.api_key to watch it by its API,"
+                " or set keep_awake: true"
+            )
+        if self.address is not None and not installed():
             raise ValueError(NOT_INSTALLED)
         return self
 
     @property
+    def _sleeps(self) -> bool:
+        """Whether the server suspends itself when nobody asks, and may."""
+        host = Address.parse(self.url.reveal()).host if self.url else ""
+        return host.endswith(HOSTS) and not self.keep_awake
+
+    @property
     def address(self) -> Address | None:
         """Where the server is, with the password from either place; None when it is not asked."""
-        if self.url is None:
+        if self.url is None or self._sleeps:
             return None
         found = Address.parse(self.url.reveal())
         return found if self.password is None else found.with_password(self.password)
@@ -90,6 +111,19 @@ def build(settings: PostgresSettings) -> Collector:
 def _parts(settings: PostgresSettings, name: str) -> Iterator[Collector]:
     if settings.address is not None:
         yield _server(settings, settings.address, name)
+    if settings.supabase is not None:
+        yield ScrapeJob(settings.supabase.scrape(settings.name))
+    if settings.neon is not None:
+        yield NeonCollector(settings.neon, name)
+    if settings.pgbackrest is not None:
+        backups = settings.pgbackrest
+        yield poll(
+            PgBackRestReader(backups).read,
+            name=name,
+            target=backups.shown,
+            every_ms=backups.every,
+            timeout_ms=backups.timeout,
+        )
 
 
 def _server(settings: PostgresSettings, address: Address, name: str) -> Poll:
@@ -109,11 +143,19 @@ def _server(settings: PostgresSettings, address: Address, name: str) -> Poll:
     )
 
 
-async def doctor(settings: PostgresSettings, clock: Clock) -> Sequence[Check]:  # noqa: ARG001 - the Kind's shape
+async def doctor(settings: PostgresSettings, clock: Clock) -> Sequence[Check]:
     """Whether each part can be read, and the statement or setting that mends what cannot."""
     checks: list[Check] = []
     if settings.address is not None:
         checks += await examine(settings.session(settings.address), settings.address.user, settings.statements > 0)
+    elif settings.url is not None:
+        checks.append(ok("the server is watched by Neon's API alone: SQL would keep it awake (keep_awake)"))
+    if settings.supabase is not None:
+        checks += await examine_supabase(settings.supabase, clock)
+    if settings.neon is not None:
+        checks += await examine_neon(settings.neon, clock.now_ms())
+    if settings.pgbackrest is not None:
+        checks += await examine_backups(settings.pgbackrest, clock)
     return checks
 
 

@@ -353,3 +353,52 @@ def test_what_postgres_exporter_says_too_is_said_with_the_same_names_and_values(
         if not any(word in name for word in moving) and values[0] != pytest.approx(values[1])
     }
     assert differing == {}
+
+
+TIMESCALE = """
+SET allow_system_table_mods = on;
+INSERT INTO pg_extension SELECT 99999, 'timescaledb', 10, oid, false, '2.17.2' FROM pg_namespace WHERE nspname = 'public';
+CREATE SCHEMA timescaledb_information;
+CREATE VIEW timescaledb_information.jobs AS
+  SELECT 1000 AS job_id, 'policy_retention'::name AS proc_name, interval '1 day' AS schedule_interval,
+         'ticks'::name AS hypertable_name, '{}'::jsonb AS config
+  UNION ALL SELECT 1001, 'policy_new', NULL, NULL, NULL;
+CREATE VIEW timescaledb_information.job_stats AS
+  SELECT 1000 AS job_id, 'Failed' AS last_run_status, 'Paused' AS job_status, 40::bigint AS total_runs,
+         3::bigint AS total_failures, timestamptz '-infinity' AS last_successful_finish,
+         timestamptz '2026-11-20 00:00:00+00' AS next_start, interval '90 seconds' AS last_run_duration;
+CREATE TABLE public.ticks (t timestamptz);
+CREATE VIEW timescaledb_information.hypertables AS
+  SELECT 'public'::name AS hypertable_schema, 'ticks'::name AS hypertable_name, 4::bigint AS num_chunks;
+CREATE FUNCTION hypertable_approximate_size(regclass) RETURNS bigint LANGUAGE sql AS 'SELECT 8192::bigint';
+CREATE FUNCTION hypertable_compression_stats(regclass) RETURNS TABLE (
+  total_chunks bigint, number_compressed_chunks bigint, before_compression_total_bytes bigint,
+  after_compression_total_bytes bigint) LANGUAGE sql AS 'SELECT 4::bigint, 3::bigint, 1000::bigint, NULL::bigint';
+GRANT USAGE ON SCHEMA timescaledb_information TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA timescaledb_information TO PUBLIC;
+"""
+"""Its views and functions by its documentation: the extension is not in Debian."""
+
+
+def test_timescales_jobs_and_compression_are_told(postgres_server: PostgresServer, database: str) -> None:
+    postgres_server.sql(TIMESCALE, database)
+    found = collect(postgres_server.url(database))
+    assert failing_parts(found) == set()
+    told = {
+        name.removeprefix("timescaledb_"): value for name, value in found.items() if name.startswith("timescaledb_")
+    }
+    job = '{hypertable="ticks", job_id="1000", proc_name="policy_retention"}'
+    table = '{hypertable="ticks", schemaname="public"}'
+    assert told == {
+        f"job_runs_total{job}": 40,
+        f"job_failures_total{job}": 3,
+        f"job_last_run_success{job}": 0,
+        f"job_paused{job}": 1,
+        f"job_last_run_duration_seconds{job}": 90,
+        f"job_next_start_timestamp_seconds{job}": 1_795_132_800,
+        f"job_schedule_interval_seconds{job}": 86_400,
+        f"hypertable_chunks{table}": 4,
+        f"hypertable_size_bytes{table}": 8192,
+        f"hypertable_compressed_chunks{table}": 3,
+        f"hypertable_before_compression_bytes{table}": 1000,
+    }

@@ -112,7 +112,7 @@ def test_a_url_is_read_as_other_clients_read_it(url: str, shown: str, sslmode: s
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "give the url"),
+        ({}, "give the url of the server, or"),
         ({"url": "mysql://u@h/db"}, "must look like postgresql://"),
         ({"url": "postgresql:///db"}, "must name one host"),
         ({"url": "postgresql://u@a,b/db"}, "must name one host"),
