@@ -34,6 +34,7 @@ _FAST = (
     *("shared_preload_libraries=pg_stat_statements", "autovacuum=off", "listen_addresses=127.0.0.1"),
     *("wal_receiver_status_interval=1", "archive_mode=on", "archive_command=/bin/true"),
 )
+_TLS = ("ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key")
 _ACCESS = """\
 local all all trust
 host all secured 127.0.0.1/32 scram-sha-256
@@ -60,9 +61,30 @@ class PostgresServer:
         server = cls(folder / "data")
         run_program("initdb", "--auth=trust", "--username=postgres", "--no-sync", "-D", str(server.data))
         (server.data / "pg_hba.conf").write_text(_ACCESS)
+        subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+        files = ("-keyout", str(server.data / "server.key"), "-out", str(server.certificate))
+        run_program(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            *subject,
+            *files,
+        )
         server.start()
         server.sql(_ROLES)
         return server
+
+    @property
+    def certificate(self) -> Path:
+        """Its certificate, signed by itself."""
+        return self.data / "server.crt"
 
     def replica(self, folder: Path) -> PostgresServer:
         """A streaming replica of this server, with a slot, started."""
@@ -76,7 +98,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        settings = (f"port={self.port}", f"unix_socket_directories={self.data}", *_FAST)
+        settings = (f"port={self.port}", f"unix_socket_directories={self.data}", *_FAST, *_TLS)
         flags = [word for setting in settings for word in ("-c", setting)]
         command = [str(program("postgres")), "-D", str(self.data), *flags]
         log = (self.data.parent / "log").open("ab")
@@ -112,6 +134,14 @@ class PostgresServer:
     def _psql(self, statement: str, database: str = "postgres") -> subprocess.CompletedProcess[str]:
         command = ["psql", "-XAtq", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database]
         return subprocess.run([*command, "-c", statement], capture_output=True, text=True, check=False)
+
+
+def until(server: PostgresServer, condition: str) -> None:
+    """Return when a statement says `t`."""
+    for _ in range(500):
+        if server.sql(condition) == "t":
+            return
+    raise AssertionError(condition)
 
 
 def run_program(name: str, *words: str) -> None:

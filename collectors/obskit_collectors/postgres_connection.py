@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from obskit.collect.vendor_api import REFUSED_WAIT_S
 from obskit.errors import CollectorError
 from obskit.model.settings import Secret
 
@@ -25,8 +26,10 @@ APPLICATION: Final = "obskit"
 _LOCK_TIMEOUT_MS: Final = 1_000
 """Sizes of tables wait for a lock while a migration holds one; a migration must never find us in its queue for long."""
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_LOGIN_REFUSED: Final = "28"
+"""Wrong password, no such role, no entry in pg_hba.conf: a person must mend it, and guards lock out who keeps trying."""
 _REASONS: Final = {
-    "28": "auth",  # wrong password, no entry in pg_hba.conf
+    _LOGIN_REFUSED: "auth",
     "42501": "auth",  # insufficient privilege
     "3D000": "missing",  # no such database
     "42": "missing",  # no such table, column, function: another version than we know
@@ -169,7 +172,8 @@ class Session:
         state = getattr(error, "sqlstate", None)
         if state is not None:
             reason = next((_REASONS[key] for key in (state, state[:2]) if key in _REASONS), "server")
-            return CollectorError(f"{self.shown}: {error}", reason=reason)
+            wait_s = REFUSED_WAIT_S if state.startswith(_LOGIN_REFUSED) else None
+            return CollectorError(f"{self.shown}: {error}", reason=reason, retry_after=wait_s)
         if isinstance(error, TimeoutError):
             return CollectorError(f"{self.shown}: no answer within {self._timeout_s:g} s", reason="timeout")
         if isinstance(error, ssl.SSLCertVerificationError):

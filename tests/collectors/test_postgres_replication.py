@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.collectors.test_postgres import collect
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, until
 
 pytestmark = pytest.mark.server("postgres")
 
@@ -26,13 +26,6 @@ def write(primary: PostgresServer, database: str) -> str:
     """Something to replicate; where the primary's log ends then."""
     primary.sql("CREATE TABLE IF NOT EXISTS t (x int); INSERT INTO t SELECT generate_series(1, 2000)", database)
     return primary.sql("SELECT pg_current_wal_insert_lsn()")
-
-
-def until(server: PostgresServer, condition: str) -> None:
-    for _ in range(500):
-        if server.sql(condition) == "t":
-            return
-    raise AssertionError(condition)
 
 
 def test_lag_is_told_on_both_sides(postgres_server: PostgresServer, postgres_folder: Path, database: str) -> None:
@@ -55,7 +48,10 @@ def test_lag_is_told_on_both_sides(postgres_server: PostgresServer, postgres_fol
         truth = float(replica.sql("SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())"))
         lag = collect(replica.url(database))["pg_replication_lag_seconds"]
         assert truth <= lag < truth + 30
-        missing = f"SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '{replica.sql('SELECT pg_last_wal_replay_lsn()')}')"
+        replayed = replica.sql("SELECT pg_last_wal_replay_lsn()")
+        known = f"SELECT count(*) = 1 FROM pg_stat_replication WHERE replay_lsn = '{replayed}'"
+        until(postgres_server, known)  # the replica reports once a second
+        missing = f"SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '{replayed}')"
         ahead = collect(postgres_server.url(database))
         assert one(ahead, "pg_stat_replication_pg_wal_lsn_diff", slot) == pytest.approx(
             float(postgres_server.sql(missing)), abs=10_000
