@@ -37,9 +37,9 @@ def _needs_its_server(request: pytest.FixtureRequest) -> None:
 
 
 def program(name: str) -> str | None:
-    """Where a program is. Debian keeps the server programs of Postgres out of the PATH, one folder for each version."""
+    """Where a program is. Debian keeps those of Postgres out of the PATH, one folder for each version, and daemons in sbin."""
     beside = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(beside[-1]) if beside else shutil.which(name)
+    return str(beside[-1]) if beside else shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 def free_port() -> int:
