@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from obskit.clock import SystemClock
-from obskit.collect import Captured, Feed, Supervisor
-from obskit.collect.contract import Source
+from obskit.collect import Captured, Feed
 from obskit.errors import CollectorError
-from obskit.testing.clock import FakeClock, run
+from obskit.model.telemetry import REGISTRY
+from obskit.testing.clock import run
 from obskit.testing.http import Failure
 from obskit.testing.neon import API_KEY, FakeNeon, NeonProject
 from obskit.testing.supabase import KEY, FakeSupabase
@@ -138,8 +138,6 @@ def test_a_neon_that_says_something_else_gives_nothing(body: str) -> None:
 
 
 def test_what_is_asked_of_neon_is_booked_as_requests() -> None:
-    from obskit.model.telemetry import REGISTRY
-
     with FakeNeon(projects=(SHOP,)) as fake:
         collector = KIND.build(PostgresSettings.model_validate({"name": "booked", **neon(fake)}))
         run(collector.once(Feed(collector.name, Captured(), SystemClock())))
@@ -291,17 +289,15 @@ def test_no_stanza_is_told_by_the_doctor_and_gives_nothing() -> None:
 
 def test_each_part_has_its_own_book(tmp_path: Path) -> None:
     (tmp_path / "info.json").write_text("[]")
-    clock = FakeClock(NOW_MS)
-
-    async def scenario(settings: dict[str, Any]) -> list[bool | None]:
-        supervisor = Supervisor(Captured(), clock)
-        await supervisor.reload([Source("postgres", PostgresSettings.model_validate(settings))])
-        await clock.sleep(5)
-        rows = supervisor.status()
-        await supervisor.stop()
-        return [row.up for row in rows]
-
     with FakeSupabase() as fake, FakeNeon(projects=(SHOP,)) as other:
-        settings = {"supabase": {"url": fake.base_url, "key": KEY}, "pgbackrest": {"file": str(tmp_path / "info.json")}}
-        assert run(scenario({**settings, **neon(other)}), clock) == [True, True, True]
-        assert len(fake.requests) == 1
+        parts = {"supabase": {"url": fake.base_url, "key": KEY}, "pgbackrest": {"file": str(tmp_path / "info.json")}}
+        collector = KIND.build(PostgresSettings.model_validate({"name": "books", **parts, **neon(other)}))
+        run(collector.once(Feed(collector.name, Captured(), StoppedWall())))
+    booked = [
+        (sample.labels["target"].partition(" ")[0], sample.value)
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "obskit_collector_up" and sample.labels["collector"] == "postgres/books"
+    ]
+    page = f"{fake.base_url}/customer/v1/privileged/metrics"
+    assert sorted(booked) == sorted((target, 1) for target in (page, other.url, str(tmp_path / "info.json")))
