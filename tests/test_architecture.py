@@ -37,7 +37,12 @@ VENDORS = {
     "neon": ("collectors/obskit_collectors/postgres", "obskit/testing/neon.py"),
     "supabase": ("collectors/obskit_collectors/postgres", "obskit/testing/supabase.py"),
     "fly.io": (),
-    "cloudflare": (),
+    "cloudflare": (
+        "collectors/obskit_collectors/cloudflare",
+        "obskit/testing/cloudflare",
+        "obskit/collect/table.py",
+        "obskit/store/cold/settings.py",
+    ),
 }
 """A vendor's word, and the files that may hold it in code (comments and docstrings may explain anything)."""
 

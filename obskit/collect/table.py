@@ -13,6 +13,7 @@ from obskit.model.problems import did_you_mean
 
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
+    "cloudflare": "obskit_collectors.cloudflare:KIND",
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
@@ -23,6 +24,7 @@ BUILT_IN: Final = {
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
     "backups": frozenset({"postgres"}),
+    "cloudflare": frozenset({"cloudflare"}),
     "postgres": frozenset({"postgres"}),
 }
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""

@@ -20,6 +20,7 @@ NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
 WORKING: dict[str, dict[str, Any]] = {
+    "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
@@ -28,6 +29,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "postgres": {"url": f"postgresql://obskit:{SECRET}@{NOWHERE}/shop"},
     "prometheus": {
         "job_name": "contract",
