@@ -36,7 +36,7 @@ VENDORS = {
     "upstash": ("collectors/obskit_collectors/redis",),
     "neon": ("collectors/obskit_collectors/postgres", "obskit/testing/neon.py"),
     "supabase": ("collectors/obskit_collectors/postgres", "obskit/testing/supabase.py"),
-    "fly.io": (),
+    "fly.io": ("collectors/obskit_collectors/fly", "obskit/testing/fly.py"),
     "cloudflare": (
         "collectors/obskit_collectors/cloudflare",
         "obskit/testing/cloudflare",

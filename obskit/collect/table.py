@@ -15,6 +15,7 @@ GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
     "cloudflare": "obskit_collectors.cloudflare:KIND",
     "file": "obskit_collectors.file:KIND",
+    "fly": "obskit_collectors.fly:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
     "postgres": "obskit_collectors.postgres:KIND",
@@ -23,8 +24,11 @@ BUILT_IN: Final = {
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "ai": frozenset({"cloudflare"}),
     "backups": frozenset({"postgres"}),
     "cloudflare": frozenset({"cloudflare"}),
+    "fly": frozenset({"fly"}),
+    "fly-logs": frozenset({"fly"}),
     "postgres": frozenset({"postgres"}),
 }
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""

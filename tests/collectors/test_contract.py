@@ -19,9 +19,20 @@ SECRET = "s3cret-which-nobody-may-see"
 NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
+FLY = {
+    "apps": ["shop"],
+    "token": SECRET,
+    "machines": False,
+    "releases": "off",
+    "volumes": False,
+    "incidents": False,
+    "api_url": f"http://{NOWHERE}",
+}
+"""Logs of one app alone: a collector with one target."""
 WORKING: dict[str, dict[str, Any]] = {
     "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
+    "fly": FLY,
     "host": {},
     "obskit": {},
     "postgres": {"url": f"postgresql://obskit@{NOWHERE}/shop"},
@@ -30,6 +41,7 @@ WORKING: dict[str, dict[str, Any]] = {
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
     "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
+    "fly": FLY,
     "postgres": {"url": f"postgresql://obskit:{SECRET}@{NOWHERE}/shop"},
     "prometheus": {
         "job_name": "contract",
