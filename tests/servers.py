@@ -22,18 +22,27 @@ PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
     "nginx": "nginx-light",
+    "postgres": "postgresql",
+    "pgbouncer": "pgbouncer",
+    "prometheus-postgres-exporter": "prometheus-postgres-exporter",
 }
 
 
 @pytest.fixture(autouse=True)
 def _needs_its_server(request: pytest.FixtureRequest) -> None:
     for marker in request.node.iter_markers("server"):
-        if shutil.which(marker.args[0]):
+        if program(marker.args[0]):
             continue
         reason = f"needs {marker.args[0]}: apt-get install {PACKAGES.get(marker.args[0], marker.args[0])}"
         if os.environ.get("OBSKIT_SERVERS_REQUIRED"):
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def program(name: str) -> str | None:
+    """Where a program is. Debian keeps those of Postgres out of the PATH, one folder for each version, and daemons in sbin."""
+    beside = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(beside[-1]) if beside else shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 def free_port() -> int:

@@ -34,6 +34,8 @@ VENDORS = {
     "ntfy": ("obskit/notify/ntfy", "obskit/notify/receivers.py", "obskit/testing/ntfy"),
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
     "upstash": ("collectors/obskit_collectors/redis",),
+    "neon": ("collectors/obskit_collectors/postgres", "obskit/testing/neon.py"),
+    "supabase": ("collectors/obskit_collectors/postgres", "obskit/testing/supabase.py"),
     "fly.io": ("collectors/obskit_collectors/fly", "obskit/testing/fly.py"),
     "sqs": (
         "collectors/obskit_collectors/sqs",

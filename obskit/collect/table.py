@@ -21,6 +21,7 @@ BUILT_IN: Final = {
     "http_json": "obskit_collectors.http_json:KIND",
     "obskit": "obskit.collect.own:KIND",
     "probes": "obskit_collectors.probes:KIND",
+    "postgres": "obskit_collectors.postgres:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
     "redis": "obskit_collectors.redis:KIND",
     "sql": "obskit_collectors.sql:KIND",
@@ -29,11 +30,13 @@ BUILT_IN: Final = {
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
     "ai": frozenset({"cloudflare"}),
+    "backups": frozenset({"postgres"}),
     "cloudflare": frozenset({"cloudflare"}),
     "fly": frozenset({"fly"}),
     "fly-logs": frozenset({"fly"}),
     "sqs": frozenset({"sqs"}),
     "probes": frozenset({"probes", "heartbeats"}),
+    "postgres": frozenset({"postgres"}),
 }
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 

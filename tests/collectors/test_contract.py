@@ -47,6 +47,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "host": {},
     "obskit": {},
     "probes": {"http": [f"http://{NOWHERE}/"]},
+    "postgres": {"url": f"postgresql://obskit@{NOWHERE}/shop"},
     "prometheus": {"job_name": "contract"},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
     "http_json": HTTP_JSON,
@@ -57,6 +58,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
     "probes": {"http": [{"url": f"http://{NOWHERE}/?token={SECRET}", "headers": {"Authorization": SECRET}}]},
     "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "fly": FLY,
+    "postgres": {"url": f"postgresql://obskit:{SECRET}@{NOWHERE}/shop"},
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
