@@ -32,6 +32,9 @@ METADATA: Final = {
     "obskit_queue_delivered_total": MetricMeta(MetricType.COUNTER, "Messages ever given to a consumer."),
     "obskit_queue_completed_total": MetricMeta(MetricType.COUNTER, "Messages that were done, or acknowledged."),
     "obskit_queue_failed_total": MetricMeta(MetricType.COUNTER, "Messages that failed."),
+    "obskit_queue_stalled_messages": MetricMeta(
+        MetricType.GAUGE, "Messages in flight whose worker no longer renews its claim."
+    ),
     "redis_up": MetricMeta(MetricType.GAUGE, "Whether the server answered."),
 }
 _MS_FROM: Final = 100_000_000_000
@@ -117,13 +120,20 @@ class Queue(Protocol):
         ...
 
 
-async def converse(talks: Iterable[Talk], ask: Callable[[Sequence[Command]], Awaitable[list[Reply]]]) -> None:
-    """Hold all talks at once: each round sends what every one of them asks next in one pipeline."""
+def together(talks: Iterable[Talk]) -> Talk:
+    """All talks as one: each of its rounds is what every one of them asks next."""
     asked = [(talk, commands) for talk in talks if (commands := _next_commands(talk, None))]
     while asked:
-        replies = iter(await ask([command for _, commands in asked for command in commands]))
+        replies = iter((yield [command for _, commands in asked for command in commands]))
         answered = [(talk, [next(replies) for _ in commands]) for talk, commands in asked]
         asked = [(talk, commands) for talk, own in answered if (commands := _next_commands(talk, own))]
+
+
+async def converse(talk: Talk, ask: Callable[[Sequence[Command]], Awaitable[list[Reply]]]) -> None:
+    """Hold a talk: each round is one pipeline."""
+    commands = _next_commands(talk, None)
+    while commands:
+        commands = _next_commands(talk, await ask(commands))
 
 
 def _next_commands(talk: Talk, replies: list[Reply] | None) -> Sequence[Command]:

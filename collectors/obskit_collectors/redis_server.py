@@ -27,7 +27,7 @@ from obskit_collectors.redis_connection import (
     refused,
 )
 from obskit_collectors.redis_info import info_talk
-from obskit_collectors.redis_readings import Queue, Readings, Talk, converse
+from obskit_collectors.redis_readings import Queue, Readings, Talk, converse, together
 
 SOCKET_EVERY_MS: Final = 15_000
 REST_EVERY_MS: Final = 60_000
@@ -143,7 +143,7 @@ class ServerReader:
         readings = self._readings(now_ms)
         self.commands = 0
         talks = [*([info_talk(readings)] if self._info else []), *(queue.talk(readings) for queue in self._queues)]
-        await converse(talks or [_ping()], self._ask)
+        await converse(together(talks or [_ping()]), self._ask)
         if self._whole:
             readings.add("redis_up", 1.0)
         self.heads = readings.heads

@@ -13,11 +13,15 @@ from obskit.model.problems import did_you_mean
 
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
+    "arq": "obskit_collectors.arq:KIND",
+    "bullmq": "obskit_collectors.bullmq:KIND",
+    "dramatiq": "obskit_collectors.dramatiq:KIND",
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
     "redis": "obskit_collectors.redis:KIND",
+    "rq": "obskit_collectors.rq:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {}

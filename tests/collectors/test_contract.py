@@ -20,13 +20,20 @@ NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
 WORKING: dict[str, dict[str, Any]] = {
+    "arq": {"url": f"redis://{NOWHERE}/0"},
+    "bullmq": {"url": f"redis://{NOWHERE}/0", "queues": ["mail"]},
+    "dramatiq": {"url": f"redis://{NOWHERE}/0"},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
     "prometheus": {"job_name": "contract"},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
+    "rq": {"url": f"redis://{NOWHERE}/0"},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "arq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
+    "bullmq": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "queues": ["mail"]},
+    "dramatiq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
@@ -34,6 +41,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
         "params": {"token": [SECRET]},
     },
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
+    "rq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
 }
 ALWAYS_THERE = {"file", "host", "obskit"}
 """They read this machine: there is no target to be unreachable."""
