@@ -13,14 +13,17 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from obskit.model.labels import NAME, Labels
 from obskit.model.samples import MetricMeta, MetricType
 from obskit.store.interface import Samples
 from obskit_collectors.redis_connection import Command, Reply
 
-Talk = Generator[Sequence[Command], list[Reply], None]
+T = TypeVar("T")
+Asking = Generator[Sequence[Command], list[Reply], T]
+"""A part of a talk that finds something out."""
+Talk = Asking[None]
 
 MESSAGES: Final = "obskit_queue_messages"
 OLDEST_AGE: Final = "obskit_queue_oldest_age_seconds"

@@ -34,6 +34,8 @@ REST_EVERY_MS: Final = 60_000
 """Upstash bills each command: two per list every 60 s are 86,400 a month."""
 REST_DOLLARS: Final = 0.2
 """Dollars per 100,000 commands (upstash/docs:redis/overall/billing.mdx, 2026-08)."""
+_OPTIONAL: Final = frozenset({"INFO", "SCAN"})
+"""A user or token may be kept from these and read everything else."""
 _DAY_S: Final = 86_400.0
 _MONTH_S: Final = 30.0 * _DAY_S
 
@@ -166,8 +168,8 @@ class ServerReader:
         if self.book is not None:
             self.book.asked(self._settings.price(len(commands)))
         replies = await self.connection.pipeline(commands)
-        for reply in replies:
-            if isinstance(reply, ReplyError) and is_refusal(reply):
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, ReplyError) and is_refusal(reply) and command[0] not in _OPTIONAL:
                 raise refused(reply, self._shown)
         return replies
 

@@ -15,11 +15,13 @@ GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
     "arq": "obskit_collectors.arq:KIND",
     "bullmq": "obskit_collectors.bullmq:KIND",
+    "celery": "obskit_collectors.celery:KIND",
     "dramatiq": "obskit_collectors.dramatiq:KIND",
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
+    "rabbitmq": "obskit_collectors.rabbitmq:KIND",
     "redis": "obskit_collectors.redis:KIND",
     "rq": "obskit_collectors.rq:KIND",
 }

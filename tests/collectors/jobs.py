@@ -18,9 +18,9 @@ APPS = Path(__file__).parent / "apps"
 
 
 class Jobs:
-    """One app on one server."""
+    """One app on one server; `held_at` is the Redis where jobs wait for the test, where that is another one."""
 
-    def __init__(self, app: str, url: str) -> None:
+    def __init__(self, app: str, url: str, held_at: str = "") -> None:
         if find_spec(app) is None:
             reason = f"needs {app}: it is in pyproject.toml's group dev"
             if os.environ.get("OBSKIT_SERVERS_REQUIRED"):
@@ -28,16 +28,17 @@ class Jobs:
             pytest.skip(reason)
         self._command = [sys.executable, f"{app}_app.py"]
         self._url = url
+        self._env = {**os.environ, "REDIS_URL": held_at or url}
 
     def fill(self) -> None:
         """Put the app's jobs in."""
-        subprocess.run([*self._command, "fill", self._url], cwd=APPS, check=True, timeout=60)
+        subprocess.run([*self._command, "fill", self._url], cwd=APPS, env=self._env, check=True, timeout=60)
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """A worker runs meanwhile; then it is killed, with what it holds."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        worker = subprocess.Popen([*self._command, "work", self._url], cwd=APPS, **quiet)  # type: ignore[call-overload]
+        worker = subprocess.Popen([*self._command, "work", self._url], cwd=APPS, env=self._env, **quiet)  # type: ignore[call-overload]
         try:
             yield
         finally:
@@ -47,6 +48,6 @@ class Jobs:
     def look(self) -> Any:
         """What the framework itself says."""
         done = subprocess.run(
-            [*self._command, "look", self._url], cwd=APPS, check=True, timeout=60, capture_output=True
+            [*self._command, "look", self._url], cwd=APPS, env=self._env, check=True, timeout=60, capture_output=True
         )
         return json.loads(done.stdout)

@@ -22,17 +22,20 @@ NOWHERE = "127.0.0.1:1"
 WORKING: dict[str, dict[str, Any]] = {
     "arq": {"url": f"redis://{NOWHERE}/0"},
     "bullmq": {"url": f"redis://{NOWHERE}/0", "queues": ["mail"]},
+    "celery": {"url": f"redis://{NOWHERE}/0"},
     "dramatiq": {"url": f"redis://{NOWHERE}/0"},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
     "obskit": {},
     "prometheus": {"job_name": "contract"},
+    "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
     "rq": {"url": f"redis://{NOWHERE}/0"},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
     "arq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
     "bullmq": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "queues": ["mail"]},
+    "celery": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "events": False},
     "dramatiq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
     "prometheus": {
         "job_name": "contract",
@@ -40,6 +43,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
         "authorization": {"credentials": SECRET},
         "params": {"token": [SECRET]},
     },
+    "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET, "nodes": False},
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
     "rq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
 }

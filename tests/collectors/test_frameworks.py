@@ -27,7 +27,8 @@ def collect(kind: str, clock: Clock | None = None, **settings: Any) -> dict[str,
     captured = Captured()
     clock = clock or SystemClock()
     collector = find_kind(kind).build(find_kind(kind).settings(**settings))
-    run(collector.once(Feed(collector.name, captured, clock)), clock if isinstance(clock, FakeClock) else None)
+    fake = clock if isinstance(clock, FakeClock) else None
+    run(collector.once(Feed(collector.name, captured, clock)), fake, patience_s=60)
     return {str(sample.labels.without("job", "instance")): sample.value for sample in captured.samples}
 
 

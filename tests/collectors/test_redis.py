@@ -81,7 +81,7 @@ def test_the_age_of_an_element_without_a_time_counts_from_when_it_was_first_seen
         await collector.once(feed)
         assert readings(captured)[age("redis_list", "jobs", "first_seen")] == 0
 
-    run(scenario(), clock)
+    run(scenario(), clock, patience_s=60)
 
 
 def test_the_age_comes_from_the_payload_when_it_has_a_time(redis_server: RedisServer) -> None:
