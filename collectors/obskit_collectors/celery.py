@@ -15,7 +15,7 @@ from obskit.collect import Check, Collector, Kind, Reading, Several
 from obskit.model.settings import Duration, Secret
 from obskit_collectors.celery_bindings import Bindings, Layout
 from obskit_collectors.celery_events import Events
-from obskit_collectors.celery_listener import CeleryListener
+from obskit_collectors.celery_listener import CeleryListener, Listening
 from obskit_collectors.celery_redis import CeleryBroker
 from obskit_collectors.rabbitmq import RabbitmqReader, RabbitmqSettings
 from obskit_collectors.rabbitmq import collector as rabbitmq_collector
@@ -114,8 +114,8 @@ def build(settings: CelerySettings) -> Collector:
     only = settings.queues[0].name if len(settings.queues) == 1 else ""
     events = Events(only_queue=only, silent_after_ms=settings.silent_after)
     subscription = Subscription(settings.address)
-    listener = CeleryListener(name, subscription, settings.event_pattern, events, instance=settings.instance)
-    return Several(name, [server, listener])
+    listening = Listening(settings.event_pattern, settings.every_ms, settings.instance)
+    return Several(name, [server, CeleryListener(name, subscription, listening, events)])
 
 
 async def doctor(settings: CelerySettings, clock: Clock) -> Sequence[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from obskit.clock import Clock, bounded
@@ -23,24 +24,34 @@ _ONCE_S: Final = 2.5
 _COUNTS: Final = ("_total", "_bucket", "_count", "_sum")
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """To which channels, how often it is stored what they said, and the `instance` label."""
+
+    pattern: str
+    every_ms: int
+    instance: str
+
+
 class CeleryListener:
     """One subscription. Its samples are those of the whole time since it began to listen."""
 
-    def __init__(self, name: str, subscription: Subscription, pattern: str, events: Events, *, instance: str) -> None:
+    def __init__(self, name: str, subscription: Subscription, listen: Listening, events: Events) -> None:
         self.name = name
         self._subscription = subscription
-        self._pattern = pattern
+        self._pattern = listen.pattern
+        self._every_ms = listen.every_ms
         self._target = f"{subscription.shown} events"
-        self._owner = f"{name} events {instance}"
+        self._owner = f"{name} events {listen.instance}"
         self._events = events
-        self._snapshots = Snapshots({"job": "celery", "instance": instance})
+        self._snapshots = Snapshots({"job": "celery", "instance": listen.instance})
         self._told: set[Labels] = set()
         self._dropped = 0
         self._connected_ms: int | None = None
         self._before_ms = 0
         self._error: CollectorError | None = None
 
-    async def run(self, feed: Feed, every_ms: int = 15_000) -> None:
+    async def run(self, feed: Feed) -> None:
         """Until cancelled. Workers that were there before a restart are known after it, so that their end is noticed."""
         saved = json.loads(await feed.cursor(self._owner) or "{}")
         self._events.workers = {host: Worker(heard_ms) for host, heard_ms in saved.items()}
@@ -54,7 +65,7 @@ class CeleryListener:
                     listening.result()  # a defect: the supervisor starts all of it again
                 return self._snapshot(now_ms, feed)
 
-            await poll(read, name=self.name, target=self._target, every_ms=every_ms).run(feed)
+            await poll(read, name=self.name, target=self._target, every_ms=self._every_ms).run(feed)
         finally:
             listening.cancel()
             with suppress(asyncio.CancelledError, Exception):
