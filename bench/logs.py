@@ -47,6 +47,7 @@ from obskit.store.embedded import EmbeddedStore, StoreSettings
 from obskit.store.interface import Batch, Cursor
 from obskit.store.log_interface import Records
 from obskit.watch import Daemon
+from obskit.watch.memory import keep_heap_together
 
 MINUTE_NS = 60 * 10**9
 BULK = 10_000
@@ -121,6 +122,7 @@ def config_in(folder: Path, exprs: list[str]) -> Config:
 
 async def bulk(folder: Path, lines: int, size: int, *, with_rules: bool) -> dict[str, Any]:
     """Append a day of lines as fast as they go to a daemon that runs in this process."""
+    keep_heap_together()  # as `obskit watch` does
     clock = SystemClock()
     source = LogLines(start_ns=(clock.now_ns() // DAY_NS - 1) * DAY_NS)
     daemon = Daemon(config_in(folder, rules() if with_rules else []), clock)

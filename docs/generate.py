@@ -33,8 +33,10 @@ from obskit.model.telemetry import REGISTRY
 from obskit.notify.receivers import KINDS, ReceiverSettings
 from obskit.notify.receivers import find_kind as find_receiver
 from obskit.notify.webhook import HttpSettings
+from obskit.routing.flaps import FlapSettings
 from obskit.routing.inhibit import InhibitRuleSettings
 from obskit.routing.intervals import TimeIntervalSettings
+from obskit.routing.maintenance import MaintenanceSettings
 from obskit.routing.match_settings import MatcherLine
 from obskit.routing.tree import RouteSettings
 from obskit.rules.files import load_rules
@@ -53,6 +55,8 @@ SECTIONS: Final[dict[str, Any]] = {
     "route": RouteSettings,
     "inhibit_rules": InhibitRuleSettings,
     "time_intervals": TimeIntervalSettings,
+    "maintenance": MaintenanceSettings,
+    "flapping": FlapSettings,
     "receivers": ReceiverSettings,
 }
 _PLAIN: Final = {str: "text", int: "number", float: "number", bool: "true or false"}

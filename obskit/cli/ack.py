@@ -26,10 +26,10 @@ _SIGNS: Final = "=~!"
 @click.option("--note", "-m", default="", help="What others should know.")
 @config_option
 def ack(words: tuple[str, ...], by: str | None, note: str, config_path: Path) -> None:
-    """Take alert groups on: messages say so, and nothing of them is repeated or escalated.
+    """Take alerts on: nothing of them is repeated or escalated.
 
-    A group is meant by its key or its incident, by an alert's name, or by labels that an alert in it has. It is open again when it ends, or
-    when something worse fires in it.
+    It counts for the whole group, and its messages say so. A group is meant by its key or its incident, by an alert's
+    name, or by labels that an alert in it has. It is open again when it ends, or when something worse fires in it.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def ack(words: tuple[str, ...], by: str | None, note: str, config_path: Path) ->
 @click.option("--by", help="Who lets go of them [default: your user's name].")
 @config_option
 def unack(words: tuple[str, ...], by: str | None, config_path: Path) -> None:
-    """Let go of alert groups: they are repeated and escalated as if nobody had taken them on.
+    """Let go of alerts that somebody has taken on.
 
     \b
     Example:

@@ -12,6 +12,7 @@ from obskit.cli.options import config_option
 
 if TYPE_CHECKING:
     from obskit.model.labels import Labels
+    from obskit.routing.escalation import Step
     from obskit.routing.tree import Route
 
 
@@ -91,6 +92,12 @@ def _name(route: Route) -> str:
     return matchers_text(route.matchers) if route.matchers else "default-route" if route.key == "{}" else "{}"
 
 
+def _step(step: Step) -> str:
+    from obskit.model.durations import format_duration
+
+    return f"{'+'.join(step.to)} after {format_duration(step.after_ms)} unless {step.unless.value}"
+
+
 def _details(route: Route) -> str:
     from obskit.model.durations import format_duration
 
@@ -98,6 +105,8 @@ def _details(route: Route) -> str:
     waits = (route.group_wait_ms, route.group_interval_ms, route.repeat_interval_ms)
     parts = [f"group by: {by}", f"waits: {'/'.join(map(format_duration, waits))}"]
     parts += ["continue"] if route.goes_on else []
+    parts += [f"escalates: {', '.join(map(_step, route.escalate))}"] if route.escalate else []
+    parts += [f"repeats grow: {route.growth.factor:g}"] if route.growth.factor > 1 else []
     parts += [f"mute: {', '.join(route.mutes)}"] if route.mutes else []
     parts += [f"active: {', '.join(route.actives)}"] if route.actives else []
     return "".join(f"  {part}" for part in parts)

@@ -13,7 +13,7 @@ import click
 from obskit.cli.slack_html import page
 from obskit.model.actions import Notice, NoticeReason
 from obskit.model.alerts import LOG_LINES, Alert, ResolveReason
-from obskit.model.context import Ack, Care, Context, Deploy, Limit, Silence, TopError
+from obskit.model.context import Ack, Care, Context, Deploy, Escalated, Limit, Silence, TopError
 from obskit.model.digest import Digest, Entry, Tally
 from obskit.model.labels import Labels
 from obskit.notify.slack_context import context_message
@@ -81,6 +81,7 @@ def stories_of_an_incident() -> Iterator[Story]:
     yield "more members", [message(_root(grown)), reply(news(grown))]
     yield "acked", [message(_root(replace(firing, care=acked)))]
     yield "silenced", [message(_root(replace(firing, care=silenced)))]
+    yield "escalated", [message(_root(replace(firing, care=Care(escalated=(Escalated("on-call", 5 * MINUTE_MS),)))))]
     yield "flapping", [message(_root(replace(warning, care=Care(flaps=5))), "opened again 2 times")]
     yield "resolved", [message(_root(over)), reply(news(over))]
     yield "digest of a flood", [digest_message(_digest(41))]

@@ -54,7 +54,9 @@ def status(config_path: Path, output: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those that were resolved lately.")
 @click.option("-o", "--output", type=OUTPUTS, default="table", show_default=True)
 def alerts(config_path: Path, everything: bool, output: str) -> None:
-    """List the alerts that are pending or firing, and who has acked or silenced them.
+    """List the alerts that are pending or firing.
+
+    TAKEN CARE OF says who has acked them, and what keeps them quiet.
 
     \b
     Examples:

@@ -90,8 +90,9 @@ async def _watch(config: Config, *, once: bool, dry_run: bool, listen: str | Non
     from obskit.clock import SystemClock
     from obskit.errors import ConfigError, ObskitError
     from obskit.watch import Daemon, Options
-    from obskit.watch.memory import Pages, stay_small
+    from obskit.watch.memory import Pages, keep_heap_together, stay_small
 
+    keep_heap_together()
     pages = Pages.of_this_process()
     if listen is None and (once or dry_run):
         listen = ANY_PORT

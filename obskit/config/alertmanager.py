@@ -190,9 +190,13 @@ def original(config: Config) -> str:
     return text
 
 
+OURS: Final = ("escalate", "repeat_growth", "max_repeat_interval")
+"""Keys of a route that Alertmanager does not know."""
+
+
 def _route(written: Mapping[str, Any]) -> dict[str, Any]:
     """All scalars of ours are text; a boolean must not be one there."""
-    route = dict(written)
+    route = {key: value for key, value in written.items() if key not in OURS}
     if "continue" in route:
         route["continue"] = str(route["continue"]).lower() in ("true", "yes", "on", "1")
     if "routes" in route:

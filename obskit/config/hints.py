@@ -16,6 +16,24 @@ from obskit.rules.groups import AlertRule, Group
 
 EQUAL: Final = ("alertname", "system", "queue", "instance", "mountpoint", "job")
 """What tells two alerts of one name apart in our packs: a label that neither has is equal too."""
+MANY: Final = frozenset(
+    {
+        "instance",
+        "pod",
+        "container",
+        "container_id",
+        "machine",
+        "host",
+        "hostname",
+        "node",
+        "ip",
+        "address",
+        "path",
+        "url",
+    }
+    | {"id", "task_id", "request_id", "trace_id", "user_id", "session_id", "fingerprint"}
+)
+"""Labels of which there are as many values as there are things: what breaks in all of them should be told once."""
 SUGGESTED: Final = (
     "inhibit_rules: [{source_matchers: [severity=critical], target_matchers: [severity=warning],"
     f" equal: [{', '.join(EQUAL)}]}}]"
@@ -33,13 +51,29 @@ def hints(
     if not route.group_by:
         message = "all alerts of a receiver are one message: `group_by: [alertname]` makes one of each kind of trouble"
         yield tree.problem(("route",), "group-by", message, severity=Severity.HINT, at_key=True)
-    elif ALL_LABELS in route.group_by:
-        message = "each alert is a message, and fifty machines are fifty: `group_by: [alertname]` makes one of them"
-        yield tree.problem(("route", "group_by"), "group-by", message, severity=Severity.HINT, at_key=True)
+    for path, message in _groupings(route, ("route",)):
+        yield tree.problem((*path, "group_by"), "group-by", message, severity=Severity.HINT, at_key=True)
     doubled = [name for name in _in_two_severities(groups) if not any(_covers(rule, name) for rule in inhibit_rules)]
     if doubled:
         section = "inhibit_rules" if tree.data.get("inhibit_rules") else "route"
         yield tree.problem((section,), "told-twice", _told_twice(doubled), severity=Severity.HINT, at_key=True)
+
+
+def _groupings(route: RouteSettings, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """What groups say that are smaller, or larger, than what a person wants to read."""
+    names = route.group_by or []
+    many = [name for name in names if name.lower() in MANY]
+    if ALL_LABELS in names:
+        yield path, "each alert is a message, and fifty machines are fifty: `group_by: [alertname]` makes one of them"
+    elif many:
+        yield path, f"each {many[0]} is a message of its own: without `{many[0]}` they are listed in one"
+    elif names and "alertname" not in names:
+        yield (
+            path,
+            f"whatever fires for one {names[0]} is one message: with `alertname` each kind of trouble has its own",
+        )
+    for index, child in enumerate(route.routes):
+        yield from _groupings(child, (*path, "routes", index))
 
 
 def _misgivings(tree: ConfigTree) -> Iterator[Problem]:

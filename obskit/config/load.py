@@ -77,6 +77,7 @@ class Config:
             self.general.resolve_timeout,
             tuple(each.window() for each in self.maintenance),
             self.flapping,
+            {each.name: each.fallback for each in self.receivers if each.fallback},
         )
 
     @property
@@ -308,7 +309,19 @@ def _receivers(tree: ConfigTree) -> list[ReceiverSettings]:
             tree.problems.append(tree.problem(("receivers", index, "name"), "duplicate-name", message))
         names.add(receiver.name)
         receivers.append(receiver)
+    _check_fallbacks(tree, receivers, [str(item.get("name")) for item in data if isinstance(item, dict)])
     return receivers
+
+
+def _check_fallbacks(tree: ConfigTree, receivers: Sequence[ReceiverSettings], names: Sequence[str]) -> None:
+    for index, each in enumerate(receivers):
+        message = ""
+        if each.fallback == each.name:
+            message = "a receiver cannot stand in for itself"
+        elif each.fallback and each.fallback not in names:
+            message = f'undefined receiver "{each.fallback}" used as fallback{did_you_mean(each.fallback, names)}'
+        if message:
+            tree.problems.append(tree.problem(("receivers", index, "fallback"), "bad-value", message))
 
 
 def _items(tree: ConfigTree, section: str, model: type[T]) -> Iterator[T]:

@@ -69,6 +69,11 @@ class GlobalSettings(Settings):
         300_000, gt=0, description="when an alert that others posted without an end is over, unless it is posted again"
     )
     external_url: str = Field("", description="where people reach this obskit; links in messages start with it")
+    logs_url: str = Field(
+        "",
+        pattern=r"^$|^https?://\S*\{query\}\S*$",
+        description="a page that shows log lines, with `{query}` (LogQL), `{start_ms}` and `{end_ms}`: the link of log alerts",
+    )
 
 
 class WebSettings(Settings):
@@ -78,6 +83,11 @@ class WebSettings(Settings):
     token: Secret | None = Field(
         None,
         description="asked for as `Authorization: Bearer …` on every path but those of health and of signed webhooks (`/hooks/`)",
+    )
+
+    allowed_hosts: list[str] = Field(
+        [],
+        description="names this server is asked by beside those of loopback, such as a proxy's, while there is no token",
     )
 
     @field_validator("listen")

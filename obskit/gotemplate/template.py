@@ -6,7 +6,7 @@ are bounded. Syntax is parser's, Go's own functions are functions', how values p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,12 +44,19 @@ MAX_STEPS: Final = 10_000
 _NOTHING: Final = object()  # no value comes through the pipe; None is Go's nil
 
 
+def _with_action(text: str, start: int, problem: str) -> str:
+    """What went wrong, with the action it happened in."""
+    opening = max(text.rfind("{{", 0, start + 2), 0)
+    return f"{problem}, in {text[opening : text.find('}}', opening) + 2][:200]}"
+
+
 @dataclass(frozen=True)
 class Dialect:
     """What one language adds to Go's templates, and how long its texts may become.
 
     `variables` are given beside `$`. `renders` names the function that gives a defined template's text as a value.
-    `costs` are the steps of functions that take more than one.
+    `costs` are the steps of functions that take more than one. `worded` makes an error's text of the template, the
+    place in it and the problem.
     """
 
     functions: Mapping[str, Function]
@@ -57,6 +64,7 @@ class Dialect:
     variables: tuple[str, ...] = ()
     renders: str = ""
     costs: Mapping[str, int] = field(default_factory=dict)
+    worded: Callable[[str, int, str], str] = _with_action
 
     def compile(self, text: str) -> Template:
         """A template ready to be expanded; TemplateError with the place where the text is wrong."""
@@ -128,10 +136,8 @@ class _Expansion:
         self._output.append(text)
 
     def _problem(self, error: ValueProblem, start: int) -> TemplateError:
-        """The error with the action it happened in, as a person sees it."""
-        opening = max(self._text.rfind("{{", 0, start + 2), 0)
-        action = self._text[opening : self._text.find("}}", opening) + 2]
-        return TemplateError(f"{error}, in {action[:200]}", start)
+        """The error as a person sees it."""
+        return TemplateError(self._dialect.worded(self._text, start, str(error)), start)
 
     # Statements
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from obskit.grouping import telemetry
 from obskit.grouping.entries import Entry, may_be_errors, read_entry
 from obskit.grouping.fingerprints import Fingerprint
 from obskit.grouping.issues import MAX_SAMPLE, Event, Issue, Sample
-from obskit.grouping.miner import Miner
+from obskit.grouping.miner import Miner, Template
 from obskit.grouping.settings import GroupingSettings
 from obskit.model.alert_matchers import parse_matchers
 from obskit.model.labels import Labels
@@ -63,20 +64,31 @@ class Book:
 
     def candidates(self, records: Records) -> Records:
         """Those that may be errors; all of them where the config asks for whole streams. Keeps nothing: for any thread."""
-        return records if self._wanted else Records.of(may_be_errors(records))
+        return records if self._wanted else may_be_errors(records)
 
     def read(self, records: Records, now_ms: int) -> Happened:
-        """Group records."""
+        """Group those of some candidates that are errors."""
         happened = Happened()
-        for record in self.candidates(records):
+        for record in records:
             wanted = self._choice(record.stream)
             entry = None if wanted is None else read_entry(record, self._settings.app_labels, wanted=wanted)
             if entry is not None:
-                telemetry.SEEN.inc()
                 self._see(entry, record, now_ms, happened)
+        telemetry.SEEN.inc(sum(happened.seen.values()))
         self._follow_merges(happened)
         self._make_room(happened)
         return happened
+
+    def group_of(self, record: Record) -> str:
+        """The id of the issue a record belongs to, "" where it is none or not known yet. Changes nothing: for any thread."""
+        wanted = self._choice(record.stream)
+        entry = None if wanted is None else read_entry(record, self._settings.app_labels, wanted=wanted)
+        if entry is None:
+            return ""
+        if entry.fingerprint is not None and entry.fingerprint.id:
+            return issue_id(entry.app, entry.fingerprint.id)
+        template = self.miner.find(entry.text)
+        return issue_id(entry.app, template.id) if template is not None else ""
 
     def forget_before(self, before_ms: int) -> Happened:
         """Let go of issues that were not seen since."""
@@ -96,14 +108,11 @@ class Book:
         return self._choices[stream]
 
     def _see(self, entry: Entry, record: Record, now_ms: int, happened: Happened) -> None:
-        print_, kind = entry.fingerprint, "exception"
-        if print_ is None or not print_.id:
-            template = self.miner.add(entry.text)
-            print_, kind = Fingerprint(template.id, template.text[:200], ""), "message"
-        id_ = issue_id(entry.app, print_.id)
-        issue = self.issues.pop(id_, None) or Issue(
-            id_, entry.app, kind, print_.id, print_.title, print_.culprit, entry.level
-        )
+        known: Fingerprint | Template | None = entry.fingerprint
+        if known is None or not known.id:
+            known = self.miner.add(entry.text)
+        id_ = issue_id(entry.app, known.id)
+        issue = self.issues.pop(id_, None) or _begun(id_, entry, known)
         self.issues[id_] = issue  # the newest last
         later = self._note_release(entry, issue, record.t_ns // 1_000_000, happened)
         sample = Sample(issue.count + 1, record.t_ns, record.stream, record.line[:MAX_SAMPLE])
@@ -164,6 +173,13 @@ class Book:
             telemetry.FORGOTTEN.inc()
 
 
+def _begun(id_: str, entry: Entry, known: Fingerprint | Template) -> Issue:
+    if isinstance(known, Template):
+        return Issue(id_, entry.app, "message", known.id, known.text[:200], "", entry.level)
+    return Issue(id_, entry.app, "exception", known.id, known.title, known.culprit, entry.level)
+
+
+@lru_cache(maxsize=4_096)
 def issue_id(app: str, fingerprint: str) -> str:
     """Short enough to be typed."""
     text = f"{app}\0{fingerprint}".encode("utf-8", "surrogatepass")

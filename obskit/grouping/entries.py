@@ -7,52 +7,59 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obskit.grouping.fingerprints import Fingerprint, custom, of_exception
 from obskit.grouping.masks import MAX_LINE
 from obskit.grouping.traces import find_trace
+from obskit.grouping.words import worded, worded_in_texts
 from obskit.model.labels import Labels
-from obskit.model.patterns import compile_pattern
 from obskit.model.records import Record
-from obskit.store.log_interface import Records, StreamText
+from obskit.store.log_interface import Records
+from obskit.store.metadata_table import MetadataTable
 
 ERRORS: Final = frozenset(
     {"error", "err", "eror", "severe", "fatal", "critical", "crit", "alert", "emerg", "emergency", "panic", "dpanic"}
 )
 _MAX_JSON: Final = 262_144
-_LEVELS: Final = ("level", "severity", "severity_text", "detected_level", "lvl", "log.level", "loglevel", "levelname")
-_MESSAGES: Final = ("message", "msg", "event", "short_message", "body", "text")
-_STACKS: Final = (
+
+
+def _names(*names: str) -> KeysView[str]:
+    """Names in the order in which they are tried."""
+    return dict.fromkeys(names).keys()
+
+
+_LEVELS: Final = _names(
+    "level", "severity", "severity_text", "detected_level", "lvl", "log.level", "loglevel", "levelname"
+)
+_MESSAGES: Final = _names("message", "msg", "event", "short_message", "body", "text")
+_STACKS: Final = _names(
     "exception.stacktrace", "exception_stacktrace", "error.stack_trace", "err.stack", "error.stack", "exception.stack",
     "stack_trace", "stacktrace", "stack", "exc_info", "exc_text", "traceback", "exception", "error.trace", "trace",
 )  # fmt: skip
-_TYPES: Final = (
+_TYPES: Final = _names(
     "exception.type", "exception_type", "error.type", "err.type", "err.name", "error.name", "exc_type", "error.kind",
     "exception.class", "exception.name", "error_type",
 )  # fmt: skip
-_SAID: Final = (
+_SAID: Final = _names(
     "exception.message", "exception_message", "err.message", "error.message", "err.msg", "exc_value", "error", "err",
     "error_message", "exception.value",
 )  # fmt: skip
-_RELEASES: Final = ("service.version", "service_version", "release", "app_version", "version", "git_sha", "deployment")
-_FINGERPRINTS: Final = ("fingerprint", "obskit.fingerprint", "error.grouping_key")
+_RELEASES: Final = _names(
+    "service.version", "service_version", "release", "app_version", "version", "git_sha", "deployment"
+)
+_FINGERPRINTS: Final = _names("fingerprint", "obskit.fingerprint", "error.grouping_key")
 
 _MILD_LEVELS: Final = frozenset(
     {"info", "information", "informational", "debug", "trace", "verbose", "notice", "warn", "warning"}
 )
 _ASKED: Final = frozenset({*_LEVELS, *_STACKS, *_TYPES, *_FINGERPRINTS})
-# Every line goes through this one: RE2 needs a tenth of the time that `re` does.
-_PERHAPS: Final = compile_pattern(
-    r"[Ee]rr|ERR|[Ff]atal|FATAL|[Cc]rit|CRIT|[Pp]anic|PANIC|[Ee]xception|[Tt]raceback|[Ss]evere|SEVERE|[Aa]lert|ALERT"
-    r"|[Ee]merg|EMERG|[Uu]ncaught|[Uu]nhandled|goroutine|panicked|:in [`\x27]"
-    r'|(?:^|\n)[EF][01]\d\d\d |"(?:level|severity)":\s?[56]0|exc_(?:type|info|text|value)'
-)
-_BLOCK: Final = 16
+_LOOKED_UP: Final = _ASKED.union(_MESSAGES, _SAID, _RELEASES)
 _LOGFMT_LEVEL: Final = re.compile(r'(?:^|[\s,{])(?:level|lvl|severity|loglevel)[=:]\s?"?([A-Za-z]+)')
 _LOGFMT_MESSAGE: Final = re.compile(r'(?:^|\s)(?:msg|message|event)=(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 _GLOG: Final = re.compile(r"[EF][01]\d[0-3]\d \d\d:")
@@ -82,14 +89,32 @@ class Entry:
     text: str
 
 
-def may_be_errors(records: Records) -> Iterator[Record]:
-    """Those that `read_entry` has to look at, and few others. Lines are searched by the block: most blocks have none."""
-    distinct = dict(zip(map(id, records.metadata), records.metadata, strict=True))
-    asked = {key for key, metadata in distinct.items() if _asks(metadata)}
-    found = _worded_in_texts(records.texts) if records.texts else _worded(records.lines)
-    if asked:
+def may_be_errors(records: Records) -> Records:
+    """Those that `read_entry` has to look at, and few others."""
+    if records.texts:
+        found = worded_in_texts(records.texts)
+        for text in records.texts:
+            found.update(text.order[_asking(text.metadata)].tolist())
+    else:
+        distinct = dict(zip(map(id, records.metadata), records.metadata, strict=True))
+        asked = {key for key, metadata in distinct.items() if _asks(metadata)}
+        found = worded(records.lines)
         found.update(at for at, metadata in enumerate(records.metadata) if id(metadata) in asked)
-    return map(records.__getitem__, sorted(found))
+    return records.take(sorted(found))
+
+
+def _asking(metadata: MetadataTable) -> NDArray[np.int64]:
+    """The lines whose metadata ask for it, as `_asks` has it."""
+    by_key = [
+        np.flatnonzero(metadata.shape_of == number)
+        for number, shape in enumerate(metadata.shapes)
+        if not _ASKED.intersection(shape).issubset(_LEVELS)
+    ]
+    by_level = [
+        metadata.lines_with(name, {level for level in metadata.values_of(name) if level.lower() not in _MILD_LEVELS})
+        for name in metadata.names.intersection(_LEVELS)
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *by_key, *by_level])
 
 
 def _asks(metadata: Mapping[str, str]) -> bool:
@@ -98,41 +123,11 @@ def _asks(metadata: Mapping[str, str]) -> bool:
     return any(name not in _LEVELS or metadata[name].lower() not in _MILD_LEVELS for name in names)
 
 
-def _worded_in_texts(texts: Sequence[StreamText]) -> set[int]:
-    """The records whose lines have one of the words; some more where one is found over the end of a line."""
-    found: set[int] = set()
-    for text in texts:
-        match = _PERHAPS.search(text.data)
-        while match is not None:
-            line = int(np.searchsorted(text.starts, match.end() - 1, side="right")) - 1
-            found.add(int(text.order[line]))
-            match = _PERHAPS.search(text.data, int(text.ends[line]))
-    return found
-
-
-def _have_words(lines: Sequence[str]) -> bool:
-    try:
-        return _PERHAPS.search("\n".join([line[:MAX_LINE] for line in lines])) is not None
-    except UnicodeEncodeError:  # half of a surrogate pair, which RE2 cannot be given
-        return True
-
-
-def _worded(lines: Sequence[str]) -> set[int]:
-    blocks = (range(begin, min(begin + _BLOCK, len(lines))) for begin in range(0, len(lines), _BLOCK))
-    return {
-        at
-        for block in blocks
-        if _have_words(lines[block.start : block.stop])
-        for at in block
-        if _have_words(lines[at : at + 1])
-    }
-
-
 def read_entry(record: Record, app_labels: Sequence[str], *, wanted: bool = False) -> Entry | None:
     """The error that a record is, None when it is none. `wanted`: it is grouped whatever its level."""
-    line, metadata = record.line, record.metadata
+    line = record.line
     fields = _fields(line)
-    lookups: tuple[Mapping[str, Any], ...] = (metadata, fields)
+    lookups = said_by, said_in = _looked_up(record.metadata), _looked_up(fields)
     stack, kind, said = (_first(lookups, names) for names in (_STACKS, _TYPES, _SAID))
     level = _level(lookups, line, fields)
     if not fields and not stack:
@@ -140,7 +135,7 @@ def read_entry(record: Record, app_labels: Sequence[str], *, wanted: bool = Fals
     trace = find_trace(stack) if "\n" in stack else None
     if not wanted and level not in ERRORS and not (kind or (trace and not level)):
         return None
-    message = _first((fields, metadata), _MESSAGES) or _logfmt_message(line) if (fields or not trace) else ""
+    message = _first((said_in, said_by), _MESSAGES) or _logfmt_message(line) if (fields or not trace) else ""
     print_ = _fingerprint(kind, said or message, stack if trace else "")
     text = message or _LEADING.sub("", line[:MAX_LINE], count=1) or line
     told = _told(lookups)
@@ -171,7 +166,9 @@ def _fields(line: str) -> dict[str, Any]:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return {}
-    return dict(_flat(value)) if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return dict(_flat(value)) if dict in set(map(type, value.values())) else value
 
 
 def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -182,9 +179,14 @@ def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, inner
 
 
-def _first(lookups: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+def _looked_up(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it anybody may ask for: few of many."""
+    return {name: mapping[name] for name in _LOOKED_UP.intersection(mapping)}
+
+
+def _first(lookups: Sequence[Mapping[str, Any]], names: KeysView[str]) -> str:
     for lookup in lookups:
-        if lookup:
+        if not names.isdisjoint(lookup.keys()):
             for name in names:
                 value = lookup.get(name)
                 if isinstance(value, str) and value:
@@ -222,8 +224,8 @@ def _logfmt_message(line: str) -> str:
 def _told(lookups: Sequence[Mapping[str, Any]]) -> list[str]:
     """An explicit fingerprint: a list, or a list as JSON, or one text."""
     for lookup in lookups:
-        for name in _FINGERPRINTS:
-            value = lookup.get(name) if lookup else None
+        for name in lookup.keys() & _FINGERPRINTS and _FINGERPRINTS:
+            value = lookup.get(name)
             if isinstance(value, str) and value.startswith("["):
                 try:
                     value = json.loads(value)

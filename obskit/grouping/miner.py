@@ -116,6 +116,14 @@ class Miner:
         template.heard = self._lines
         return template
 
+    def find(self, line: str) -> Template | None:
+        """The template of a line, None where no line like it was counted. Changes nothing: for any thread."""
+        collapsed = collapse(line)
+        template = self._known.get(collapsed)
+        if template is None or template.gone:
+            template = self._spelled.get(mask(collapsed))
+        return template
+
     def current(self, id_: str) -> str:
         """The id that an id leads to by now: itself unless its template was merged."""
         while (to := self._merged.get(id_)) is not None:

@@ -44,8 +44,8 @@ def parse_range(text: str) -> AddressRange:
     try:
         if "-" in text:
             first, _, last = text.partition("-")
-            return AddressRange(ip_address(first.strip()), ip_address(last.strip()))
-        network = ip_network(text.strip(), strict=False)
+            return AddressRange(ip_address(first), ip_address(last))
+        network = ip_network(text, strict=False)
         return AddressRange(network[0], network[-1])
     except ValueError:
         raise ValueError("ip: invalid pattern") from None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.errors import QueryError
-from obskit.logql.metric_nodes import COMPARISONS, Binary, Matching
+from obskit.logql.metric_nodes import COMPARISONS, Binary, Matching, MetricExpr, Number
 from obskit.logql.vectors import Block
 from obskit.logql.windows import Flags, Floats
 from obskit.model.labels import Labels
@@ -55,6 +55,17 @@ def combine(node: Binary, left: Block | float, right: Block | float) -> Block | 
         if isinstance(right, Block):
             return _beside_number(node, right, result)
         return float(result)
+
+
+def folded(expr: MetricExpr) -> float:
+    """The value of an expression of numbers alone."""
+    match expr:
+        case Binary():
+            with np.errstate(all="ignore"):
+                return float(_apply(expr.op, _numbers(folded(expr.left)), _numbers(folded(expr.right))))
+        case Number():
+            return expr.value
+    raise TypeError(f"not an expression of numbers: {expr}")
 
 
 def _numbers(side: Block | float) -> Floats:

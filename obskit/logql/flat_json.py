@@ -55,7 +55,10 @@ class _Key:
         tail = len(label) - len(label.rstrip("_"))
         spelled = f"{_BETWEEN}++".join([runs[0] + lead, *runs[1:]]) + f"{_BETWEEN}{{{tail},}}+"
         self.any_form = re.compile((spelled + _COLON).encode())
-        self.exact = re.compile(f'"{label}{_COLON}{_READ}'.encode())
+        self.word = max(runs, key=len).encode()  # in every form
+        exact = f'"{label}{_COLON}{_READ}'
+        self.exact = re.compile(exact.encode())
+        self.first = re.compile((exact + r"[^\n]*+\n").encode())  # takes its line with it: one match for each line
 
 
 class FlatJson:
@@ -113,12 +116,14 @@ class FlatJson:
 
 def _column(key: _Key, text: bytes, ends: Indices, certain: NDArray[np.bool_]) -> list[Raw]:
     """The values of one key by line. Lines in which it is there twice, or in another form, are no longer certain."""
+    if text.count(key.word) == len(ends):  # no more than that many forms
+        firsts: list[Raw] = key.first.findall(text)
+        if len(firsts) == len(ends):
+            return firsts  # once in every line
     matches = list(key.exact.finditer(text))
     values: list[Raw] = [match[1] for match in matches]
     owners = _owners(ends, [match.start() for match in matches])
     others = len(key.any_form.findall(text)) > len(values)
-    if not others and len(owners) == len(ends) and bool((owners == np.arange(len(ends))).all()):
-        return values  # once in every line
     exactly = anyhow = np.bincount(owners, minlength=len(ends))
     if others:
         anyhow = np.bincount(

@@ -61,6 +61,12 @@ def label_name(key: str) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
+def inner_prefix(prefix: str, key: str) -> str:
+    """What the labels of an inner object begin with. A blank key at the top adds nothing, not even the `_`."""
+    name = prefix + key.strip()
+    return f"{name}_" if name else ""
+
+
 @lru_cache(maxsize=2)
 def flattened(line: str) -> list[tuple[str, str]]:
     """(label, value) of every string, number and boolean in the object; arrays and nulls are skipped.
@@ -117,7 +123,7 @@ class Picker:
         for key, value in members.items():
             kind = type(value)
             if kind is dict and not self._flat:
-                if not self._pick(value, f"{prefix}{key.strip()}_", line, fields):
+                if not self._pick(value, inner_prefix(prefix, key), line, fields):
                     return False
                 continue
             path = prefix + key if prefix else key
@@ -150,7 +156,7 @@ def _flatten(pairs: _Object, prefix: str, fields: list[tuple[str, str]]) -> None
         elif isinstance(value, bool):
             fields.append((label_name(prefix + key.strip()), "true" if value else "false"))
         elif isinstance(value, _Object):
-            _flatten(value, f"{prefix}{key.strip()}_", fields)
+            _flatten(value, inner_prefix(prefix, key), fields)
 
 
 def packed_texts(line: str) -> dict[str, str]:
@@ -187,7 +193,7 @@ class Reader:
         for key, start, end in self.members(at):
             text = self.text(start, end)
             if self.line[start] == "{":
-                self.read_object(start, f"{prefix}{key.strip()}_", fields, depth + 1)
+                self.read_object(start, inner_prefix(prefix, key), fields, depth + 1)
             elif text is not None and self.line[start] != "[":
                 fields.append((label_name(prefix + key.strip()), text))
 

@@ -11,7 +11,7 @@ from obskit.logql.json_fields import BadJson, Reader, unescaped
 Path: TypeAlias = tuple[str | int, ...]
 
 _TOKEN: Final = re.compile(
-    r'(?P<FIELD>[A-Za-z_][A-Za-z0-9_]*)|(?P<INDEX>[0-9]+)|(?P<STRING>"(?:[^"\\]|\\.)*")'
+    r'(?P<FIELD>[A-Za-z_][A-Za-z0-9_]*)|(?P<INDEX>[0-9]+)|(?P<STRING>"(?:[^"\\]|\\.)*(?:"|\Z))'
     r"|(?P<DOT>\.)|(?P<LSB>\[)|(?P<RSB>\])|(?P<SPACE>[ \t\n\r]+)"
 )
 _NEXT: Final = {

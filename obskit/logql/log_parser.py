@@ -7,22 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeVar
 
-from obskit.errors import PatternError
-from obskit.logql.addresses import parse_range
 from obskit.logql.captures import capturing_pattern, filtering_pattern
+from obskit.logql.condition_parser import MATCH_SIGNS, MAX_NESTING, ConditionParser, checked, ip_range
 from obskit.logql.json_paths import parse_path
 from obskit.logql.lexer import Kind, Token, Tokens
 from obskit.logql.log_nodes import (
-    ERROR_DETAILS_LABEL,
-    ERROR_LABEL,
-    Both,
-    Compare,
-    CompareIp,
-    CompareOp,
-    Condition,
     DecolorizeStage,
     DropStage,
-    Either,
     Extraction,
     FormatStage,
     IpRange,
@@ -42,21 +33,14 @@ from obskit.logql.log_nodes import (
     UnpackStage,
 )
 from obskit.logql.metric_nodes import LogRange, Unwrap
-from obskit.logql.pattern_errors import in_go_words
 from obskit.logql.templates import wrong_with_formats, wrong_with_line_format
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.patterns import compile_pattern
 
 T = TypeVar("T")
 
-_MATCH_SIGNS: Final = ("=", "!=", "=~", "!~")
-_COMPARE_SIGNS: Final = ("==", "=", "!=", ">", ">=", "<", "<=")
-_LABEL_SIGNS: Final = (*_COMPARE_SIGNS, "=~", "!~")
 _LINE_SIGNS: Final = tuple(op.value for op in LineOp)
-_GROUP_NAME: Final = re.compile(r"\(\?P?<([A-Za-z_]\w*)>", re.ASCII)
-_MAX_NESTING: Final = 100
-_MAX_CONDITIONS: Final = 250
-"""A chain of conditions is a tree as deep as it is long, and trees are walked by recursion."""
+_GROUP_NAME: Final = re.compile(r"\(\?P?<(\w+)>")
 _NO_SELECTOR: Final = (
     "queries require at least one regexp or equality matcher that does not have an empty-compatible value. "
     'For instance, app=~".*" does not meet this requirement, but app=~".+" will'
@@ -81,7 +65,7 @@ class LogParser:
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         self._depth = 0
-        self._conditions = 0
+        self._conditions = ConditionParser(tokens)
         self._line_formats: dict[LineFormatStage, Token] = {}
 
     def query(self) -> LogQuery:
@@ -132,7 +116,7 @@ class LogParser:
 
     def _nested(self, read: Callable[[], T]) -> T:
         self._depth += 1
-        if self._depth > _MAX_NESTING:
+        if self._depth > MAX_NESTING:
             self._tokens.fail("too many parentheses", self._tokens.last)
         result = read()
         self._depth -= 1
@@ -199,11 +183,11 @@ class LogParser:
     def _matcher(self) -> Matcher:
         tokens = self._tokens
         name = tokens.expect(Kind.WORD)
-        if not tokens.at_sign(*_MATCH_SIGNS):
+        if not tokens.at_sign(*MATCH_SIGNS):
             tokens.unexpected("= or =~ or !~ or !=")
         op = MatchOp(tokens.take().text)
         value = tokens.expect(Kind.STRING)
-        return self._checked(lambda text: Matcher(name.text, op, text), value)
+        return checked(tokens, lambda text: Matcher(name.text, op, text), value)
 
     def _at_stage(self) -> bool:
         return self._tokens.at_sign("|", *_LINE_SIGNS)
@@ -220,7 +204,7 @@ class LogParser:
         if read is not None:
             tokens.take()
             return read(self)
-        return LabelFilter(self._either())
+        return LabelFilter(self._conditions.read())
 
     def _line_filter(self) -> LineFilter:
         op = LineOp(self._tokens.take().text)
@@ -234,31 +218,13 @@ class LogParser:
         if tokens.at_word("ip"):
             if op not in (LineOp.CONTAINS, LineOp.CONTAINS_NOT):
                 tokens.fail(f"ip filter is not supported with {op.value}", tokens.here)
-            return self._ip()
+            return ip_range(tokens)
         token = tokens.expect(Kind.STRING, "ip")
         if op in (LineOp.MATCHES, LineOp.MATCHES_NOT):
-            self._checked(compile_pattern, token)
+            checked(tokens, compile_pattern, token)
         elif op in (LineOp.PATTERN, LineOp.PATTERN_NOT):
-            self._checked(filtering_pattern, token)
+            checked(tokens, filtering_pattern, token)
         return Text(str(token.value))
-
-    def _ip(self) -> IpRange:
-        tokens = self._tokens
-        tokens.take()
-        tokens.expect_sign("(")
-        token = tokens.expect(Kind.STRING)
-        self._checked(parse_range, token)
-        tokens.expect_sign(")")
-        return IpRange(str(token.value))
-
-    def _checked(self, read: Callable[[str], T], token: Token, context: str = "") -> T:
-        """What `read` makes of the token's value; its ValueError or PatternError becomes one with a place."""
-        try:
-            return read(str(token.value))
-        except PatternError as error:
-            self._tokens.fail(context + in_go_words(error), token)
-        except ValueError as error:
-            self._tokens.fail(context + str(error), token)
 
     def _json(self) -> Stage:
         return JsonStage(self._extractions(parse_path))
@@ -280,7 +246,7 @@ class LogParser:
             if tokens.accept_sign("="):
                 path = tokens.expect(Kind.STRING)
             written = f"{label.text}={path.text}" if path is not label else label.text
-            self._checked(check, path, f"stage '| {name} {written}' : ")
+            checked(tokens, check, path, f"stage '| {name} {written}' : ")
             found.append(Extraction(label.text, str(path.value)))
             if not tokens.accept_sign(","):
                 return tuple(found)
@@ -290,12 +256,12 @@ class LogParser:
 
     def _regexp(self) -> Stage:
         token = self._tokens.expect(Kind.STRING)
-        self._checked(_named_groups, token, "invalid regexp parser: ")
+        checked(self._tokens, _named_groups, token, "invalid regexp parser: ")
         return RegexpStage(str(token.value))
 
     def _pattern(self) -> Stage:
         token = self._tokens.expect(Kind.STRING)
-        self._checked(capturing_pattern, token, "invalid pattern parser: ")
+        checked(self._tokens, capturing_pattern, token, "invalid pattern parser: ")
         return PatternStage(str(token.value))
 
     def _unpack(self) -> Stage:
@@ -315,7 +281,7 @@ class LogParser:
         names: list[str | Matcher] = []
         while True:
             # A line filter may follow a bare name only behind a pipe, so a sign and a string make a matcher.
-            is_matcher = tokens.ahead().text in _MATCH_SIGNS and tokens.ahead(2).kind is Kind.STRING
+            is_matcher = tokens.ahead().text in MATCH_SIGNS and tokens.ahead(2).kind is Kind.STRING
             names.append(self._matcher() if is_matcher else tokens.expect(Kind.WORD).text)
             if not tokens.accept_sign(","):
                 return tuple(names)
@@ -344,69 +310,6 @@ class LogParser:
             written = ",".join(str(one) for one in formats)
             tokens.fail(f"stage '| label_format {written}' : {reason}", start, tokens.last)
         return stage
-
-    def _either(self) -> Condition:
-        left = self._both()
-        while self._tokens.accept_word("or"):
-            left = Either(left, self._both())
-        return left
-
-    def _both(self) -> Condition:
-        tokens = self._tokens
-        left = self._condition()
-        while tokens.accept_word("and") or tokens.accept_sign(",") or self._at_condition():
-            left = Both(left, self._condition())
-        return left
-
-    def _at_condition(self) -> bool:
-        """Whether a condition stands here without `and` before it."""
-        token, following = self._tokens.here, self._tokens.ahead()
-        if token.kind is Kind.WORD:
-            return following.kind is Kind.SIGN and following.text in _LABEL_SIGNS
-        return self._tokens.at_sign("(")
-
-    def _condition(self) -> Condition:
-        tokens = self._tokens
-        self._conditions += 1
-        if self._conditions > _MAX_CONDITIONS:
-            tokens.fail(f"more than {_MAX_CONDITIONS} label filters in one query", tokens.here)
-        if tokens.accept_sign("("):
-            condition = self._nested(self._either)
-            tokens.expect_sign(")")
-            return condition
-        label = tokens.here
-        if label.kind is not Kind.WORD:
-            tokens.unexpected()
-        tokens.take()
-        if not tokens.at_sign(*_LABEL_SIGNS):
-            tokens.unexpected()
-        sign = tokens.take()
-        if tokens.here.kind is Kind.STRING and sign.text in _MATCH_SIGNS:
-            value = tokens.take()
-            return self._checked(lambda text: Matcher(label.text, MatchOp(sign.text), text), value)
-        if tokens.at_word("ip") and sign.text in ("=", "!="):
-            return self._of_text(CompareIp(label.text, sign.text == "!=", self._ip()), label)
-        return self._of_text(self._compare(label, sign), label)
-
-    def _of_text(self, condition: Compare | CompareIp, label: Token) -> Condition:
-        """Errors are text: they cannot be compared as anything else."""
-        if label.text in (ERROR_LABEL, ERROR_DETAILS_LABEL):
-            self._tokens.fail(f"{label.text} is a string label and cannot be compared with {condition}", label)
-        return condition
-
-    def _compare(self, label: Token, sign: Token) -> Compare:
-        tokens = self._tokens
-        if sign.text not in _COMPARE_SIGNS:
-            tokens.unexpected("STRING")
-        minus = tokens.accept_sign("-")
-        literal = tokens.here
-        if literal.kind not in (Kind.NUMBER, Kind.DURATION, Kind.BYTES):
-            tokens.unexpected("" if sign.text in ("=", "!=") else "BYTES or NUMBER or DURATION")
-        tokens.take()
-        limit = float(literal.value) / (1e9 if literal.kind is Kind.DURATION else 1)
-        kind = {Kind.NUMBER: "number", Kind.DURATION: "duration", Kind.BYTES: "bytes"}[literal.kind]
-        op = CompareOp("==" if sign.text == "=" else sign.text)
-        return Compare(label.text, op, kind, -limit if minus else limit, f"-{literal.text}" if minus else literal.text)
 
     _STAGES: ClassVar[dict[str, Callable[[LogParser], Stage]]] = {
         "json": _json,
@@ -437,6 +340,12 @@ def _logfmt_key(text: str) -> str:
 def _named_groups(pattern: str) -> object:
     """A pattern for `| regexp`: ValueError unless it names groups, each once."""
     names = _GROUP_NAME.findall(pattern)
+    foreign = next((name for name in names if not name.isascii()), None)
+    if foreign is not None:  # Go's RE2 takes ASCII alone
+        raise ValueError(f"error parsing regexp: invalid named capture: `(?P<{foreign}>`")
+    digit = next((name for name in names if name[0].isdigit()), None)
+    if digit is not None:
+        raise ValueError(f"invalid extracted label name '{digit}'")
     twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
     if twice is not None:
         raise ValueError(f"duplicate extracted label name '{twice}'")

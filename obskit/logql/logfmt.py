@@ -28,15 +28,16 @@ Pair: TypeAlias = tuple[str, str]
 class BadLogfmt(ValueError):  # noqa: N818 - a finding about a line, which becomes __error_details__
     """A word that is no pair, in strict mode."""
 
-    def __init__(self, message: str, position: int) -> None:
-        super().__init__(f"logfmt syntax error at pos {position + 1} : {message}")
+    def __init__(self, message: str, line: str, position: int) -> None:
+        place = position if line.isascii() else len(line[:position].encode(errors="surrogatepass"))
+        super().__init__(f"logfmt syntax error at pos {place + 1} : {message}")
         self.position = position
 
 
 def pairs(line: str) -> Iterator[Pair]:
     """The pairs of a line; a key without `=` has the value "". What is no pair is skipped."""
     found = _PAIR.findall(line)
-    if any(wrong for _, _, _, wrong in found) or "\\" in line:
+    if any(wrong for _, _, _, wrong in found) or "\\" in line or "\ufffd" in line:
         yield from _lenient(line)
         return
     for key, quoted, bare, _ in found:
@@ -72,18 +73,20 @@ def _scan(line: str, at: int) -> tuple[str, str, int]:
     end = _end(_KEY, line, start)
     key, sign = line[start:end], line[end : end + 1]
     if sign == '"' or (sign == "=" and not key):
-        raise BadLogfmt(f"unexpected '{sign}'", end)
+        raise BadLogfmt(f"unexpected '{sign}'", line, end)
+    if "\ufffd" in key:
+        raise BadLogfmt("invalid key", line, end)
     if sign != "=":
         return key, "", end
     if line[end + 1 : end + 2] == '"':
         quoted = _QUOTED.match(line, end + 1)
         if quoted is None:
-            raise BadLogfmt("unterminated quoted value", len(line))
-        return key, _unescaped(quoted[1], quoted.end()), quoted.end()
+            raise BadLogfmt("unterminated quoted value", line, len(line))
+        return key, _unescaped(line, quoted), quoted.end()
     after = _end(_KEY, line, end + 1)
     sign = line[after : after + 1]
     if sign in ("=", '"'):
-        raise BadLogfmt(f"unexpected '{sign}'", after)
+        raise BadLogfmt(f"unexpected '{sign}'", line, after)
     return key, line[end + 1 : after], after
 
 
@@ -93,11 +96,12 @@ def _end(form: re.Pattern[str], line: str, at: int) -> int:
     return match.end()
 
 
-def _unescaped(text: str, end: int) -> str:
+def _unescaped(line: str, quoted: re.Match[str]) -> str:
     """The value; an escape that is none makes the pair a bad one."""
+    text = quoted[1]
     if "\\" not in text:
         return text
     plain = _ESCAPE.sub("", text)
     if "\\" in plain:
-        raise BadLogfmt("invalid quoted value", end)
+        raise BadLogfmt("invalid quoted value", line, quoted.end())
     return _ESCAPE.sub(lambda escape: _ESCAPED_QUOTE.get(escape[0]) or str(json.loads(f'"{escape[0]}"')), text)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from obskit.errors import PatternError
+from obskit.logql.binary import folded
 from obskit.logql.lexer import Kind, Token, Tokens
+from obskit.logql.log_nodes import LogQuery
 from obskit.logql.log_parser import LogParser
 from obskit.logql.metric_nodes import (
     COMPARISONS,
@@ -40,6 +42,7 @@ _UNGROUPED: Final = frozenset({"sort", "sort_desc", "approx_topk"})
 VECTOR_OPERATIONS: Final = frozenset({"sum", "avg", "min", "max", "count", "stddev", "stdvar"}) | _RANKED | _UNGROUPED
 _BINARY_SIGNS: Final = tuple(op for op in PRECEDENCE if not op.isalpha())
 _BINARY_WORDS: Final = tuple(op for op in PRECEDENCE if op.isalpha())
+_EXPERIMENTAL: Final = frozenset({"variants", "approx_count_distinct"})
 _MAX_NESTING: Final = 100
 _MAX_OPERATIONS: Final = 250
 """A chain of operations is a tree as deep as it is long, and trees are walked by recursion."""
@@ -48,24 +51,30 @@ _MAX_OPERATIONS: Final = 250
 def parse(text: str) -> Expr:
     """The tree of a LogQL query: a LogQuery, or a metric expression. QuerySyntaxError says what is wrong, and where."""
     tokens = Tokens(text)
-    ahead = 0
-    while tokens.ahead(ahead).text == "(":
-        ahead += 1
-    expr = LogParser(tokens).query() if tokens.ahead(ahead).text == "{" else _MetricParser(tokens).expression()
+    expr = _MetricParser(tokens).lines_or_numbers()
     if tokens.here.kind is not Kind.END:
         tokens.unexpected()
     return expr
 
 
 class _MetricParser:
-    """Reads the numbers half of the tree by precedence climbing."""
+    """Reads the numbers half of the tree by precedence climbing. As in Loki's grammar lines may stand wherever numbers
+    may, and are refused for what they are."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         self._depth = 0
         self._operations = 0
 
-    def expression(self, loosest: int = 1) -> MetricExpr:
+    def expression(self) -> MetricExpr:
+        """Numbers, up to what cannot belong to them."""
+        found = self.lines_or_numbers()
+        if isinstance(found, LogQuery):
+            self._tokens.unexpected()
+        return found
+
+    def lines_or_numbers(self, loosest: int = 1) -> Expr:
+        """What a whole query may be, or a side of an operation."""
         self._depth += 1
         if self._depth > _MAX_NESTING:
             self._tokens.fail("the query is nested too deep", self._tokens.here)
@@ -81,7 +90,7 @@ class _MetricParser:
             return tokens.here.text.lower()
         return ""
 
-    def _binary(self, left: MetricExpr, op: str) -> MetricExpr:
+    def _binary(self, left: Expr, op: str) -> MetricExpr:
         tokens = self._tokens
         sign = tokens.take()
         self._operations += 1
@@ -92,14 +101,21 @@ class _MetricParser:
             tokens.fail(f"unexpected bool: {op} is not a comparison", returns_bool)
         matching = self._matching(op)
         # Only ^ takes an operator of its own strength to its right.
-        right = self.expression(PRECEDENCE[op] + (op != "^"))
-        if op in SET_OPERATORS:
-            for side, name in ((left, "left"), (right, "right")):
-                if is_scalar(side):
-                    tokens.fail(
-                        f"unexpected literal for {name} leg of logical/set binary operation ({op}): {side}", sign
-                    )
+        right = self.lines_or_numbers(PRECEDENCE[op] + (op != "^"))
+        left, right = self._leg(left, "left", op, sign), self._leg(right, "right", op, sign)
         return Binary(op, left, right, returns_bool is not None, matching)
+
+    def _leg(self, side: Expr, name: str, op: str, sign: Token) -> MetricExpr:
+        """A side of an operation, unless it is none: lines have no number, and a number is no set."""
+        if isinstance(side, LogQuery):
+            kind = "PipelineExpr" if side.stages else "MatchersExpr"
+            self._tokens.fail(f"unexpected type for {name} leg of binary operation ({op}): *syntax.{kind}", sign)
+        if op in SET_OPERATORS and is_scalar(side):
+            value = f"{folded(side):f}"
+            self._tokens.fail(
+                f"unexpected literal for {name} leg of logical/set binary operation ({op}): {value}", sign
+            )
+        return side
 
     def _matching(self, op: str) -> Matching | None:
         tokens = self._tokens
@@ -128,12 +144,14 @@ class _MetricParser:
         tokens.take()
         return tuple(labels)
 
-    def _operand(self) -> MetricExpr:
+    def _operand(self) -> Expr:
         tokens = self._tokens
         if tokens.accept_sign("("):
-            inner = self.expression()
-            tokens.expect_sign(")")
+            inner = self.lines_or_numbers()
+            self._close()
             return inner
+        if tokens.at_sign("{"):
+            return LogParser(tokens).query()
         if tokens.at_sign("+", "-") or tokens.here.kind is Kind.NUMBER:
             return Number(self._number())
         return self._function()
@@ -162,8 +180,8 @@ class _MetricParser:
             return VectorOf(value)
         if name == "label_replace":
             return self._label_replace()
-        if tokens.at_sign("{"):
-            LogParser(tokens).query()  # Loki's grammar lets lines stand here, and refuses what comes behind them
+        if name in _EXPERIMENTAL and tokens.ahead().text == "(":
+            tokens.fail(f"{name} is experimental in Loki, and obskit does not know it", token)
         return tokens.unexpected()
 
     def _range_aggregation(self, op: str) -> MetricExpr:
@@ -216,31 +234,43 @@ class _MetricParser:
         word = tokens.take()
         grouping = self._grouping()
         tokens.expect_sign("(")
-        parameter = self._rank(op) if op in _RANKED else None
+        parameter = self._parameter_of_vector(op)
         operand = self.expression()
+        self._close()
+        if parameter is None and op in _RANKED:
+            tokens.fail(f"parameter required for operation {op}", word, tokens.last)
         if is_scalar(operand):
             tokens.fail(f"{op} needs series, not a number", word, tokens.last)
-        tokens.expect_sign(")")
         if tokens.at_word("by", "without"):
             if grouping is not None:
                 tokens.unexpected()
             grouping = self._grouping()
         if grouping is not None and op in _UNGROUPED:
-            tokens.fail(f"grouping not allowed for {op} aggregation", word, tokens.last)
+            sorts = op in ("sort", "sort_desc")
+            refusal = f"grouping not allowed for {op} aggregation"
+            tokens.fail("sort and sort_desc doesn't allow grouping by" if sorts else refusal, word, tokens.last)
         return VectorAggregation(op, operand, parameter, grouping)
 
-    def _rank(self, op: str) -> int:
+    def _parameter_of_vector(self, op: str) -> int | None:
+        """The k of topk and its like, where one stands here."""
         tokens = self._tokens
         token = tokens.here
-        if token.kind is not Kind.NUMBER:
-            tokens.fail(f"parameter required for operation {op}", token)
+        if token.kind is not Kind.NUMBER or tokens.ahead().text != ",":
+            return None
         value = self._number()
+        if op not in _RANKED:
+            tokens.fail(f"unsupported parameter for operation {op}({token.text},", token)
         if value != int(value):
             tokens.fail(f"invalid parameter {op}({token.text},", token)
         if value < 1:
             tokens.fail(f"invalid parameter (must be greater than 0) {op}({token.text}", token)
-        tokens.expect_sign(",")
+        tokens.take()
         return int(value)
+
+    def _close(self) -> None:
+        """The parenthesis behind an expression. Much else could stand there: an error names none of it."""
+        if not self._tokens.accept_sign(")"):
+            self._tokens.unexpected()
 
     def _label_replace(self) -> MetricExpr:
         tokens = self._tokens
@@ -251,6 +281,8 @@ class _MetricParser:
             tokens.fail("label_replace needs series, not a number", word, tokens.last)
         texts: list[Token] = []
         for _ in range(4):
+            if not texts and not tokens.at_sign(","):
+                tokens.unexpected()
             tokens.expect_sign(",")
             texts.append(tokens.expect(Kind.STRING))
         tokens.expect_sign(")")

@@ -20,7 +20,7 @@ from obskit.logql.flat_json import Columns, FlatJson
 from obskit.logql.log_nodes import DropStage, JsonStage, KeepStage, LabelFilter, LineFilter, LogQuery, Stage
 from obskit.logql.own_labels import own_label_sieves
 from obskit.logql.probes import probes, sift
-from obskit.logql.scan import Indices, sieves, text_test, without
+from obskit.logql.scan import Indices, run_test, sieves, text_test, without
 from obskit.logql.stages import LINE_CHANGERS, Demands, steps
 from obskit.model.records import NO_METADATA, whole_text
 from obskit.store.log_interface import LogBlock, Progress, Scan
@@ -46,7 +46,7 @@ class Pipeline:
         self._fields = _flat_fields(rest, demands)
         self.steps = steps(rest, demands)
         self.containing = _needles(query.stages)
-        self.scan = Scan(text_test(head), progress or Progress())
+        self.scan = Scan(text_test(head), run_test(head), progress or Progress())
 
     def lines(self, block: LogBlock) -> Indices:
         """The lines of a block that may pass; without steps, those that do."""

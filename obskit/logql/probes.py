@@ -172,8 +172,8 @@ class _Numbers:
         data, may_pass = block.data, self._may_pass
         first, last = int(block.starts[lines[0]]) if len(lines) else 0, int(block.ends[lines[-1]]) if len(lines) else 0
         at = [match.start() for match in self._values.finditer(data, first, last) if may_pass(match[1])]
-        hits = np.unique(np.searchsorted(block.starts, np.array(at, np.int64), side="right") - 1)
-        return np.intersect1d(lines, hits, assume_unique=True)
+        hits = np.searchsorted(block.starts, np.array(at, np.int64), side="right") - 1
+        return np.intersect1d(lines, hits[np.diff(hits, prepend=-1) > 0], assume_unique=True)
 
     def _may_pass(self, value: bytes) -> bool:
         """Whether a value passes, or is not a plain number."""

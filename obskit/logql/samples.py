@@ -214,7 +214,7 @@ def _of_bare_lines(extraction: Extraction, block: LogBlock, lines: Indices, gath
     series_of = _series_labels(extraction)
     owners = block.stream_of[lines]
     names = _metadata_that_counts(extraction, block)
-    for number in np.unique(owners).tolist():
+    for number in np.flatnonzero(np.bincount(owners)).tolist():
         own = lines[owners == number]
         stream = block.streams[number]
         for metadata, some in _by_metadata(block, own, names):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.errors import PatternError
+from obskit.logql.class_runs import RunSearch, required_run
 from obskit.logql.filters import is_literal, line_predicate
 from obskit.logql.literals import required_choices, required_literals
 from obskit.logql.log_nodes import LineFilter, LineOp, Text
@@ -48,6 +49,13 @@ def text_test(filters: Sequence[LineFilter]) -> TextTest | None:
     return lambda data: all(test(data) for test in tests)
 
 
+def run_test(filters: Sequence[LineFilter]) -> TextTest | None:
+    """As `text_test`: expressions that need a run of character classes. Looking for it takes the interpreter's time."""
+    single = [one.operands[0] for one in filters if one.op is LineOp.MATCHES and len(one.operands) == 1]
+    runs = [run for one in single if isinstance(one, Text) and (run := _run_search(one.text)) is not None]
+    return (lambda data: all(len(run.places(data)) for run in runs)) if runs else None
+
+
 def _filter_test(one: LineFilter) -> TextTest | None:
     texts = [operand.text for operand in one.operands if isinstance(operand, Text)]
     if not all(texts) or len(texts) < len(one.operands):
@@ -69,8 +77,16 @@ def _any_text(texts: Sequence[str]) -> TextTest:
 
 def _expression_test(pattern: str, *, asks_texts: bool) -> TextTest:
     needed = [_any_text(choice) for choice in required_choices(pattern) if asks_texts or len(choice) > 1]
+    if _run_search(pattern) is not None:
+        return lambda _: True  # see run_test
     joined = None if _ALONE.search(pattern) else _joined_search(pattern)
     return lambda data: all(test(data) for test in needed) and (joined is None or joined(data, 0) is not None)
+
+
+def _run_search(pattern: str) -> RunSearch | None:
+    """For patterns in which no text is needed, which would be quicker to look for."""
+    run = () if required_choices(pattern) else required_run(pattern)
+    return RunSearch(run) if run else None
 
 
 def encoded(text: str) -> bytes:
@@ -178,12 +194,15 @@ def _after_needle(needle: str, exact: Sieve) -> Sieve:
 def _matching(pattern: str) -> Sieve:
     literals = required_literals(pattern)
     needle = finder(encoded(max(literals, key=len))) if literals else None
+    run = _run_search(pattern)
     alone = compile_pattern(pattern).search
     joined = None if _ALONE.search(pattern) else _joined_search(pattern)
 
     def sieve(block: LogBlock, lines: Indices) -> Indices:
         if needle is not None:
             lines = holding(block, lines, needle)
+        elif run is not None:
+            lines = _both(block, lines, np.searchsorted(block.starts, run.places(block.data), side="right") - 1)
         if joined is not None and len(lines) * _FEW > len(block.starts) and _separated(block):
             lines = _suspects(block, lines, joined)
         data = block.data

@@ -88,7 +88,7 @@ def _mul(*values: Any) -> int:
 def _div(left: Any, right: Any) -> int:
     dividend, divisor = _int(left), _int(right)
     if not divisor:
-        raise ValueProblem("integer divide by zero")
+        raise ValueProblem("runtime error: integer divide by zero")
     quotient = abs(dividend) // abs(divisor)
     return quotient if (dividend < 0) == (divisor < 0) else -quotient
 

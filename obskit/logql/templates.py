@@ -4,20 +4,56 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
-from obskit.errors import TemplateError
+from obskit.errors import PatternError, TemplateError
 from obskit.gotemplate.nodes import Dot, Output, Text
 from obskit.gotemplate.template import Dialect, Template
 from obskit.gotemplate.values import StringMap
 from obskit.logql.entries import Entry, Step
 from obskit.logql.log_nodes import ERROR_LABEL, FormatStage, LineFormatStage
+from obskit.logql.pattern_errors import in_go_words as pattern_in_go_words
 from obskit.logql.template_functions import LOKI_FUNCTIONS, MAX_TEXT, LineData
 
 TEMPLATE_ERROR: Final = "TemplateFormatErr"
 
-_LOKI: Final = Dialect(LOKI_FUNCTIONS, MAX_TEXT)
+_ARGUMENTS: Final = re.compile(
+    r"(\S+) wants (at least )?(\d+) arguments?, not (\d+)|(\S+) wants at least (\d+), not (\d+)"
+)
+_CALL: Final = re.compile(r"(\w+): (.*)", re.DOTALL)
+_NO_MEMBER: Final = re.compile(r"there is no (\w+) in a (\S+)")
+_COMMAND: Final = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|`[^`]*`|\([^()]*\)|[^|)}"`])*""")
+_NODE: Final = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|`[^`]*`|[^\s|)}"`])*""")
+
+
+def _failed_in_go(name: str, text: str, start: int, problem: str) -> str:
+    """What Go's text/template says of a template called `name` that failed at a place, as far as it is known."""
+    line = text.count("\n", 0, start)
+    column = len(text[text.rfind("\n", 0, start) + 1 : start].encode(errors="surrogatepass"))
+    form, words = _NODE, problem
+    if match := _ARGUMENTS.fullmatch(problem):
+        function, least, wanted, got = (
+            match[1] or match[5],
+            match[2] or match[5],
+            match[3] or match[6],
+            match[4] or match[7],
+        )
+        words = f"wrong number of args for {function}: want {'at least ' if least else ''}{wanted} got {got}"
+    elif match := _NO_MEMBER.fullmatch(problem):
+        words = f"can't evaluate field {match[1]} in type {match[2]}"
+    elif match := _CALL.fullmatch(problem):
+        form, words = _COMMAND, f"error calling {match[1]}: {pattern_in_go_words(PatternError(match[2]))}"
+    node = form.match(text, start)
+    assert node is not None, "it matches nothing, too"
+    return f'template: {name}:{line + 1}:{column}: executing "{name}" at <{node[0].strip()}>: {words}'
+
+
+_LINE: Final = "line"
+_LABEL: Final = "label"
+_DIALECTS: Final = {
+    name: Dialect(LOKI_FUNCTIONS, MAX_TEXT, worded=partial(_failed_in_go, name)) for name in (_LINE, _LABEL)
+}
 _GO_WORDS: Final = (
     (re.compile(r"this \{\{ has no \}\}"), "unclosed action"),
     (re.compile(r"there is no function (\S+).*"), r'function "\1" not defined'),
@@ -31,9 +67,9 @@ _GO_WORDS: Final = (
 
 
 @lru_cache(maxsize=512)
-def compile_format(text: str) -> Template:
-    """A template of a format stage; TemplateError when it is none."""
-    return _LOKI.compile(text)
+def compile_format(text: str, name: str = _LABEL) -> Template:
+    """A template of a format stage, called as Loki calls it; TemplateError when it is none."""
+    return _DIALECTS[name].compile(text)
 
 
 def in_go_words(error: TemplateError) -> str:
@@ -53,9 +89,9 @@ def labels_in(text: str) -> frozenset[str] | None:
 Render = Callable[[StringMap, LineData], str]
 
 
-def _renderer(text: str) -> Render:
+def _renderer(text: str, called: str) -> Render:
     """How a template is expanded. One of labels and text alone needs no evaluator."""
-    template = compile_format(text)
+    template = compile_format(text, called)
     parts: list[tuple[str, str]] = []  # (text, "") or ("", label)
     for statement in template.tree.body:
         match statement:
@@ -73,7 +109,7 @@ def _renderer(text: str) -> Render:
 
 def line_format_step(stage: LineFormatStage, now_ns: int) -> Step:
     """The line becomes what the template says. On an error it stays as it was."""
-    render = _renderer(stage.template)
+    render = _renderer(stage.template, _LINE)
 
     def step(entry: Entry) -> bool:
         try:
@@ -87,7 +123,9 @@ def line_format_step(stage: LineFormatStage, now_ns: int) -> Step:
 
 def label_format_step(stage: FormatStage, now_ns: int) -> Step:
     """Labels are renamed, or become what a template says of the labels as the first template found them."""
-    formats = [(one.label, one.source, _renderer(one.source) if one.is_template else None) for one in stage.formats]
+    formats = [
+        (one.label, one.source, _renderer(one.source, _LABEL) if one.is_template else None) for one in stage.formats
+    ]
 
     def step(entry: Entry) -> bool:
         seen: StringMap | None = None
@@ -117,7 +155,7 @@ def _rename(entry: Entry, label: str, source: str) -> None:
 def wrong_with_line_format(stage: LineFormatStage) -> str:
     """What is wrong with a line_format, as Loki says it; empty when nothing is."""
     try:
-        compile_format(stage.template)
+        compile_format(stage.template, _LINE)
     except TemplateError as error:
         return f"invalid line template: template: line:1: {in_go_words(error)}"
     return ""

@@ -34,8 +34,8 @@ class Notice:
     """The state of one alert group, for one receiver, at the moment it was decided.
 
     `incident` names this episode of the group (from its first firing to its full resolve). `changed` holds the
-    fingerprints that began or stopped firing since the receiver last heard of the group. `care` is part of what was
-    decided; `context` is looked up when the notice is delivered, and not kept.
+    fingerprints that began or stopped firing since the receiver last heard of the group. `instead`
+    says why a receiver is told that stands in for another. `care` is part of what was decided; `context` is looked up when the notice is delivered, and not kept.
     """
 
     receiver: str
@@ -47,6 +47,7 @@ class Notice:
     decided_ms: int
     external_url: str = ""
     changed: frozenset[str] = frozenset()
+    instead: str = ""
     care: Care = UNTOUCHED
     context: Context = UNKNOWN
 
@@ -88,6 +89,7 @@ class Notice:
                 "decided_ms": self.decided_ms,
                 "external_url": self.external_url,
                 "changed": sorted(self.changed),
+                **({"instead": self.instead} if self.instead else {}),
                 **({"care": self.care.to_dict()} if self.care != UNTOUCHED else {}),
             },
             separators=(",", ":"),
@@ -107,6 +109,7 @@ class Notice:
             decided_ms=data["decided_ms"],
             external_url=data["external_url"],
             changed=frozenset(data["changed"]),
+            instead=data.get("instead", ""),
             care=Care.from_dict(data["care"]) if "care" in data else UNTOUCHED,
         )
 

@@ -1,8 +1,9 @@
-"""Text as Go writes it: quoted strings and JSON, where a reader compares bytes with what Alertmanager would have sent."""
+"""Text as Go writes it (quoted strings, times, JSON), for readers who compare bytes with what Alertmanager sends."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from obskit.model.records import whole_text
@@ -24,6 +25,13 @@ _IN_JSON: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029
 def go_quote(text: str) -> str:
     """Go's `%q`: printable characters as they are, the others as escapes."""
     return '"' + "".join(_quoted(char) for char in text) + '"'
+
+
+def rfc3339(ms: int) -> str:
+    """Go's RFC3339Nano in UTC: a fraction without trailing zeros, none when whole."""
+    seconds, rest = divmod(ms, 1000)
+    fraction = f".{rest:03d}".rstrip("0") if rest else ""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def go_json(data: Any) -> str:

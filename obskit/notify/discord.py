@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pydantic import Field
 
 from obskit.model.actions import Notice, Outcome, OutcomeReason
+from obskit.model.go_text import rfc3339
 from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport, handle_lost
 from obskit.notify.edited import LINE, ROOT, edited_steps, has_said, is_loud, told
@@ -152,7 +153,7 @@ def _embed(notice: Notice, shown: Card, given: DiscordSettings) -> dict[str, Any
         **url,
         "description": drawing.fitted(given.message, _BODY_LIMIT) or drawing.body(notice, shown, MARKDOWN, _BODY_LIMIT),
         "color": _COLORS[shown.tone],
-        "timestamp": text.rfc3339(shown.until_ms or shown.since_ms),
+        "timestamp": rfc3339(shown.until_ms or shown.since_ms),
     }
 
 

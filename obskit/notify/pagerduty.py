@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from obskit.model.actions import Notice, Outcome, OutcomeReason
 from obskit.model.alerts import Alert
+from obskit.model.go_text import rfc3339
 from obskit.model.settings import Secret, Settings
 from obskit.notify import text
 from obskit.notify.base import Heard, Hook, Kind, Notifier, Request, Response, Step, Transport, plainer
@@ -169,7 +170,7 @@ class PagerDuty:
                 summary=text.clip(given.description, _SUMMARY_LIMIT) or _summary(notice, shown),
                 source=given.source or shown.scope or given.client,
                 severity=given.severity or _SEVERITIES.get(shown.severity.lower(), "error"),
-                timestamp=text.rfc3339(shown.since_ms),
+                timestamp=rfc3339(shown.since_ms),
                 component=given.component,
                 group=given.group,
                 **{"class": given.class_ or text.clip(shown.title, 255)},
@@ -189,7 +190,7 @@ class PagerDuty:
         payload = _present(
             summary=text.clip(given.description or said, _SUMMARY_LIMIT),
             source=given.source or shown.scope or given.client,
-            timestamp=text.rfc3339(shown.since_ms),
+            timestamp=rfc3339(shown.since_ms),
             custom_details=dict(notice.common_labels) | given.details if detailed else {},
         )
         return {"payload": payload, **_present(links=self._links(shown) if detailed else [])}
@@ -201,7 +202,7 @@ class PagerDuty:
     def _details(self, notice: Notice, shown: text.Card) -> dict[str, str]:
         return {
             **_present(summary=shown.summary, description=shown.detail, do_first=shown.action, rule=shown.source),
-            **_present(log_lines="\n".join(shown.samples)),
+            **_present(log_lines="\n".join(shown.samples), instead=notice.instead),
             **_counts(notice),
             "firing": "\n".join(_listing(alert) for alert in notice.firing),
             "resolved": "\n".join(_listing(alert) for alert in notice.resolved),

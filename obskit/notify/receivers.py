@@ -114,6 +114,11 @@ class ReceiverSettings(Settings):
         [], description="the terminal or the log"
     )
 
+    fallback: str = Field(
+        "",
+        description="the receiver that is told of critical alerts too while this one takes no messages for 2 minutes",
+    )
+
     labels: NotYet = None
     incidentio_configs: NotYet = None
     jira_configs: NotYet = None

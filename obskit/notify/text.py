@@ -27,20 +27,14 @@ from obskit.notify.figures import (
     sparkline,
     unit_in,
 )
+from obskit.notify.whereabouts import MEMBERS_SHOWN, counts, listed, places, reach, scope, who
 
-MEMBERS_SHOWN: Final = 3
 SAMPLES_SHOWN: Final = 5
 _NAMES_SHOWN: Final = 3
-_SCOPE_SHOWN: Final = 4
 _MEMBER_LENGTH: Final = 200
 _LINE_LENGTH: Final = 300
 _NOW_MS: Final = 1_000
 
-# What tells a person where to look, in this order; the rest of the labels stays behind the link.
-_PLACES: Final = (
-    "app", "service", "queue", "job", "collector", "region", "environment", "env", "cluster", "namespace",
-    "machine", "host", "instance",
-)  # fmt: skip
 _LINKS: Final = (("Runbook", "runbook_url"), ("Logs", "logs_url"), ("Dashboard", "dashboard_url"))
 # A summary's value may be several words (`1h 4m 2s`); more than these, and it is not the value alone that differs.
 _VALUE_WORDS: Final = 4
@@ -143,8 +137,8 @@ def card(notice: Notice) -> Card:
         members=tuple(members[:MEMBERS_SHOWN]),
         more_members=max(0, len(members) - MEMBERS_SHOWN),
         samples=tuple(alerts[0].annotations.get(LOG_LINES, "").splitlines()[:SAMPLES_SHOWN]) if notice.firing else (),
-        scope=_scope(notice),
-        counts=_counts(notice),
+        scope=scope(notice),
+        counts=counts(notice),
         source=_shared(alerts, lambda alert: alert.source),
         action=" ".join(_annotation(alerts, "action").split()) if notice.firing else "",
         links=_links(alerts),
@@ -153,8 +147,8 @@ def card(notice: Notice) -> Card:
         lasted_ms=max(0, (until_ms or notice.decided_ms) - since_ms),
         limit=limit_text(known.limit, summary, unit) if notice.firing else "",
         sparkline=sparkline([value for _, value in known.readings]),
-        reach=_reach(notice),
-        place="/".join(value for _, value in _places(notice)),
+        reach=reach(notice),
+        place="/".join(value for _, value in places(notice)),
         page_url=_web(notice.external_url),
         deploy=_deploy(notice, since_ms, until_ms),
         error=_error(notice),
@@ -225,9 +219,9 @@ def news(notice: Notice) -> str:
         return f"{shown.word.capitalize()} after {lasted(shown.lasted_ms)}{f', now {now}' if now else ''}"
     parts = []
     if fresh:
-        parts.append(f"+{len(fresh)} new: {_listed(_who(notice, fresh))}")
+        parts.append(f"+{len(fresh)} new: {listed(who(notice, fresh))}")
     if over:
-        parts.append(f"{len(over)} of {len(notice.alerts)} resolved: {_listed(_who(notice, over))}")
+        parts.append(f"{len(over)} of {len(notice.alerts)} resolved: {listed(who(notice, over))}")
     return "; ".join(parts)
 
 
@@ -241,13 +235,6 @@ def became_worse(notice: Notice) -> bool:
 def utc_stamp(ms: int) -> str:
     """`12:06 UTC`: for channels that cannot show a reader's own time."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M UTC")
-
-
-def rfc3339(ms: int) -> str:
-    """Go's RFC3339Nano in UTC: a fraction without trailing zeros, none when whole."""
-    seconds, rest = divmod(ms, 1000)
-    fraction = f".{rest:03d}".rstrip("0") if rest else ""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def clip(text: str, limit: int) -> str:
@@ -286,7 +273,7 @@ def _word(notice: Notice, tone: Tone, ended: str) -> str:
 
 
 def _marks(notice: Notice) -> tuple[Mark, ...]:
-    care, found = notice.care, []
+    care, found = notice.care, [Mark(clip(notice.instead, _LINE_LENGTH))] if notice.instead else []
     if care.ack:
         where = f" in {care.ack.where}" if care.ack.where else ""
         said = f"({care.ack.note})" if care.ack.note else ""
@@ -381,74 +368,7 @@ def _members(notice: Notice, alerts: Sequence[Alert]) -> list[str]:
         return []
     said = [_summary([alert]) for alert in alerts]
     told = [f": {clip(text, _MEMBER_LENGTH)}" if text and text != said[0] else "" for text in said]
-    return [who + more for who, more in zip(_who(notice, alerts), told, strict=True)]
-
-
-def _who(notice: Notice, alerts: Iterable[Alert]) -> list[str]:
-    """Each alert by its labels that are not common to the group (`machine b`), else by its severity, or its name."""
-    common = set(notice.common_labels)
-    names = []
-    for alert in alerts:
-        apart = [(name, value) for name, value in alert.labels.items() if name not in common and name != "severity"]
-        apart.sort(key=lambda pair: (pair[0] != "alertname", _place(pair[0])))
-        names.append(" ".join(value if name == "alertname" else f"{name} {value}" for name, value in apart[:3]))
-    return [
-        name or ("severity" not in common and alert.labels.get("severity")) or alert.name
-        for name, alert in zip(names, alerts, strict=True)
-    ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" +{len(names) - MEMBERS_SHOWN} more" if len(names) > MEMBERS_SHOWN else ""
-    return ", ".join(names[:MEMBERS_SHOWN]) + more
-
-
-def _place(label: str) -> tuple[int, str]:
-    return (_PLACES.index(label) if label in _PLACES else len(_PLACES), label)
-
-
-def _scope(notice: Notice) -> str:
-    """Where it is, as `app api · region fra`."""
-    return " · ".join(f"{name} {value}" for name, value in _places(notice))
-
-
-def _places(notice: Notice) -> list[tuple[str, str]]:
-    """What the group is grouped by, then the known places that all its alerts share."""
-    common = notice.common_labels
-    grouped = [name for name in notice.group_labels if name not in ("alertname", "severity")]
-    places = [name for name in _PLACES if name in common and name not in grouped]
-    chosen = sorted(grouped, key=_place) + places
-    return [(name, notice.group_labels.get(name) or common.get(name)) for name in chosen[:_SCOPE_SHOWN]]
-
-
-def _reach(notice: Notice) -> str:
-    """How much of the group it is, counted by the label that varies: `2 machines`, `2 of 3 machines`."""
-    total, firing = len(notice.alerts), len(notice.firing)
-    if total < 2:
-        return ""
-    common = notice.common_labels
-    varies = {name for alert in notice.alerts for name in alert.labels if name not in common} - {"severity"}
-    noun = plural(varies.pop()) if len(varies) == 1 else "alerts"
-    return f"{firing} of {total} {noun}" if 0 < firing < total else f"{total} {noun}"
-
-
-def plural(noun: str) -> str:
-    """More than one of what a label names."""
-    if noun in ("alertname", ""):
-        return "alerts"
-    return (
-        f"{noun[:-1]}ies"
-        if noun[-1] == "y" and noun[-2:-1] not in "aeiou"
-        else f"{noun}{'es' if noun[-1] in 'sx' else 's'}"
-    )
-
-
-def _counts(notice: Notice) -> str:
-    if len(notice.alerts) < 2:
-        return ""
-    firing, resolved = len(notice.firing), len(notice.resolved)
-    parts = [f"{firing} firing" if firing else "", f"{resolved} resolved" if resolved else ""]
-    return ", ".join(part for part in parts if part)
+    return [who + more for who, more in zip(who(notice, alerts), told, strict=True)]
 
 
 def _shared(alerts: Sequence[Alert], fact: Callable[[Alert], str]) -> str:

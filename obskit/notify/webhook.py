@@ -1,6 +1,7 @@
 """Webhooks with Alertmanager's version 4 body, byte for byte what its receivers know, with an optional signature.
 
-Ours alone are `resolvedValue` and `resolvedSummary` of an alert whose value at its recovery is known.
+Ours alone are `resolvedValue` and `resolvedSummary` of an alert whose value at its recovery is known, and `instead` of a
+notice to a receiver that stands in for another.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from pydantic import Field, model_validator
 
 from obskit.model.actions import Notice, Outcome
 from obskit.model.alerts import Alert
-from obskit.model.go_text import go_json
+from obskit.model.go_text import go_json, rfc3339
 from obskit.model.settings import Secret, Settings
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import USER_AGENT, HttpTransport, classify_status
 from obskit.notify.settings import NotifierSettings, NotYet, SecretUrl
-from obskit.notify.text import rfc3339
 from obskit.outbound import httpx
 
 POST: Final = "post"
@@ -127,6 +127,7 @@ def payload(notice: Notice, *, max_alerts: int = 0) -> dict[str, Any]:
         "version": "4",
         "groupKey": notice.group_key,
         "truncatedAlerts": len(notice.alerts) - len(shown),
+        **({"instead": notice.instead} if notice.instead else {}),
     }
 
 

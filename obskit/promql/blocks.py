@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obskit.errors import QueryError
+from obskit.model.reused import COLUMNS
 from obskit.promql.histogram_values import Histograms, held, none_of
 from obskit.promql.labelsets import Groups, Ints, LabelSets
 
@@ -96,12 +97,10 @@ def single(sets: LabelSets, values: Floats, present: Bools | None = None) -> Blo
 
 
 def blank(rows: int, steps: int) -> tuple[Floats, Bools]:
-    """Room for the values of a block and for what is there, of one piece of memory: of large ones pages are cheap."""
-    cells = rows * steps
-    memory = np.empty(9 * cells, np.uint8)
-    return memory[: 8 * cells].view(np.float64).reshape(rows, steps), memory[8 * cells :].view(bool).reshape(
-        rows, steps
-    )
+    """Room for the values of a block and for what is there, of one piece of memory that may have been used before."""
+    cells, shape = rows * steps, (rows, steps)
+    memory = COLUMNS.take(9 * cells) if cells > TILE else np.empty(9 * cells, np.uint8)
+    return memory[: 8 * cells].view(np.float64).reshape(shape), memory[8 * cells :].view(bool).reshape(shape)
 
 
 def broadcast(block: Block, steps: int) -> Block:

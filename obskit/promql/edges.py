@@ -10,7 +10,7 @@ import numpy as np
 
 from obskit.promql.blocks import Block, Bools, Floats
 from obskit.promql.labelsets import LabelSets
-from obskit.promql.rates import Ends, between, extrapolated
+from obskit.promql.rates import Measure, Reach, between, extrapolated
 from obskit.store.interface import Edges
 
 
@@ -29,10 +29,9 @@ class EdgesOf:
 
 
 def _extrapolated(windows: EdgesOf, *, counter: bool, per_second: bool) -> Block:
-    edges = windows.edges
-    ends = Ends(edges.count, edges.first_ms, edges.first, edges.last_ms, edges.last, edges.resets)
-    end_ms = np.array([windows.end_ms])
-    values = extrapolated(ends, end_ms, windows.span_ms, counter=counter, per_second=per_second)
+    edges, measure = windows.edges, Measure(windows.span_ms, counter, per_second)
+    reach = Reach.of(edges.count, edges.first_ms, edges.last_ms, np.array([windows.end_ms]), measure)
+    values = extrapolated(edges.first, edges.last, edges.resets, reach, measure)
     return windows.block(values, edges.count >= 2)
 
 

@@ -7,6 +7,7 @@ Samples come through the MetricReader protocol; where they lie is the store's bu
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from obskit.store.interface import MetricReader
 
 MAX_PLANS: Final = 16_384
 LIMITS: Final = Limits()
+NO_HISTOGRAMS: Final[Mapping[int, NativeHistogram]] = MappingProxyType({})
 
 
 class Engine:
@@ -203,15 +205,17 @@ def _rows(block: Block, at_ms: Ints) -> Iterator[RangeSeries]:
     """
     alive: list[bool] = np.logical_or.reduce(block.present, axis=1).tolist()
     whole: list[bool] = np.logical_and.reduce(block.present, axis=1).tolist()
-    times_ms = at_ms.tolist()
+    times_ms, values, final = at_ms.tolist(), list(block.values), block.sets.final
     for row in block.sets.order():
         if not alive[row]:
             continue
-        times, kept, there = times_ms, block.values[row], block.present[row]
+        times, kept, histograms = times_ms, values[row], NO_HISTOGRAMS
         if not whole[row]:
+            there = block.present[row]
             times, kept = at_ms[there].tolist(), kept[there]
-        histograms = {} if block.histograms is None else _by_position(block.histograms[row][there])
-        yield RangeSeries(block.sets.final(row), times, memoryview(kept), histograms)
+        if block.histograms is not None:
+            histograms = _by_position(block.histograms[row][block.present[row]])
+        yield RangeSeries(final(row), times, memoryview(kept), histograms)
 
 
 def _sorted(series: Iterable[RangeSeries]) -> Matrix:

@@ -16,6 +16,8 @@ from obskit.model.samples import STALE_NAN_BITS
 from obskit.promql.aggregations import aggregate
 from obskit.promql.binary import binary, with_scalar
 from obskit.promql.blocks import Block, Value, broadcast, empty, nameless, refuse_equal_series
+from obskit.promql.borders import search
+from obskit.promql.columns import SampleColumns
 from obskit.promql.context import Context, Reading
 from obskit.promql.edges import FROM_EDGES, EdgesOf
 from obskit.promql.extended import ExtendedWindows, extend, smooth
@@ -47,7 +49,7 @@ from obskit.promql.plans import Plan
 from obskit.promql.selection import Selection
 from obskit.promql.spread import Against, Spread, own_numbers, spread
 from obskit.promql.ticks import Tick
-from obskit.promql.windows import RangeVector, SampleColumns, search
+from obskit.promql.windows import RangeVector
 
 
 class Evaluator:

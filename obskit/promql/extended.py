@@ -14,9 +14,11 @@ import numpy as np
 
 from obskit.promql import starts
 from obskit.promql.blocks import Block, Bools, Floats
+from obskit.promql.borders import search
+from obskit.promql.columns import SampleColumns
 from obskit.promql.labelsets import Ints
 from obskit.promql.rates import changes, resets
-from obskit.promql.windows import SampleColumns, Windows, search
+from obskit.promql.windows import Windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,16 @@ def _fold(fold: Callable[[Windows], Block]) -> Function:
     return lambda _context, call, args: _folded(fold, call, args[0])
 
 
+def _extrapolated(fold: Callable[[Windows | RangeVector], Block]) -> Function:
+    def function(_context: Context, call: Call, args: list[Any]) -> Block:
+        ranged = args[0]
+        if isinstance(ranged, RangeVector) and ranged.samples.start_ms is None:
+            return fold(ranged)
+        return _folded(fold, call, ranged)
+
+    return function
+
+
 def _folded(fold: Callable[[Windows], Block], call: Call, ranged: RangeVector | Windows | ExtendedWindows) -> Block:
     if isinstance(ranged, ExtendedWindows):
         return EXTENDED[call.name](ranged)
@@ -258,10 +268,10 @@ FUNCTIONS: Final[dict[str, Function]] = {
     **{name: _fold(fold) for name, fold in over_time.FOLDS.items()},
     **{name: _math(change) for name, change in CALENDAR.items()},
     **dict.fromkeys(histogram_functions.ONLY_HISTOGRAMS, _no_floats),
-    "rate": _fold(rates.rate),
-    "increase": _fold(rates.increase),
+    "rate": _extrapolated(rates.rate),
+    "increase": _extrapolated(rates.increase),
     "irate": _fold(rates.irate),
-    "delta": _fold(rates.delta),
+    "delta": _extrapolated(rates.delta),
     "idelta": _fold(rates.idelta),
     "changes": _fold(rates.changes),
     "resets": _fold(rates.resets),

@@ -15,6 +15,8 @@ from obskit.model.histogram_arithmetic import is_reset
 from obskit.model.histograms import NativeHistogram, ResetHint
 from obskit.promql import histogram_notes as notes
 from obskit.promql.blocks import Block, Bools, Value
+from obskit.promql.borders import search
+from obskit.promql.columns import SampleColumns
 from obskit.promql.context import Context
 from obskit.promql.extended import ExtendedWindows
 from obskit.promql.histogram_rates import Counting
@@ -22,7 +24,6 @@ from obskit.promql.histogram_values import held, none_of
 from obskit.promql.histogram_windows import Window, changed, was_reset
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import Call, VectorSelector
-from obskit.promql.windows import SampleColumns, search
 
 Point = tuple[int, NativeHistogram]
 

@@ -49,7 +49,7 @@ class MixedWindows:
         whole = self.windows
         kept = np.concatenate(([0], np.cumsum(~self._is_histogram)))
         floats = whole.samples.floats()
-        return replace(whole, samples=floats, first=kept[whole.first], last=kept[whole.last], clocks=None)
+        return replace(whole, samples=floats, first=kept[whole.first], last=kept[whole.last])
 
     @cached_property
     def _is_histogram(self) -> Bools:

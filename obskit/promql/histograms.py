@@ -74,7 +74,7 @@ def _layout(sets: LabelSets) -> BucketLayout:
     number = {key: position for position, key in enumerate(groups)}
     table, cells = _table([number[key] for key in keys], bounds, len(groups))
     made = LabelSets(len(groups), lambda group: Labels(groups[group]), distinct=True).nameless()
-    distinct = len(np.unique(cells)) == len(cells)
+    distinct = len(np.unique(cells, return_counts=True)[0]) == len(cells)  # without counts it would load numpy.ma
     return BucketLayout(made, np.array(rows, np.int64), cells, table, tuple(malformed), distinct)
 
 

@@ -2,119 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 
-from obskit.promql.blocks import Block, Bools, Floats
+from obskit.promql.blocks import MANY_STEPS, Block, Bools, Floats, blank
+from obskit.promql.clocks import Rows
+from obskit.promql.columns import SampleColumns
 from obskit.promql.labelsets import Ints
-from obskit.promql.windows import Clocks, Windows
+from obskit.promql.windows import RangeVector, Windows, reduced
 
 
-def rate(windows: Windows) -> Block:
+def rate(windows: Windows | RangeVector) -> Block:
     """Increase per second, extrapolated to the window's borders."""
-    return _of_windows(windows, counter=True, per_second=True)
+    return _extrapolated(windows, counter=True, per_second=True)
 
 
-def increase(windows: Windows) -> Block:
+def increase(windows: Windows | RangeVector) -> Block:
     """Increase of a counter over the window, extrapolated."""
-    return _of_windows(windows, counter=True, per_second=False)
+    return _extrapolated(windows, counter=True, per_second=False)
 
 
-def delta(windows: Windows) -> Block:
+def delta(windows: Windows | RangeVector) -> Block:
     """Difference of a gauge over the window, extrapolated."""
-    return _of_windows(windows, counter=False, per_second=False)
+    return _extrapolated(windows, counter=False, per_second=False)
 
 
-def _of_windows(windows: Windows, *, counter: bool, per_second: bool) -> Block:
-    values, times, clocks = windows.samples.values, windows.samples.times_ms, windows.clocks
-    if clocks is None:
-        clocks = Clocks(everyone := np.arange(len(windows.first)), everyone)
-    # Whose samples have the same times is extrapolated alike.
-    first, last = windows.first[clocks.rows], windows.last[clocks.rows]
-    ends = Ends(
-        last - first,
-        windows.nth(times, first),
-        windows.nth(values, windows.first),
-        windows.nth(times, last - 1),
-        windows.nth(values, windows.last - 1),
-        _lost_to_resets(windows) if counter else 0.0,
-        clocks.spread,
-    )
-    result = extrapolated(ends, windows.ends_ms, windows.span_ms, counter=counter, per_second=per_second)
-    return windows.block(result, clocks.spread(ends.counts >= 2))
+def _extrapolated(windows: Windows | RangeVector, *, counter: bool, per_second: bool) -> Block:
+    measure = Measure(windows.span_ms, counter, per_second)
+    if isinstance(windows, Windows):
+        return _of_windows(windows, measure)
+    if len(windows.ends_ms) < MANY_STEPS:
+        return windows.folded(lambda band: _of_windows(band, measure))
+    return _of_clocks(windows, measure)
 
 
-def _as_it_is(column: Floats) -> Floats:
-    return column
+def _of_windows(windows: Windows, measure: Measure) -> Block:
+    values, times, first, last = windows.samples.values, windows.samples.times_ms, windows.first, windows.last - 1
+    reach = Reach.of(windows.counts, windows.nth(times, first), windows.nth(times, last), windows.ends_ms, measure)
+    resets = _lost_to_resets(windows) if measure.counter else 0.0
+    result = extrapolated(windows.nth(values, first), windows.nth(values, last), resets, reach, measure)
+    return windows.block(result, windows.counts >= 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """The outermost samples of windows; `resets` is what counters had reached before each reset in between.
+class Measure:
+    """How long windows are, whether it is counters that are in them, and whether their increase per second is wanted."""
 
-    Counts and times may be those of fewer windows than there are values: `spread` gives all windows theirs.
-    """
+    span_ms: int
+    counter: bool
+    per_second: bool
 
-    counts: Ints
-    first_ms: Ints
-    first: Floats
-    last_ms: Ints
-    last: Floats
-    resets: Floats | float
-    spread: Callable[[Floats], Floats] = _as_it_is
+    @property
+    def seconds(self) -> float:
+        """What the increase is divided by."""
+        return self.span_ms / 1000 if self.per_second else 1.0
 
 
-def extrapolated(ends: Ends, ends_ms: Ints, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
-    """What a window that is `span_ms` long and ends at `ends_ms` would have, going by the samples within it."""
-    result = ends.last - ends.first
-    if counter:
-        result += ends.resets
-    sampled = (ends.last_ms - ends.first_ms) / 1000
-    average = sampled / (ends.counts - 1)
-    threshold = average * 1.1
-    to_start = (ends.first_ms - (ends_ms - span_ms)) / 1000
-    to_end = (ends_ms - ends.last_ms) / 1000
-    average /= 2
-    np.copyto(to_start, average, where=to_start >= threshold)
-    np.copyto(to_end, average, where=to_end >= threshold)
-    spread = ends.spread
-    if counter and (spread is _as_it_is or _may_reach_zero(ends, result, to_start, sampled)):
-        # A counter cannot have been below zero: do not extrapolate past where it would have started.
-        sampled, to_start, to_end, spread = spread(sampled), spread(to_start), spread(to_end), _as_it_is
-        to_zero = sampled * (ends.first / result)
-        np.minimum(to_start, to_zero, out=to_start, where=(result > 0) & (ends.first >= 0))
-    to_start += sampled
-    to_start += to_end
-    to_start /= sampled
-    if per_second:
-        to_start /= span_ms / 1000
-    result *= spread(to_start)
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How many seconds lie between the outermost samples of windows, and how far these reach out to either side."""
+
+    sampled: Floats
+    to_start: Floats
+    to_end: Floats
+
+    @classmethod
+    def of(cls, counts: Ints, first_ms: Ints, last_ms: Ints, ends_ms: Ints, measure: Measure) -> Self:
+        """The reach of windows that end at `ends_ms`, going by the samples within them."""
+        sampled = (last_ms - first_ms) / 1000
+        average = sampled / (counts - 1)
+        threshold = average * 1.1
+        to_start = (first_ms - (ends_ms - measure.span_ms)) / 1000
+        to_end = (ends_ms - last_ms) / 1000
+        average /= 2
+        np.copyto(to_start, average, where=to_start >= threshold)
+        np.copyto(to_end, average, where=to_end >= threshold)
+        return cls(sampled, to_start, to_end)
+
+    def farthest(self, counts: Ints) -> Floats:
+        """How far any window of a line reaches out to the left, as a part of what was sampled."""
+        farthest: Floats = np.max(self.to_start / self.sampled, axis=1, keepdims=True, where=counts >= 2, initial=0.0)
+        return farthest
+
+    def lines(self, rows: Rows, some: Ints) -> Self:
+        """The reach of some of these rows."""
+        return type(self)(*(rows.lines(getattr(self, column.name), some) for column in fields(self)))
+
+    def not_below_zero(self, first: Floats, result: Floats) -> Self:
+        """A counter cannot have been below zero: it does not reach past where it would have started."""
+        to_zero = self.sampled * (first / result)
+        np.copyto(to_zero, self.to_start, where=~((result > 0) & (first >= 0)))
+        return replace(self, to_start=np.minimum(to_zero, self.to_start, out=to_zero))
+
+    def factor(self, measure: Measure) -> Floats:
+        """What to multiply by that which was seen between the samples."""
+        whole = self.to_start + self.sampled
+        whole += self.to_end
+        whole /= self.sampled
+        whole /= measure.seconds
+        return whole
+
+
+def extrapolated(first: Floats, last: Floats, resets: Floats | float, reach: Reach, measure: Measure) -> Floats:
+    """What windows would have from border to border; `resets` is what counters had reached before each reset inside."""
+    result = last - first
+    if measure.counter:
+        result += resets
+        reach = reach.not_below_zero(first, result)
+    result *= reach.factor(measure)
     return result
 
 
-def _may_reach_zero(ends: Ends, result: Floats, to_start: Floats, sampled: Floats) -> bool:
-    """Whether any counter can have been zero after its window's begin. A quick look: no means no."""
-    if not len(result):
-        return False
-    counted = ends.counts >= 2
-    reach = float(np.max(to_start / sampled, where=counted, initial=0.0))
-    # What stands where a window is empty is as good as any: at worst it makes this careful. So does a NaN.
-    return not (ends.first.min() >= result.max() * (reach * 1.001) and ends.first.min() >= 0)
+def _of_clocks(ranged: RangeVector, measure: Measure) -> Block:
+    """The same where there are many steps: what follows from times alone is worked out once per clock."""
+    values, present = blank(len(ranged.sets), len(ranged.ends_ms))
+    fell = _rows_with_resets(ranged.samples) if measure.counter else np.zeros(0, np.int64)
+    for band in ranged.by_clock():
+        first_ms, last_ms = band.times_at(band.first), band.times_at(band.last - 1)
+        reach = Reach.of(band.counts, first_ms, last_ms, ranged.ends_ms, measure)
+        there, factor, farthest = band.counts >= 2, reach.factor(measure), reach.farthest(band.counts)
+        for rows in band.rows():
+            present[rows.rows] = there[rows.clocks]
+            result = rows.read(rows.newest, values[rows.rows])
+            first = rows.read(rows.first, np.empty_like(result))
+            result -= first
+            if not measure.counter:
+                result *= factor[rows.clocks]
+                continue
+            _add_resets(result, rows, fell)
+            near = _near_zero(first, result, farthest[rows.clocks])
+            nearer = reach.lines(rows, near).not_below_zero(first[near], result[near]) if len(near) else None
+            cut = None if nearer is None else result[near] * nearer.factor(measure)
+            result *= factor[rows.clocks]
+            if cut is not None:
+                result[near] = cut
+    return Block(ranged.sets, values, present)
+
+
+def _near_zero(first: Floats, result: Floats, farthest: Floats) -> Ints:
+    """The rows in which a counter can have been zero after its window's begin. A quick look, at a row's extremes.
+
+    What stands where a window is empty is as good as any: at worst it makes this careful. So does a NaN.
+    """
+    lowest = np.minimum.reduce(first, axis=1, keepdims=True)
+    most = np.maximum.reduce(result, axis=1, keepdims=True) * (farthest * 1.001)
+    return np.flatnonzero(~((lowest >= most) & (lowest >= 0)))
 
 
 def _lost_to_resets(windows: Windows) -> Floats | float:
     """What counters had reached before each reset inside their window."""
     values = windows.samples.values
+    # Most queries meet no reset at all and are done here.
+    return _over_pairs(windows, _lost(values)) if len(_rows_with_resets(windows.samples)) else 0.0
+
+
+def _lost(values: Floats) -> Floats:
+    return np.concatenate(([0.0], np.where(values[1:] < values[:-1], values[:-1], 0.0)))
+
+
+def _rows_with_resets(samples: SampleColumns) -> Ints:
+    """The rows in which a value is less than the one before."""
+    values, starts = samples.values, samples.starts
     fell = values[1:] < values[:-1]
-    # Between two series there is no reset: without these, most queries have none at all and are done here.
-    borders = windows.samples.starts[1:-1]
+    borders = starts[1:-1]  # between two series there is no reset
     fell[borders[(borders > 0) & (borders < len(values))] - 1] = False
-    if not fell.any():
-        return 0.0
-    lost = np.concatenate(([0.0], np.where(fell, values[:-1], 0.0)))
-    return _over_pairs(windows, lost)
+    return np.flatnonzero(np.bincount(starts.searchsorted(np.flatnonzero(fell) + 1, side="right") - 1))
+
+
+def _add_resets(result: Floats, rows: Rows, fell: Ints) -> None:
+    """Add what counters lost in each window, to those of the rows that are among `fell`."""
+    some = fell[(fell >= rows.rows.start) & (fell < rows.rows.stop)] - rows.rows.start if len(fell) else fell
+    if len(some):
+        first, last = rows.positions(some)
+        lost = reduced(np.add, _lost(rows.column.reshape(-1)), np.minimum(first + 1, last), last)
+        result[some] += np.where(last - first >= 2, lost, 0.0)
 
 
 def _over_pairs(windows: Windows, per_pair: Floats) -> Floats:

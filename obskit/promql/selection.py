@@ -14,9 +14,9 @@ from obskit.clock import Clock, SystemClock
 from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.promql.blocks import Floats
+from obskit.promql.columns import SampleColumns
 from obskit.promql.labelsets import Ints, LabelSets
 from obskit.promql.nodes import VectorSelector
-from obskit.promql.windows import SampleColumns
 from obskit.store.interface import EdgeReader, Edges, MetricReader
 
 Key = TypeVar("Key")

@@ -11,6 +11,7 @@ It ends with the incident. Who says it (a chat, a command, PagerDuty) notes it t
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -116,8 +117,11 @@ class Acks:
         """Somebody lets go of them: their keys."""
         return await self._say(group, matchers, AckRow("", "", AckState.OPEN, by, where, 0))
 
+    def _meant(self, group: str, matchers: Sequence[AlertMatcher]) -> list[OpenGroup]:
+        return chosen(self._database, group, matchers, told_groups(self._database))
+
     async def _say(self, group: str, matchers: Sequence[AlertMatcher], said: AckRow) -> list[str]:
-        meant = chosen(self._database, group, matchers, told_groups(self._database))
+        meant = await asyncio.to_thread(self._meant, group, matchers)
         said = replace(said, t_ms=self._clock.now_ms())
         lines = [replace(said, incident=each.incident, group_key=each.group_key) for each in meant]
         await self._database.write(lambda tx: [note_ack(tx, line) for line in lines], essential=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from obskit.model.actions import Notice, NoticeReason
@@ -41,7 +41,8 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A group as it stands now. `now_ms` is steady, `wall_ms` is what is written in messages."""
+    """A group as it stands now. `now_ms` is steady, `wall_ms` is what is written in messages. `instead` says
+    why receivers are told that stand in for another."""
 
     group: Group
     standing: Standing
@@ -51,6 +52,7 @@ class Turn:
     now_ms: int
     wall_ms: int
     external_url: str = ""
+    instead: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _remark(turn: Turn, receiver: str, destination: Reader) -> Decision | None:
 
 def _changed(turn: Turn, receiver: str, destination: Reader) -> Decision | None:
     told = turn.last_told.get(destination.id)
-    if told is None or not destination.edits or not told.firing & turn.standing.firing:
+    if told is None or not destination.edits or not turn.group.stirred or not told.firing & turn.standing.firing:
         return None
     shown = turn.standing.known_to(told).without(turn.quiet)
     content = content_of(shown.alerts)
@@ -160,6 +162,7 @@ def _notice(turn: Turn, receiver: str, destination: Reader, reason: NoticeReason
         incident=group.incident,
         decided_ms=turn.wall_ms,
         external_url=turn.external_url,
+        instead=turn.instead.get(receiver, ""),
         care=turn.care if destination.edits else UNTOUCHED,
     )
 

@@ -220,10 +220,14 @@ class Dispatcher:
         return self._flush_due(tx, plan, now_ms)
 
     def _flush_due(self, tx: Transaction, plan: Plan, now_ms: int) -> list[tuple[str, NoticeReason]]:
+        self._take_called(plan, now_ms)
+        next_turn_ms = plan.next_turn_ms()
+        if next_turn_ms is None or next_turn_ms > now_ms:
+            return []  # most transactions only take alerts in: what a flush needs to know is not looked up for them
         told: list[tuple[str, NoticeReason]] = []
         floods = Floods(tx, self._clock.now_ms(), self._external_url)
         moment = self._moment(plan, now_ms)
-        self._take_called(plan, now_ms)
+        plan.look_for_stand_ins(tx, now_ms, moment.wall_ms)
         for count, group in enumerate(plan.groups.due(now_ms), start=1):
             told += self._flush(floods, plan, group, moment)
             if len(told) >= TOLD_AT_ONCE or count >= FLUSHES_AT_ONCE:

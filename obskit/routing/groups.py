@@ -46,10 +46,10 @@ class Quiet:
 class Group:
     """One group of one receiver. Times are steady milliseconds.
 
-    A group is `fresh` until its first flush. `mutes` and `actives` name time intervals. It is `closing` when no route
-    leads to it any more, since a reload: then it takes no new alerts and repeats nothing, but whoever was told that it
-    fires will hear that it is over. `standing`, `told` and `quiet` are what the last flush found, None where that may
-    have changed.
+    A group is `fresh` until its first flush, and `stirred` when one of its alerts has changed since the last one.
+    `mutes` and `actives` name time intervals. It is `closing` when no route leads to it any more, since a reload: then
+    it takes no new alerts and repeats nothing, but whoever was told that it fires will hear that it is over.
+    `standing`, `told` and `quiet` are what the last flush found, None where that may have changed.
     """
 
     key: str
@@ -65,6 +65,7 @@ class Group:
     escalate: tuple[Step, ...] = ()
     growth: Growth = NO_GROWTH
     fresh: bool = True
+    stirred: bool = True
     members: set[str] = field(default_factory=set)
     standing: Standing | None = None
     told: dict[str, Told] | None = None
@@ -78,6 +79,7 @@ class Group:
     def changed(self) -> None:
         """One of its alerts is not what it was."""
         self.standing = self.quiet = None
+        self.stirred = True
 
 
 @dataclass(slots=True, eq=False)
@@ -189,7 +191,7 @@ class Groups:
         """The group's destinations are told: let go what is over, close an empty group, wait for the next turn."""
         for fingerprint in gone:
             self._leave(tx, group, fingerprint)
-        group.fresh = False
+        group.fresh = group.stirred = False
         if group.members:
             self._move(tx, group, now_ms + group.group_interval_ms)
         else:

@@ -12,7 +12,7 @@ from obskit.model.context import Care
 from obskit.model.context import Silence as SilenceShown
 from obskit.model.digest import Digest
 from obskit.model.severity import CRITICAL, rank
-from obskit.routing import escalation
+from obskit.routing import escalation, fallback
 from obskit.routing.acks import ack_that_stands
 from obskit.routing.decisions import Turn
 from obskit.routing.flaps import Flap, observe
@@ -53,7 +53,8 @@ class Moment:
 
 @dataclass(slots=True, eq=False)
 class Plan:
-    """`loaded` when groups and inhibitor agree with the rows; `looks`: which groups have a turn before their flush, when."""
+    """`loaded` when groups and inhibitor agree with the rows; `looks`: which groups have a turn before their flush, when;
+    `stand_ins`: which receivers are told in the place of one that fails, and why."""
 
     policy: Policy
     groups: Groups
@@ -61,6 +62,8 @@ class Plan:
     inhibitor: Inhibitor
     loaded: bool = False
     looks: dict[str, int] = field(default_factory=dict)
+    stand_ins: dict[str, dict[str, str]] = field(default_factory=dict)
+    stood_in_ms: int = 0
     ids: Mapping[str, Sequence[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +96,21 @@ class Plan:
 
     def next_turn_ms(self) -> int | None:
         """When a group is looked at next; None without groups."""
-        return min((at for at in (self.groups.next_flush_ms(), *self.looks.values()) if at is not None), default=None)
+        turns = [at for at in (self.groups.next_flush_ms(), *self.looks.values()) if at is not None]
+        if turns and self.policy.fallbacks:
+            turns.append(self.stood_in_ms + fallback.LOOKS_EVERY_MS)
+        return min(turns, default=None)
+
+    def look_for_stand_ins(self, tx: Transaction, now_ms: int, wall_ms: int) -> None:
+        """Now and then: which groups are told to a fallback. Those have a turn at once."""
+        if not self.policy.fallbacks or 0 <= now_ms - self.stood_in_ms < fallback.LOOKS_EVERY_MS:
+            return
+        self.stood_in_ms = now_ms
+        before = self.stand_ins
+        self.stand_ins = fallback.stand_ins(tx, self.groups, self.policy.fallbacks, self.ids, wall_ms)
+        for key, instead in self.stand_ins.items():
+            if instead.keys() - before.get(key, {}).keys():
+                self.looks[key] = now_ms
 
     def due_looks(self, now_ms: int, limit: int) -> list[Group]:
         """The groups that are looked at now, though their flush is not due; each once."""
@@ -140,8 +157,9 @@ class Plan:
             escalated=escalation.taken(group.escalate, self.ids, {*told, *self._ids_of(due)}),
         )
         self._plan_look(group, moment.now_ms, escalation.next_due_ms(group.escalate, since_ms, moment.now_ms), flap)
-        turn = Turn(group, standing, quiet, told, care, moment.now_ms, moment.wall_ms, moment.external_url)
-        return turn, self._reach(group, told.keys(), [name for step in due for name in step.to])
+        instead = self.stand_ins.get(group.key, {})
+        turn = Turn(group, standing, quiet, told, care, moment.now_ms, moment.wall_ms, moment.external_url, instead)
+        return turn, self._reach(group, told.keys(), [*instead, *(name for step in due for name in step.to)])
 
     def _flap(self, tx: Transaction, group: Group, standing: Standing, moment: Moment) -> Flap | None:
         rule = self.policy.flapping

@@ -17,7 +17,10 @@ RESOLVE_TIMEOUT_MS: Final = 300_000
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything a dispatcher decides by. `resolve_timeout_ms` is for alerts that others post without an end."""
+    """Everything a dispatcher decides by. `resolve_timeout_ms` is for alerts that others post without an end.
+
+    `fallbacks` has, by a receiver's name, who is told in its place when it fails.
+    """
 
     route: Route
     inhibit_rules: Sequence[InhibitRule] = ()
@@ -25,3 +28,4 @@ class Policy:
     resolve_timeout_ms: int = RESOLVE_TIMEOUT_MS
     maintenance: Sequence[Window] = ()
     flapping: FlapSettings = field(default_factory=FlapSettings)
+    fallbacks: Mapping[str, str] = field(default_factory=dict)

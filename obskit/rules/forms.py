@@ -21,6 +21,7 @@ from obskit.model.settings import Duration, Settings
 S = TypeVar("S", bound=Settings)
 
 _EVENTS: Final = '{source="event"}'
+_SEEN_AT: Final = "obskit_seen_at"
 _ABSENT_AFTER: Final = 12
 """A group that was seen within so many windows is missed when it is silent."""
 
@@ -136,11 +137,19 @@ class Flatline(Form):
 
 
 class Change(FieldForm):
-    """More than one value of a label in a group."""
+    """Another value of a label in a group than the last one seen before, which is remembered for `known_for`."""
+
+    known_for: Duration = Field(86_400_000, gt=0)
 
     def logql(self) -> str:
         """See Form."""
-        return f"count {self.grouped()} ({self.count(self.field, lines=self.having)}) > 1"
+        now = self.count(self.field, lines=self.having)
+        timed = (
+            f"{self.having} | label_format {_SEEN_AT}=`{{{{ __timestamp__ | unixEpochNanos }}}}` | unwrap {_SEEN_AT}"
+        )
+        seen = f"max_over_time({timed} [{format_duration(self.known_for)}] offset {self.window})"
+        last = f"topk {self.grouped()} (1, {seen} {self.grouped(self.field)})"
+        return f"count {self.grouped()} ({now} or {last}) > 1 and count {self.grouped()} ({now})"
 
 
 class NewValue(FieldForm):

@@ -57,7 +57,7 @@ class Column:
             return np.broadcast_to(np.float64(1.0), len(self))
         return self._values[self._begin : self._end]
 
-    def extend(self, times_ns: Sequence[int], values: Sequence[float] | None) -> None:
+    def extend(self, times_ns: NDArray[np.int64], values: NDArray[np.float64] | None) -> None:
         """Add samples in the order of their arrival: of one time, those that came first stay first."""
         self._make_room(len(times_ns))
         begin, end = self._end, self._end + len(times_ns)
@@ -114,8 +114,8 @@ class Taken:
 
     number: int
     labels: Labels
-    times_ns: Sequence[int]
-    values: Sequence[float] | None
+    times_ns: NDArray[np.int64]
+    values: NDArray[np.float64] | None
 
 
 class Leaf:
@@ -198,12 +198,11 @@ class Leaf:
 
     def _add(self, taken: Taken) -> None:
         times_ns, values = taken.times_ns, taken.values
-        if min(times_ns) < self.floor_ns:
-            kept = [at for at, t_ns in enumerate(times_ns) if t_ns >= self.floor_ns]
-            if not kept:
+        kept = times_ns >= self.floor_ns
+        if not kept.all():
+            times_ns, values = times_ns[kept], None if values is None else values[kept]
+            if not len(times_ns):
                 return
-            times_ns = [times_ns[at] for at in kept]
-            values = None if values is None else [values[at] for at in kept]
         column = self._columns.pop(taken.labels, None)
         if column is None:
             self._errors += ERROR_LABEL in taken.labels

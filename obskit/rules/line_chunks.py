@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import accumulate
-from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
@@ -14,20 +17,20 @@ from obskit.model.records import whole_text
 from obskit.rules.guards import Needle
 from obskit.store.log_interface import Records, StreamText
 
-T = TypeVar("T")
-
 
 class Chunk:
-    """Some lines, which are searched as one text."""
+    """Some lines, which are searched as one text. `there`: the needles that may be in it, where that is known."""
 
-    def __init__(self, records: Records, places: Sequence[int]) -> None:
+    def __init__(self, records: Records, places: NDArray[np.int64], there: AbstractSet[Needle] | None = None) -> None:
         self.records = records
         self.places = places
         """Of its lines among the records."""
+        self.there = there
 
     def line(self, at: int) -> str:
         """The text of a line of the chunk."""
-        return self.records.lines[self.places[at]]
+        line: str = self.records.lines[self.places[at]]
+        return line
 
     def record(self, at: int) -> tuple[Labels, int, str, Mapping[str, str]]:
         """A line of the chunk with all that belongs to it."""
@@ -36,15 +39,15 @@ class Chunk:
 
     @cached_property
     def _metadata(self) -> list[Mapping[str, str]]:
-        return [self.records.metadata[place] for place in self.places]
+        return [self.records.metadata[place] for place in self.places.tolist()]
 
     @cached_property
     def _lines(self) -> list[str]:
-        return [self.records.lines[place] for place in self.places]
+        return [self.records.lines[place] for place in self.places.tolist()]
 
     @cached_property
     def mappings(self) -> list[Mapping[str, str]]:
-        """Each of the metadata once: sources reuse them."""
+        """Metadata as its lines have them, each once: sources reuse them."""
         return list(dict(zip(map(id, self._metadata), self._metadata, strict=True)).values())
 
     @cached_property
@@ -79,12 +82,11 @@ class Chunk:
         return list(accumulate(length + 1 for length in lengths))
 
     @cached_property
-    def by_stream(self) -> list[tuple[Labels, Sequence[int]]]:
-        """The places of the lines of each stream."""
-        grouped: dict[int, tuple[Labels, list[int]]] = {}
-        for at, place in enumerate(self.places):
-            stream = self.records.streams[place]
-            grouped.setdefault(id(stream), (stream, []))[1].append(at)
+    def by_stream(self) -> Sequence[Sequence[int]]:
+        """The lines of each stream."""
+        grouped: dict[int, list[int]] = {}
+        for at, place in enumerate(self.places.tolist()):
+            grouped.setdefault(id(self.records.streams[place]), []).append(at)
         return [*grouped.values()]
 
     def lines_with(self, needle: Needle) -> list[int]:
@@ -107,25 +109,66 @@ class Chunk:
         return places
 
 
+class SearchedText:
+    """A text of the store, and the needles that are in it."""
+
+    def __init__(self, text: StreamText, there: AbstractSet[Needle]) -> None:
+        self.text = text
+        self.there = there
+        self._values: dict[str, set[str]] = {}
+        self._lines_of: dict[Matcher, list[int]] = {}
+
+    @cached_property
+    def mappings(self) -> list[Mapping[str, str]]:
+        """Mappings with such keys as its lines have."""
+        return [dict.fromkeys(shape, "") for shape in self.text.metadata.shapes]
+
+    def lines_of(self, matcher: Matcher) -> list[int]:
+        """The lines whose metadata have a label, and satisfy a matcher with it."""
+        lines = self._lines_of.get(matcher)
+        if lines is None:
+            name, metadata = matcher.name, self.text.metadata
+            if name not in self._values:
+                self._values[name] = metadata.values_of(name)
+            wanted = {value for value in self._values[name] if matcher.matches(whole_text(value))}
+            lines = self._lines_of[matcher] = metadata.lines_with(name, wanted).tolist()
+        return lines
+
+
 class TextChunk(Chunk):
     """Lines of one stream whose text is there already."""
 
-    def __init__(self, records: Records, text: StreamText, start: int, end: int) -> None:
-        super().__init__(records, text.order[start:end].tolist())
-        self._text = text
+    def __init__(self, records: Records, searched: SearchedText, start: int, end: int) -> None:
+        super().__init__(records, searched.text.order[start:end], searched.there)
+        self._searched = searched
         self._range = start, end
+
+    @property
+    def mappings(self) -> list[Mapping[str, str]]:
+        return self._searched.mappings
+
+    @property
+    def has_metadata(self) -> bool:
+        return not self._searched.text.metadata.empty
+
+    def lines_of(self, matcher: Matcher) -> list[int]:
+        start, end = self._range
+        lines = self._searched.lines_of(matcher)
+        if not lines:
+            return lines
+        return [line - start for line in lines[bisect_left(lines, start) : bisect_left(lines, end)]]
 
     @cached_property
     def data(self) -> bytes:
-        start, end = self._range
-        return self._text.data[int(self._text.starts[start]) : int(self._text.ends[end - 1])]
+        (start, end), text = self._range, self._searched.text
+        return text.data[int(text.starts[start]) : int(text.ends[end - 1])]
 
     @cached_property
     def _ends(self) -> list[int]:
-        start, end = self._range
-        ends: list[int] = (self._text.ends[start:end] - self._text.starts[start] + 1).tolist()
+        (start, end), text = self._range, self._searched.text
+        ends: list[int] = (text.ends[start:end] - text.starts[start] + 1).tolist()
         return ends
 
-    @cached_property
-    def by_stream(self) -> list[tuple[Labels, Sequence[int]]]:
-        return [(self.records.streams[self.places[0]], range(len(self.places)))]
+    @property
+    def by_stream(self) -> Sequence[Sequence[int]]:
+        return [range(len(self.places))]

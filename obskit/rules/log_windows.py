@@ -31,6 +31,7 @@ from obskit.rules.sieve import Kind, Sieve
 from obskit.rules.warming import Warming, by_matchers
 from obskit.rules.watermarks import Watermarks, source_of
 from obskit.store.log_interface import LogReader, Records
+from obskit.store.text_search import TextSearch
 
 MAX_BACKLOG: Final = 50_000
 """Lines that may wait to be looked at; when there are more, they are read from the store instead."""
@@ -79,8 +80,16 @@ class _Backlog:
 class LogWindows:
     """The windows of all log rules: an Engine for them (`instant`), and a SampleSource for its own."""
 
-    def __init__(self, reader: LogReader, clock: Clock, *, max_delay_ms: int = MAX_DELAY_MS) -> None:
+    def __init__(
+        self,
+        reader: LogReader,
+        clock: Clock,
+        *,
+        max_delay_ms: int = MAX_DELAY_MS,
+        search: TextSearch | None = None,
+    ) -> None:
         self._reader = reader
+        self._search = search
         self._clock = clock
         self._stored = Engine(reader)
         self._kept = Engine(reader, samples=self)
@@ -126,7 +135,9 @@ class LogWindows:
         }
         self._by_kind = {leaf.kind: leaf for leaf in self._leaves.values()}
         self._groups = {self._leaves[extraction].kind: leaf.groups for extraction, leaf in wanted.items()}
-        self._sieve = Sieve(list(self._by_kind))
+        before, self._sieve = self._sieve, Sieve(list(self._by_kind))
+        if self._search is not None:
+            self._search.ask(self._sieve.question, instead_of=before.question)
         self._watches = True
         self._begin_warming()
 
@@ -196,7 +207,7 @@ class LogWindows:
         """A group has been judged for a time."""
         self._watermarks.judged(group, t_ms)
 
-    def _note_sources(self, records: Records) -> None:
+    def _note_sources(self, records: Records, times_ns: NDArray[np.int64]) -> None:
         groups: dict[str, set[str]] = {}
         kinds = self._sieve.concerned(records)
         names = {number: source_of(stream) for number, (stream, _) in kinds.items()}
@@ -206,21 +217,21 @@ class LogWindows:
         now_ms = self._clock.now_ms()
         if len(groups) == 1 and len(set(names.values())) == 1:
             ((name, of_groups),) = groups.items()
-            self._watermarks.note(name, records.times_ns, of_groups, now_ms)
+            self._watermarks.note(name, times_ns, of_groups, now_ms)
             return
-        times_ns, owners = np.array(records.times_ns, np.int64), _owners(records, names)
+        owners = _owners(records, names)
         for number, name in enumerate(dict.fromkeys(names.values())):
             if name in groups:
                 self._watermarks.note(name, times_ns[owners == number], groups[name], now_ms)
 
     def _take(self, number: int, records: Records, woken: dict[str, int]) -> None:
-        self._note_sources(records)
+        times_ns = np.array(records.times_ns, np.int64)
+        self._note_sources(records, times_ns)
         for kind, of_kind in self._sieve.sift(records).items():
             leaf = self._by_kind[kind]
             newest_ns = max(records.times_ns[found.places[-1]] for found in of_kind.values())
             for labels, found in of_kind.items():
-                times_ns = [records.times_ns[place] for place in found.places]
-                leaf.take(Taken(number, labels, times_ns, found.values))
+                leaf.take(Taken(number, labels, times_ns[found.places], found.values))
             if leaf.samples > MAX_SAMPLES or leaf.overfull:
                 self._give_up(leaf)
             for key in leaf.users:

@@ -1,16 +1,19 @@
 """The combined matcher of all log rules: each line is looked at once, and only the rules it may concern see more of it.
 
-Streams choose the leaves; one RE2 set over many lines at once says which of their guards are there at all, a search
-for each of those in which lines. What a line gives is decided by the leaf's own pipeline, in sampler.
+Streams choose the leaves; one RE2 set over many lines at once, which the store has read already where they come from it, says
+which of their guards are there at all, a search for each of those in which lines. What a line gives is decided by the leaf's own pipeline, in sampler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property, lru_cache
-from itertools import chain, islice, pairwise
-from operator import gt
-from typing import Any, Final
+from itertools import chain, dropwhile, pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from obskit.logql.entries import Entry, Step, own_labels
 from obskit.logql.filters import condition_step
@@ -21,16 +24,16 @@ from obskit.logql.stages import Demands, steps
 from obskit.model.labels import Labels
 from obskit.model.matchers import match_all
 from obskit.rules.guards import Guard, Needle, guard_of
-from obskit.rules.line_chunks import Chunk, TextChunk
-from obskit.store.log_interface import Records
+from obskit.rules.line_chunks import Chunk, SearchedText, TextChunk
+from obskit.store.log_interface import Records, StreamText
+from obskit.store.text_search import PatternSet, Question
 
 CHUNK: Final = 1_000
 _FEW: Final = 5
 _RUN: Final = 100
 """So many lines of a stream in a row are looked at by themselves."""
 _MEMORY: Final = 20_000
-_SET_BYTES: Final = 64 << 20
-_PROBE: Final = "\x00obskit\x00"
+_SERIES: Final = 2_000
 
 
 class Kind:
@@ -38,7 +41,8 @@ class Kind:
 
     Where a query parses the line and then asks for a label, `parse` and `condition` are these: many rules parse the
     same lines in the same way, and only the lines for which the condition holds need go through the whole pipeline.
-    Kinds with the same parser have the same `parse`.
+    Kinds with the same parser have the same `parse`. `of_labels`: what a line gives depends on its stream and metadata,
+    once the sampler accepts it.
     """
 
     parse: Step | None
@@ -49,10 +53,29 @@ class Kind:
         self.sampler = Sampler(extraction)
         self.containing = Pipeline(extraction.query, extraction.demands(0)).containing
         self.guard = guard_of(extraction.query)
+        self._series: dict[tuple[Labels, object], Labels | None] = {}
         self.parse, self.condition = None, None
+        after = list(dropwhile(lambda stage: isinstance(stage, LineFilter), extraction.query.stages))
+        self.of_labels = self.sampler.counting and all(isinstance(stage, LabelFilter) for stage in after)
         match [stage for stage in extraction.query.stages if not isinstance(stage, LineFilter)]:
             case [(JsonStage() | LogfmtStage()) as parser, LabelFilter() as asked, *_]:
                 self.parse, self.condition = _parser_step(parser), condition_step(asked.condition)
+
+    def series_of(
+        self, key: object, stream: Labels, t_ns: int, line: str, metadata: Mapping[str, str]
+    ) -> Labels | None:
+        """The series of an accepted line where only its stream and the key of its metadata matter; None where it has none."""
+        if (stream, key) in self._series:
+            return self._series[stream, key]
+        if self.sampler.bare:
+            series: Labels | None = self.sampler.bare_series(stream, metadata)
+        else:
+            sampled = self.sampler.sample(stream, t_ns, line, metadata)
+            series = None if sampled is None else sampled[0]
+        if len(self._series) >= _SERIES:
+            self._series.clear()
+        self._series[stream, key] = series
+        return series
 
 
 @lru_cache(maxsize=64)
@@ -61,26 +84,47 @@ def _parser_step(parser: JsonStage | LogfmtStage) -> Step:
     return step
 
 
-class Found:
-    """Which records gave samples of one series, by their places, and the values; None where each is 1."""
+class Found(NamedTuple):
+    """Which records gave samples of one series, by their places (ascending), and the values; None where each is 1."""
 
-    __slots__ = ("places", "values")
+    places: NDArray[np.int64]
+    values: NDArray[np.float64] | None
+
+
+class _Finds:
+    """The samples of one series as they are found: many at a time, or one."""
+
+    __slots__ = ("_many", "_places", "_values")
 
     def __init__(self, *, counting: bool) -> None:
-        self.places: list[int] = []
-        self.values: list[float] | None = None if counting else []
+        self._many: list[NDArray[np.int64]] = []
+        self._places: list[int] = []
+        self._values: list[float] | None = None if counting else []
+
+    def add(self, place: int, value: float) -> None:
+        self._places.append(place)
+        if self._values is not None:
+            self._values.append(value)
+
+    def add_many(self, places: NDArray[np.int64], lengths: Iterable[float]) -> None:
+        if self._values is None:
+            self._many.append(places)
+        else:
+            self._places += places.tolist()
+            self._values += lengths
 
     def in_order(self) -> Found:
-        """The same in the order of the records, however they were looked at."""
-        places, values = self.places, self.values
-        if any(map(gt, places, islice(places, 1, None))):
-            order = sorted(range(len(places)), key=places.__getitem__)
-            self.places = [places[at] for at in order]
-            self.values = None if values is None else [values[at] for at in order]
-        return self
+        """In the order of the records, however they were looked at."""
+        places = np.concatenate([*self._many, np.array(self._places, np.int64)])
+        values = None if self._values is None else np.array(self._values, np.float64)
+        if bool((places[1:] < places[:-1]).any()):
+            order = np.argsort(places, kind="stable")
+            places, values = places[order], None if values is None else values[order]
+        return Found(places, values)
 
 
 Sifted = dict[Kind, dict[Labels, Found]]
+_Sifting = dict[Kind, dict[Labels, _Finds]]
 
 
 class Sieve:
@@ -95,28 +139,37 @@ class Sieve:
 
     def sift(self, records: Records) -> Sifted:
         """The samples of some records, by kind and series."""
-        sifted: Sifted = {}
+        sifted: _Sifting = {}
         for plan, chunk in self._chunks(records):
             plan.sift(chunk, sifted)
         return {
-            kind: {labels: found.in_order() for labels, found in of_kind.items()} for kind, of_kind in sifted.items()
+            kind: {labels: finds.in_order() for labels, finds in of_kind.items()} for kind, of_kind in sifted.items()
         }
+
+    @property
+    def question(self) -> Question:
+        """What the store is to look for in lines, so that nobody has to do it here."""
+        return self._search.question
 
     def _chunks(self, records: Records) -> Iterator[tuple[_Plan, Chunk]]:
         """The lines that concern anybody, some at a time, by who that may be."""
-        left: dict[_Plan, list[int]] = {}
+        if not records.texts:
+            for plan, places in self._by_plan(records.streams):
+                yield from ((plan, Chunk(records, some)) for some in _split(np.array(places)))
+        left: dict[_Plan, list[NDArray[np.int64]]] = {}
+        there: AbstractSet[Needle] = frozenset()
         for text in records.texts:
+            searched = SearchedText(text, self._search.found_by_store(text))
+            there |= searched.there
             plans = self._plans_of(text.streams)
             for stream, (start, end) in zip(text.streams, pairwise(text.edges), strict=True):
                 plan = plans[id(stream)][1]
                 if plan.concerns and end - start < _RUN:
-                    left.setdefault(plan, []).extend(text.order[start:end].tolist())
+                    left.setdefault(plan, []).append(text.order[start:end])
                 elif plan.concerns:
-                    for begin in range(start, end, CHUNK):
-                        yield plan, TextChunk(records, text, begin, min(begin + CHUNK, end))
-        for plan, places in left.items() if records.texts else self._by_plan(records.streams):
-            for begin in range(0, len(places), CHUNK):
-                yield plan, Chunk(records, places[begin : begin + CHUNK])
+                    yield plan, TextChunk(records, searched, start, end)
+        for plan, lines in left.items():
+            yield from ((plan, Chunk(records, some, there)) for some in _split(np.concatenate(lines)))
 
     def _by_plan(self, streams: list[Labels]) -> Iterable[tuple[_Plan, Sequence[int]]]:
         """The lines that concern anybody, by who that may be."""
@@ -177,16 +230,21 @@ class _Plan:
                 self._guarded.append((kind, kind.guard))
             else:
                 self._open.append(kind)
-        self._needles = {needle for _, guard in self._guarded for needle in guard.needles}
-        self._asks_metadata = any(guard.matcher is not None for _, guard in self._guarded)
+        self._of_needle: dict[Needle, list[int]] = {}
+        for number, (_, guard) in enumerate(self._guarded):
+            for needle in guard.needles:
+                self._of_needle.setdefault(needle, []).append(number)
+        self._of_metadata = [
+            (number, guard.matcher) for number, (_, guard) in enumerate(self._guarded) if guard.matcher is not None
+        ]
         self.concerns = bool(self._open or self._guarded)
 
-    def sift(self, chunk: Chunk, sifted: Sifted) -> None:
+    def sift(self, chunk: Chunk, sifted: _Sifting) -> None:
         """Add the samples of some lines."""
         stepwise: dict[int, list[Kind]] = {}
         for kind, places in self._candidates(chunk):
-            if kind.sampler.bare:
-                _take_bare(kind, chunk, places, sifted)
+            if kind.sampler.bare or kind.of_labels:
+                _take_by_labels(kind, chunk, places, sifted)
             else:
                 for place in places:
                     stepwise.setdefault(place, []).append(kind)
@@ -202,61 +260,50 @@ class _Plan:
         if not self._guarded:
             return
         hits = self._hits(chunk)
-        if not hits and not (self._asks_metadata and chunk.has_metadata):
-            return
-        for kind, guard in self._guarded:
+        metadata: dict[int, list[int]] = {}
+        if chunk.has_metadata:
+            metadata = {number: lines for number, matcher in self._of_metadata if (lines := chunk.lines_of(matcher))}
+        for number in sorted(set(chain(metadata, *(self._of_needle[needle] for needle in hits)))):
+            kind, guard = self._guarded[number]
             places = [hits[needle] for needle in guard.needles if needle in hits]
-            if guard.matcher is not None and chunk.has_metadata:
-                places += [own] if (own := chunk.lines_of(guard.matcher)) else []
-            if len(places) == 1:
-                yield kind, places[0]
-            elif places:
-                yield kind, sorted(set().union(*places))
+            if number in metadata:
+                places.append(metadata[number])
+            yield kind, places[0] if len(places) == 1 else sorted(set().union(*places))
 
     def _hits(self, chunk: Chunk) -> dict[Needle, list[int]]:
         """The needles that are there, and in which lines."""
-        if len(self._needles) < _FEW and all(needle.literal for needle in self._needles):
-            there: Iterable[Needle] = self._needles
+        needles = self._of_needle.keys()
+        if chunk.there is not None:
+            there: Iterable[Needle] = needles & chunk.there
+        elif len(needles) < _FEW and all(needle.literal for needle in needles):
+            there = needles
         else:
-            there = self._needles.intersection(self._search.found_in(chunk.data))
+            there = needles & self._search.found_in(chunk.data)
         hits = {needle: chunk.lines_with(needle) for needle in there}
         return {needle: places for needle, places in hits.items() if places}
 
 
 class _Search:
-    """All needles at once: an RE2 set."""
+    """All needles at once: the store looks for them in what is appended, an RE2 set of our own in other lines."""
 
     def __init__(self, needles: Iterable[Needle]) -> None:
         self._needles = list(dict.fromkeys(needles))
+        self.question = Question(needle.pattern for needle in self._needles)
 
-    def found_in(self, data: bytes) -> list[Needle]:
+    def found_in(self, data: bytes) -> AbstractSet[Needle]:
         """Those that are somewhere in a text."""
-        return [self._needles[number] for number in self._set.Match(data) or () if number < len(self._needles)]
+        return frozenset(map(self._needles.__getitem__, self._set.found_in(data)))
+
+    def found_by_store(self, text: StreamText) -> AbstractSet[Needle]:
+        """The same for a text of the store."""
+        numbers = text.found.get(self.question)
+        if numbers is None:  # it came before these rules
+            return self.found_in(text.data)
+        return frozenset(map(self._needles.__getitem__, numbers))
 
     @cached_property
-    def _set(self) -> Any:
-        import re2  # noqa: PLC0415 - as in obskit.model.patterns
-
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = _SET_BYTES
-        made = re2.Set.SearchSet(options)
-        for needle in self._needles:
-            made.Add(needle.pattern)
-        made.Add(_PROBE)
-        made.Compile()
-        # A set that has run out of memory finds nothing, and does not say so.
-        return made if made.Match(_PROBE.encode()) else _FindsAll(len(self._needles))
-
-
-class _FindsAll:
-    """A set that is of no use: every needle has to be looked for."""
-
-    def __init__(self, needles: int) -> None:
-        self._all = list(range(needles))
-
-    def Match(self, _: bytes) -> list[int]:  # noqa: N802 - as RE2's set
-        return self._all
+    def _set(self) -> PatternSet:
+        return PatternSet(self.question.patterns)
 
 
 class _Parsed:
@@ -279,49 +326,52 @@ class _Parsed:
         return passes
 
 
-def _found(kind: Kind, labels: Labels, sifted: Sifted) -> Found:
+def _split(places: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (places[begin : begin + CHUNK] for begin in range(0, len(places), CHUNK))
+
+
+def _finds(kind: Kind, labels: Labels, sifted: _Sifting) -> _Finds:
     of_kind = sifted.setdefault(kind, {})
-    found = of_kind.get(labels)
-    if found is None:
-        found = of_kind[labels] = Found(counting=kind.sampler.counting)
-    return found
+    finds = of_kind.get(labels)
+    if finds is None:
+        finds = of_kind[labels] = _Finds(counting=kind.sampler.counting)
+    return finds
 
 
-def _take_bare(kind: Kind, chunk: Chunk, places: Sequence[int], sifted: Sifted) -> None:
+def _take_by_labels(kind: Kind, chunk: Chunk, places: Sequence[int], sifted: _Sifting) -> None:
+    """Lines that give the same where stream and metadata are alike: one of them is looked at."""
     sampler = kind.sampler
     if sampler.accepts is not None:
         accepts, line = sampler.accepts, chunk.line
         places = [place for place in places if accepts(line(place))]
     if not places:
         return
-    for stream, metadata, of_stream in _series_of_lines(kind, chunk, places):
-        found = _found(kind, sampler.bare_series(stream, metadata), sifted)
-        found.places += (
-            chunk.places if len(of_stream) == len(chunk.places) else map(chunk.places.__getitem__, of_stream)
-        )
-        if found.values is not None:
-            found.values += [sampler.length(chunk.line(place)) for place in of_stream]
+    for key, some in _alike(kind, chunk, places):
+        labels = kind.series_of(key, *chunk.record(some[0]))
+        if labels is not None:
+            taken = chunk.places if len(some) == len(chunk.places) else chunk.places[some]
+            lengths = () if sampler.counting else [sampler.length(chunk.line(place)) for place in some]
+            _finds(kind, labels, sifted).add_many(taken, lengths)
 
 
-def _series_of_lines(
-    kind: Kind, chunk: Chunk, places: Sequence[int]
-) -> Iterable[tuple[Labels, Mapping[str, str], Sequence[int]]]:
-    """The lines of one stream and such metadata as tell series apart, together."""
+def _alike(kind: Kind, chunk: Chunk, places: Sequence[int]) -> Iterable[tuple[object, Sequence[int]]]:
+    """The lines of one stream and such metadata as matter, together."""
     metadata_key = kind.sampler.metadata_key
     if len(places) == len(chunk.places) and not any(map(metadata_key, chunk.mappings)):
-        return [(stream, {}, of_stream) for stream, of_stream in chunk.by_stream]
-    grouped: dict[object, tuple[Labels, Mapping[str, str], list[int]]] = {}
-    for place in places:
-        stream, _, _, metadata = chunk.record(place)
-        key = (id(stream), metadata_key(metadata)) if metadata else id(stream)
-        grouped.setdefault(key, (stream, metadata, []))[2].append(place)
-    return grouped.values()
+        return [((), of_stream) for of_stream in chunk.by_stream]
+    streams, mappings = chunk.records.streams, chunk.records.metadata
+    keys: dict[int, object] = {}  # by identity: sources reuse their mappings
+    grouped: dict[tuple[int, object], list[int]] = {}
+    for place, at in zip(places, chunk.places[places].tolist(), strict=True):
+        metadata = mappings[at]
+        key = keys.get(id(metadata))
+        if key is None:
+            key = keys[id(metadata)] = metadata_key(metadata)
+        grouped.setdefault((id(streams[at]), key), []).append(place)
+    return [(key, some) for (_, key), some in grouped.items()]
 
 
-def _take_stepwise(kind: Kind, chunk: Chunk, place: int, sifted: Sifted) -> None:
+def _take_stepwise(kind: Kind, chunk: Chunk, place: int, sifted: _Sifting) -> None:
     sampled = kind.sampler.sample(*chunk.record(place))
     if sampled is not None:
-        found = _found(kind, sampled[0], sifted)
-        found.places.append(chunk.places[place])
-        if found.values is not None:
-            found.values.append(sampled[1])
+        _finds(kind, sampled[0], sifted).add(int(chunk.places[place]), sampled[1])

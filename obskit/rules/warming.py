@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from obskit.clock import NS_PER_S
 from obskit.model.matchers import Matcher
-from obskit.rules.leaves import MAX_SAMPLES, Leaf, Taken
+from obskit.rules.leaves import MAX_SAMPLES, Leaf, LeafState, Taken
 from obskit.rules.sieve import Kind, Sieve
 from obskit.store.log_interface import LogReader, Records
 
@@ -75,10 +77,10 @@ class Warming:
         if self._sieve is None or self._sieve[0] != wanting:
             self._sieve = (wanting, Sieve([leaf.kind for leaf in wanting]))
         for records in self._records(wanting, piece):
+            times_ns = np.array(records.times_ns, np.int64)
             for kind, of_kind in self._sieve[1].sift(records).items():
                 piece.found.setdefault(kind, []).extend(
-                    Taken(0, labels, [records.times_ns[at] for at in found.places], found.values)
-                    for labels, found in of_kind.items()
+                    Taken(0, labels, times_ns[found.places], found.values) for labels, found in of_kind.items()
                 )
         self._give_up_large(wanting, piece)
         took_s = max(self._seconds() - began_s, PIECE_S / 16)
@@ -91,12 +93,14 @@ class Warming:
         """
         piece, self._read = self._read, None
         assert piece is not None, "read comes before judge"
+        # What came meanwhile may have been too much for one: it does not have it any more.
+        self.leaves = [leaf for leaf in self.leaves if leaf.state is not LeafState.GIVEN_UP]
         doubtful = [
             t_ns
             for leaf in self.leaves
             for taken in leaf.put_by
             if taken.number > piece.number
-            for t_ns in taken.times_ns
+            for t_ns in taken.times_ns.tolist()
             if piece.start_ns <= t_ns < piece.end_ns
         ]
         if doubtful:
@@ -153,12 +157,12 @@ class Warming:
         for taken in put_by:
             new = [
                 at
-                for at, t_ns in enumerate(taken.times_ns)
+                for at, t_ns in enumerate(taken.times_ns.tolist())
                 if t_ns >= starts[0] and taken.number > self._done[bisect_right(starts, t_ns) - 1].number
             ]
             if new:
-                values = None if taken.values is None else [taken.values[at] for at in new]
-                yield Taken(taken.number, taken.labels, [taken.times_ns[at] for at in new], values)
+                values = None if taken.values is None else taken.values[new]
+                yield Taken(taken.number, taken.labels, taken.times_ns[new], values)
 
 
 def by_matchers(leaves: Iterable[Leaf]) -> Iterable[list[Leaf]]:

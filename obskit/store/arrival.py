@@ -22,6 +22,7 @@ from obskit.store.log_interface import Records, StreamText
 from obskit.store.metadata_table import MetadataTable
 from obskit.store.record_block import RecordBlock
 from obskit.store.redaction import Redaction
+from obskit.store.text_search import Answers, TextSearch
 
 _SHARED_BYTES: Final = 1_000_000
 """About how much text of several streams a piece holds at most."""
@@ -36,6 +37,7 @@ class Piece(NamedTuple):
     block: RecordBlock
     order: Places
     own: bool
+    found: Answers
 
 
 class Arrival:
@@ -54,10 +56,10 @@ class Arrival:
         edges = np.concatenate(([0], np.cumsum(np.bincount(self._stream_of))))
         self._edges: list[int] = edges.tolist()
 
-    def pieces(self, redaction: Redaction) -> Iterator[Piece]:
-        """All of it, redacted."""
+    def pieces(self, redaction: Redaction, search: TextSearch) -> Iterator[Piece]:
+        """All of it, redacted and searched."""
         for start, end, own in self._cuts():
-            yield self._piece(start, end, redaction, own=own)
+            yield self._piece(start, end, redaction, search, own=own)
 
     def _cuts(self) -> Iterator[tuple[int, int, bool]]:
         """Ranges of lines by stream: those of streams by themselves, and those of others together."""
@@ -87,16 +89,20 @@ class Arrival:
         edges = sorted({start, end, *marks.tolist()})
         return pairwise(edges)
 
-    def _piece(self, start: int, end: int, redaction: Redaction, *, own: bool) -> Piece:
+    def _piece(self, start: int, end: int, redaction: Redaction, search: TextSearch, *, own: bool) -> Piece:
         order = self._order[start:end]
         places = order.tolist()
         lines, metadata = _taken(self.records.lines, places), _taken(self.records.metadata, places)
-        text = joined_text(lines)
-        lines_now, metadata_now = redaction.lines(lines, text), redaction.metadata(metadata)
+        text, table = joined_text(lines, self._sizes[start:end] - 1), MetadataTable.of(metadata)
+        found = search.look_into(text[0])
+        lines_now = redaction.lines(lines, text, found.get(redaction.question))
+        metadata_now = redaction.metadata(metadata, table)
         if lines_now is not lines:
             text = joined_text(lines_now)
+            found = search.look_into(text[0])
             self.records = replace(self.records, lines=_changed(self.records.lines, places, lines_now))
         if metadata_now is not metadata:
+            table = MetadataTable.of(metadata_now)
             self.records = replace(self.records, metadata=_changed(self.records.metadata, places, metadata_now))
         stream_of = self._stream_of[order]
         low, high = int(stream_of[0]), int(stream_of[-1]) + 1
@@ -105,9 +111,9 @@ class Arrival:
             (stream_of - low).astype(np.int32),
             self._times_ns[order],
             *text,
-            MetadataTable.of(metadata_now),
+            table,
         )
-        return Piece(block, order, own)
+        return Piece(block, order, own, found)
 
 
 def text_of(piece: Piece, records: Records) -> StreamText:
@@ -115,7 +121,8 @@ def text_of(piece: Piece, records: Records) -> StreamText:
     block = piece.block
     edges = np.concatenate(([0], np.cumsum(np.bincount(block.stream_of)))).tolist()
     streams = [records.streams[piece.order[start]] for start in edges[:-1]]
-    return StreamText(streams, edges, piece.order, block.data, block.starts, block.ends)
+    text = block.data, block.starts, block.ends
+    return StreamText(streams, edges, piece.order, *text, block.metadata, piece.found)
 
 
 def _taken(column: list[Any], places: Sequence[int]) -> list[Any]:

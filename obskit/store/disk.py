@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -16,14 +17,24 @@ from numpy.typing import NDArray
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, exact_name
 from obskit.store.matching import matching
-from obskit.store.packing import Packed, Values, blank, id_range, pack_samples, unpack_chunk, unpack_samples
+from obskit.store.packing import (
+    Packed,
+    Values,
+    blank,
+    id_range,
+    pack_samples,
+    unpack_chunk,
+    unpack_rows,
+    unpack_samples,
+)
 from obskit.store.parts import EMPTY, Part
-from obskit.store.rounds import NEVER, Round, joined, without_repeats
+from obskit.store.rounds import NEVER, Round, by_slot, joined
 
 SPAN_MS: Final = 7_200_000
 """A chunk lies within one such span of Unix time."""
 _AT_ONCE: Final = 500
 _BATCH: Final = 100_000
+_UNPACKED_AT_ONCE: Final = 1 << 14
 
 
 def to_text(labels: Labels) -> str:
@@ -109,12 +120,11 @@ def read(connection: sqlite3.Connection, labels: dict[int, Labels], start_ms: in
     wanted = np.fromiter(labels, np.int64, len(labels))
     found = _chunks_of(connection, list(labels), start_ms, end_ms)
     found.append(_rows_of(connection, wanted, start_ms, end_ms))
-    samples = without_repeats(joined(found).ordered())
+    samples = by_slot(joined(found))
     if not len(samples.slots):
         return EMPTY
-    begins = np.append(0, np.flatnonzero(samples.slots[1:] != samples.slots[:-1]) + 1)
-    ids, counts = samples.slots[begins], np.diff(begins, append=len(samples.slots))
-    return Part(ids, tuple(map(labels.__getitem__, ids.tolist())), counts, samples.times_ms, samples.values)
+    ids, counts, times_ms, values = samples
+    return Part(ids, tuple(map(labels.__getitem__, ids.tolist())), counts, times_ms, values)
 
 
 def _chunks_of(connection: sqlite3.Connection, ids: Sequence[int], start_ms: int, end_ms: int) -> list[Round]:
@@ -146,18 +156,32 @@ def _rows_of(connection: sqlite3.Connection, wanted: NDArray[np.int64], start_ms
     is_wanted = np.zeros(int(wanted[-1]) + 2, np.bool_)
     is_wanted[wanted] = True
     done = 0
-    for t0_ms, t1_ms, data in connection.execute(f"SELECT t0_ms, t1_ms, data {within} ORDER BY id", (start_ms, end_ms)):
-        low, high = id_range(data)
-        if wanted.searchsorted(low) == wanted.searchsorted(high, side="right"):
-            continue
-        samples = unpack_samples(data, t0_ms)
+    rows = connection.execute(f"SELECT n, t0_ms, data {within} ORDER BY id", (start_ms, end_ms))
+    for some in _touching(rows, wanted.tolist()):
+        samples = unpack_rows(some)
         mine = is_wanted.take(samples.ids, mode="clip")
-        if t0_ms <= start_ms or t1_ms > end_ms:
-            mine &= (samples.times_ms > start_ms) & (samples.times_ms <= end_ms)
+        mine &= (samples.times_ms > start_ms) & (samples.times_ms <= end_ms)
         chosen = mine.nonzero()[0]
         filled = slice(done, done := done + len(chosen))
         slots[filled], times_ms[filled], values[filled] = (column.take(chosen) for column in samples)
     return Round(slots[:done], times_ms[:done], values[:done])
+
+
+def _touching(rows: Iterable[tuple[int, int, bytes]], wanted: Sequence[int]) -> Iterator[list[tuple[bytes, int]]]:
+    """The rows that may hold any of these ids, as many at a time as fit in the cache once they are unpacked."""
+    found: list[tuple[bytes, int]] = []
+    count = 0
+    for samples, t0_ms, data in rows:
+        low, high = id_range(data)
+        if bisect_left(wanted, low) == bisect_right(wanted, high):
+            continue
+        found.append((data, t0_ms))
+        count += samples
+        if count >= _UNPACKED_AT_ONCE:
+            yield found
+            found, count = [], 0
+    if found:
+        yield found
 
 
 def _between(samples: Round, after_ms: int, until_ms: int) -> Round:

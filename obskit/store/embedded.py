@@ -26,6 +26,7 @@ from obskit.store.logs import LogStore, Written
 from obskit.store.metrics import MetricStore
 from obskit.store.retention import Retention
 from obskit.store.settings import StoreSettings
+from obskit.store.text_search import TextSearch
 
 __all__ = ["EmbeddedStore", "StoreSettings"]
 
@@ -81,6 +82,11 @@ class EmbeddedStore:
     def logs(self) -> LogReader:
         """Reads records."""
         return self._logs.reading
+
+    @property
+    def search(self) -> TextSearch:
+        """What is looked for in log lines when they are appended: subscribers find the answers with the texts."""
+        return self._logs.search
 
     @property
     def arrivals(self) -> LogArrivals:

@@ -107,24 +107,27 @@ def decoded(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-def joined_text(lines: Sequence[str]) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
-    """Lines as one text with a separator between them, and where each starts and ends."""
+def joined_text(
+    lines: Sequence[str], sizes: NDArray[np.int64] | None = None
+) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+    """Lines as one text with a separator between them, and where each starts and ends. `sizes` are those that `characters`
+    gives, if they are known."""
     text = "\n".join(lines)
     data = encoded(text)
-    between = separators(data)
-    if len(between) == len(lines) - 1:
-        return data, *line_edges(between, len(data))
-    if text.isascii():
-        sizes = characters(lines)
-    else:
+    if len(data) != len(text):
+        between = separators(data)
+        if len(between) == len(lines) - 1:
+            return data, *line_edges(between, len(data))
         sizes = np.fromiter((len(encoded(line)) for line in lines), np.int64, len(lines))
+    elif sizes is None:
+        sizes = characters(lines)
     ends = np.cumsum(sizes + 1) - 1
     return data, ends - sizes, ends
 
 
 def characters(lines: Sequence[str]) -> NDArray[np.int64]:
     """The length of each line."""
-    return np.array(list(map(len, lines)), np.int64)
+    return np.fromiter(map(len, lines), np.int64, len(lines))
 
 
 def gathered_text(
@@ -205,7 +208,7 @@ def counts_of(block: LogBlock) -> Iterator[MinuteCounts]:
     minutes = (block.times_ns[block.chosen] - 1) // MINUTE_NS
     owners = block.stream_of[block.chosen]
     sizes = (block.ends - block.starts)[block.chosen]
-    for number in np.unique(owners).tolist():
+    for number in np.flatnonzero(np.bincount(owners)).tolist():
         own = owners == number
         yield block.streams[number], *by_minute(minutes[own], np.ones(int(own.sum()), np.int64), sizes[own])
 

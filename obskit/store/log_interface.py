@@ -16,6 +16,8 @@ from obskit.errors import QueryError
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import NO_METADATA, Record
+from obskit.store.metadata_table import MetadataTable
+from obskit.store.text_search import Answers
 
 MINUTE_NS: Final = 60_000_000_000
 
@@ -34,6 +36,9 @@ class StreamText:
     data: bytes
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    metadata: MetadataTable
+    found: Answers
+    """What there is in `data` of all that was looked for when it came."""
 
 
 @dataclass(slots=True)
@@ -149,7 +154,7 @@ MinuteCounts = tuple[Labels, NDArray[np.int64], NDArray[np.int64], NDArray[np.in
 
 
 TextTest = Callable[[bytes], bool]
-"""Whether some line of a text, in which one newline stands between two lines, may be wanted. Asked in any thread."""
+"""Whether some line of a text, in which one newline stands between two lines, may be wanted."""
 
 
 class Progress:
@@ -176,9 +181,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A run over blocks: those whose text is not `worth` a look may be left out, and `progress` is told how far it is."""
+    """A run over blocks: those whose text is not `worth` a look may be left out, and `progress` is told how far it is.
+
+    `worth` is asked in any thread and leaves the interpreter to others; `holds` is the same of what would stop them, and
+    asked by whoever takes the blocks.
+    """
 
     worth: TextTest | None = None
+    holds: TextTest | None = None
     progress: Progress = field(default_factory=Progress)
 
 

@@ -12,22 +12,19 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from obskit.clock import Clock
-from obskit.errors import QueryError
-from obskit.model.durations import format_duration
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.model.records import Record
 from obskit.store.block_cutting import COUNTS, counts_of
-from obskit.store.cold.parquet_reading import Group
 from obskit.store.cold.parts import Part
-from obskit.store.cold.ranges import AHEAD
 from obskit.store.cold.reading import ColdGroup, ColdReading
+from obskit.store.cold.target import AHEAD
 from obskit.store.database import Database
 from obskit.store.day_file import BlockRow, DayFile, Unmade, day_of
 from obskit.store.day_files import DayFiles
@@ -40,7 +37,8 @@ from obskit.store.log_blocks import (
     searching,
     whole_minutes,
 )
-from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts, Progress, Scan
+from obskit.store.log_budget import Budget
+from obskit.store.log_interface import MINUTE_NS, LogBlock, MinuteCounts, Scan
 from obskit.store.log_streams import Streams
 from obskit.store.packing import decompress
 from obskit.store.read_ahead import worked_ahead
@@ -48,6 +46,9 @@ from obskit.store.recent import RecentBlocks
 from obskit.store.record_block import Packed, RecordBlock, streams_in
 from obskit.store.settings import QuerySettings
 from obskit.store.token_filter import Alternatives, may_hold, wanted_ids
+
+if TYPE_CHECKING:  # a store without cold storage never loads it
+    from obskit.store.cold.parquet_reading import Group
 
 T = TypeVar("T")
 W = TypeVar("W", bound="_Waiting | _WaitingCold")
@@ -78,7 +79,7 @@ class _Query(NamedTuple):
     needles: tuple[bytes, ...]
     newest_first: bool
     scan: Scan
-    budget: _Budget
+    budget: Budget
 
     @property
     def empty(self) -> bool:
@@ -95,39 +96,20 @@ class _Waiting(NamedTuple):
     packed: Packed | None
 
 
+class _Frames(NamedTuple):
+    """A block that is decompressed, and no more."""
+
+    streams: bytes
+    columns: bytes
+    text: bytes
+
+
 class _WaitingCold(NamedTuple):
     """A row group in cold storage that waits to be fetched."""
 
     cold: ColdGroup
     rank: int
     row: Group
-
-
-class _Budget:
-    """How much a query may still read, and whether it goes on."""
-
-    def __init__(self, limits: QuerySettings, clock: Clock, progress: Progress) -> None:
-        self.progress = progress
-        self._limits = limits
-        self._clock = clock
-        self._until = clock.monotonic() + limits.max_time / 1000
-        self._bytes = 0
-
-    def spend(self, size: int) -> None:
-        """A block with this much text is about to be read."""
-        self.progress.check()
-        self.progress.bytes_read += size
-        self._bytes += size
-        if self._bytes > self._limits.max_bytes:
-            raise QueryError(
-                f"the query reads more than {self._limits.max_bytes / 1e9:g} GB of log lines (store.query.max_bytes):"
-                " choose a shorter time range or fewer streams"
-            )
-        if self._clock.monotonic() > self._until:
-            raise QueryError(
-                f"the query took more than {format_duration(self._limits.max_time)} (store.query.max_time):"
-                " choose a shorter time range, fewer streams, or a text that the lines contain"
-            )
 
 
 class LogReading:
@@ -195,9 +177,9 @@ class LogReading:
                 continue
             if waiting.row.t0_ns >= query.start_ns and waiting.row.t1_ns < query.end_ns:
                 found |= numbers
-            elif (opened := self._open(query, waiting)) is not None:
+            elif (opened := self._open(query, waiting, self._frames(query, waiting))) is not None:
                 block, mask = opened
-                found.update(block.ids[np.unique(block.stream_of[mask])].tolist())
+                found.update(block.ids[np.flatnonzero(np.bincount(block.stream_of[mask]))].tolist())
         hot = [labels for number, labels in query.streams.items() if number in found]
         return list(dict.fromkeys([*hot, *cold]))
 
@@ -208,7 +190,9 @@ class LogReading:
         if within or all(stream in known for stream in labels):
             return labels
         block = self._fetched(query, waiting)
-        return [] if block is None else [block.streams[at] for at in np.unique(block.stream_of[block.chosen]).tolist()]
+        if block is None:
+            return []
+        return [block.streams[at] for at in np.flatnonzero(np.bincount(block.stream_of[block.chosen])).tolist()]
 
     def _query(
         self,
@@ -223,28 +207,27 @@ class LogReading:
         needles = tuple(sorted((encoded(text) for text in containing if text), key=len, reverse=True))
         within = max(start_ns, 0), min(end_ns, _LATEST_NS)
         scan = scan or Scan()
-        budget = _Budget(self._limits, self._clock, scan.progress)
+        budget = Budget(self._limits, self._clock, scan.progress)
         streams = self._streams.matching(matchers)
         return _Query(tuple(matchers), streams, *within, needles, newest_first, scan, budget)
 
     def _blocks(self, query: _Query) -> Iterator[tuple[int, TextBlock]]:
         """Blocks with a line that is looked for, and their ranks (see log_blocks.in_order)."""
         labels = self._streams.labels()
-        open_one = partial(self._opened, query)
-        found = self._paid_for(query)
-        quick = query.scan.worth is None
-        for waiting, opened in ((one, open_one(one)) for one in found) if quick else worked_ahead(open_one, found):
-            if isinstance(opened, TextBlock):
-                yield waiting.rank, opened
-            elif opened is not None:
+        for waiting, loaded in worked_ahead(partial(self._loaded, query), self._paid_for(query)):
+            if isinstance(loaded, TextBlock):
+                yield waiting.rank, loaded
+            elif isinstance(waiting, _Waiting) and (opened := self._open(query, waiting, loaded)) is not None:
                 block, mask = opened
                 yield waiting.rank, block.labelled(labels, mask)
 
-    def _opened(
-        self, query: _Query, waiting: _Waiting | _WaitingCold
-    ) -> tuple[RecordBlock, NDArray[np.bool_]] | TextBlock | None:
-        """A block, hot or cold; None when nothing in it is looked for. In any thread."""
-        return self._fetched(query, waiting) if isinstance(waiting, _WaitingCold) else self._open(query, waiting)
+    def _loaded(self, query: _Query, waiting: _Waiting | _WaitingCold) -> TextBlock | RecordBlock | _Frames | None:
+        """What of a block can be made ahead: its text, or all of it if it is cold. In any thread.
+
+        Arrays are left to the thread that takes the blocks: numpy gives the interpreter away with each small step, and
+        threads that ask for it back all the time took as long together as one alone.
+        """
+        return self._fetched(query, waiting) if isinstance(waiting, _WaitingCold) else self._frames(query, waiting)
 
     def _fetched(self, query: _Query, waiting: _WaitingCold) -> TextBlock | None:
         return self._cold.block(waiting.cold, query.start_ns, query.end_ns, query.needles, query.scan.worth)
@@ -272,7 +255,7 @@ class LogReading:
         head = self._head(day, query)
         file = self._files.get(day)
         sealed, counts = self._reported(file, lambda: file.counts(query.start_ns, query.end_ns)) or (0, b"")
-        blocks = [self._block(query, waiting) for waiting in head if waiting.row.id > sealed]
+        blocks = [self._block(query, one, self._frames(query, one)) for one in head if one.row.id > sealed]
         return np.concatenate(
             [np.frombuffer(counts, COUNTS), *(counts_of(block) for block in blocks if block is not None)]
         )
@@ -376,29 +359,43 @@ class LogReading:
         left_out = {row.id for row, here in zip(closed, possible, strict=True) if not here}
         return [isinstance(one, _WaitingCold) or one.packed is not None or one.row.id not in left_out for one in found]
 
-    def _open(self, query: _Query, waiting: _Waiting) -> tuple[RecordBlock, NDArray[np.bool_]] | None:
-        """A block and which of its lines are looked for; None when there are none. In any thread."""
-        block = self._block(query, waiting)
+    def _open(
+        self, query: _Query, waiting: _Waiting, loaded: RecordBlock | _Frames | None
+    ) -> tuple[RecordBlock, NDArray[np.bool_]] | None:
+        """A block and which of its lines are looked for; None when there are none."""
+        block = self._block(query, waiting, loaded)
         if block is None:
             return None
         mask = _chosen(block, query)
         return (block, mask) if mask.any() else None
 
-    def _block(self, query: _Query, waiting: _Waiting) -> RecordBlock | None:
-        """A block; None when it does not hold what is looked for, or cannot be read."""
-        return self._recent.get(waiting.key) or self._read(query, waiting)
-
-    def _read(self, query: _Query, waiting: _Waiting) -> RecordBlock | None:
+    def _frames(self, query: _Query, waiting: _Waiting) -> RecordBlock | _Frames | None:
+        """A block's text and columns; None when it does not hold what is looked for, or cannot be read. In any thread."""
+        known = self._recent.get(waiting.key)
+        if known is not None:
+            return known
+        packed = waiting.packed or self._packed(waiting.row)
+        if packed is None:
+            return None  # retention was faster
         try:
-            packed = waiting.packed or self._packed(waiting.row)
-            if packed is None:
-                return None  # retention was faster
-            data = decompress(packed.text)
-            if any(searching(needle)(data, 0) is None for needle in query.needles):
+            text = decompress(packed.text)
+            if any(searching(needle)(text, 0) is None for needle in query.needles):
                 return None
-            if query.scan.worth is not None and not query.scan.worth(data):
+            if query.scan.worth is not None and not query.scan.worth(text):
                 return None
-            block = RecordBlock.unpack_columns(packed, data)
+            return _Frames(packed.streams, decompress(packed.columns), text)
+        except ValueError as error:
+            self._files.report(waiting.key, error)
+            return None
+
+    def _block(self, query: _Query, waiting: _Waiting, loaded: RecordBlock | _Frames | None) -> RecordBlock | None:
+        """A block; None when it does not hold what is looked for, or cannot be read."""
+        if not isinstance(loaded, _Frames):
+            return loaded
+        if query.scan.holds is not None and not query.scan.holds(loaded.text):
+            return None
+        try:
+            block = RecordBlock.of_frames(*loaded)
         except ValueError as error:
             self._files.report(waiting.key, error)
             return None

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from obskit.clock import NS_PER_MS
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.store.block_cutting import blocks_of
-from obskit.store.cold.moving import Mover
 from obskit.store.day_file import DAY_NS, Unmade
 from obskit.store.day_files import DayFiles
 from obskit.store.log_streams import Streams
 from obskit.store.record_block import RecordBlock, streams_in
 from obskit.store.sealing import Sealing
 from obskit.store.settings import RetentionSettings
+
+if TYPE_CHECKING:  # a store without cold storage never loads it
+    from obskit.store.cold.moving import Mover
 
 T = TypeVar("T")
 _SLICE_BLOCKS: Final = 100

@@ -36,6 +36,7 @@ from obskit.store.redaction import Redaction
 from obskit.store.sampling import Sampling
 from obskit.store.sealing import Sealing
 from obskit.store.settings import StoreSettings
+from obskit.store.text_search import TextSearch
 
 LATEST_NS: Final = 2**62
 
@@ -63,6 +64,7 @@ class LogStore:
     def __init__(self, database: Database, clock: Clock, limits: StoreSettings) -> None:
         self._limits = limits
         self._redaction = Redaction(limits.redaction)
+        self.search = TextSearch(self._redaction.question)
         self._sampling = Sampling(limits.sampling)
         self._streams = Streams(database, limits)
         self._recent = RecentBlocks()
@@ -112,7 +114,7 @@ class LogStore:
 
     def _insert_day(self, tx: Transaction, arrival: Arrival, written: Written) -> None:
         texts = []
-        for piece in arrival.pieces(self._redaction):
+        for piece in arrival.pieces(self._redaction, self.search):
             if piece.own:
                 block = made_of(piece.block)
                 log_head.insert_sealed(tx, block)

@@ -7,7 +7,8 @@ make, small when compressed, and move from head rows to sealed blocks without a 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain, pairwise
 from typing import Final, Self
 
@@ -127,6 +128,24 @@ class MetadataTable:
             if name in shape:
                 values[self.shape_of == number] = columns[shape.index(name)]
         return values
+
+    def values_of(self, name: str) -> set[str]:
+        """The values that lines have under a key."""
+        return set(chain.from_iterable(column for _, column in self._columns_of(name)))
+
+    def lines_with(self, name: str, values: AbstractSet[str]) -> Places:
+        """The lines that have one of these values under a key."""
+        found = [np.zeros(0, np.int64)]
+        for number, column in self._columns_of(name) if values else ():
+            mask = np.fromiter(map(values.__contains__, column), np.bool_, len(column))
+            found.append(np.flatnonzero(self.shape_of == number)[mask])
+        return np.sort(np.concatenate(found))
+
+    def _columns_of(self, name: str) -> Iterator[tuple[int, list[str]]]:
+        """The columns of a key, with the numbers of their shapes."""
+        for number, shape in enumerate(self.shapes):
+            if name in shape:
+                yield number, self.columns[number][shape.index(name)]
 
     @property
     def rows(self) -> Places:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from obskit.model.reused import COLUMNS
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -28,8 +31,6 @@ _checked: Final[dict[int, zstd.ZstdCompressor]] = {}
 _DENSE: Final = 3
 _FLUSH: Final = zstd.ZstdCompressor.FLUSH_FRAME
 _FEW: Final = 1 << 15
-_LARGE_PAGES: Final = 1 << 20
-"""8 MB: wherever it begins, most of it is whole pages of 2 MB."""
 _HEAD: Final = struct.Struct("<BBIii")
 """Version, flags, count, lowest and highest series id: enough to skip a row without decompressing it."""
 _CHUNK: Final = struct.Struct("<BB")
@@ -50,14 +51,10 @@ class Packed(NamedTuple):
 
 
 def blank(columns: int, length: int) -> NDArray[np.int64]:
-    """Uninitialised columns for many samples, of one piece of memory.
-
-    Fresh pages cost more than what is done with them. From 4 MB up numpy asks the system for large ones, so less than
-    that is never asked for; what is not written to takes no memory.
-    """
+    """Uninitialised columns for many samples, of one piece of memory. What is not written to takes no memory."""
     size = columns * length
-    memory = np.empty(size if size < _FEW else max(size, _LARGE_PAGES), np.int64)
-    return memory[:size].reshape(columns, length)
+    memory = np.empty(size, np.int64) if size < _FEW else COLUMNS.take(8 * size).view(np.int64)
+    return memory.reshape(columns, length)
 
 
 def compress(data: bytes, level: int = FAST) -> bytes:
@@ -118,17 +115,43 @@ def id_range(data: bytes) -> tuple[int, int]:
 
 def unpack_samples(data: bytes, t0_ms: int) -> Packed:
     """What `pack_samples` took."""
+    return unpack_rows([(data, t0_ms)])
+
+
+def unpack_rows(rows: Sequence[tuple[bytes, int]]) -> Packed:
+    """What `pack_samples` took of several batches and their earliest times, one behind the other.
+
+    Most rows are small, and each call of numpy takes as long as their samples do: per row there is one for each column.
+    """
+    payloads, heads = zip(*map(_opened, (data for data, _ in rows)), strict=True)
+    flags, counts = zip(*heads, strict=True)
+    ends = np.cumsum(counts)
+    total = int(ends[-1])
+    steps, values = np.empty(total, np.int32), np.empty(total, np.float64)
+    wide = any(flag & _WIDE_TIMES for flag in flags)
+    offsets: NDArray[np.signedinteger[Any]] = np.empty(total, np.int64 if wide else np.int32)
+    for payload, flag, count, end in zip(payloads, flags, counts, ends.tolist(), strict=True):
+        mine = slice(end - count, end)
+        times_end = (12 if flag & _WIDE_TIMES else 8) * count
+        _interleave(payload[: 4 * count], steps[mine])
+        if times_end == (4 + offsets.itemsize) * count:
+            _interleave(payload[4 * count : times_end], offsets[mine])
+        else:
+            offsets[mine] = _columns(payload[4 * count : times_end], np.dtype(np.int32))
+        _interleave(payload[times_end:], values[mine])
+    ids = np.cumsum(steps, dtype=np.int32)
+    # A row's first step is from zero: what the rows before it came to is taken off again. (Both wrap around alike.)
+    ids -= np.repeat(np.append(np.int32(0), ids[ends[:-1] - 1]), counts)
+    times_ms: Times = np.repeat(np.array([t0_ms for _, t0_ms in rows], np.int64), counts)
+    times_ms += offsets
+    return Packed(ids, times_ms, values)
+
+
+def _opened(data: bytes) -> tuple[bytes | memoryview, tuple[int, int]]:
     version, flags, count, _, _ = _HEAD.unpack_from(data)
     _check(version)
-    payload: bytes | memoryview = memoryview(data)[_HEAD.size :]
-    if flags & _COMPRESSED:
-        payload = decompress(payload)
-    time_type = np.dtype(np.int64 if flags & _WIDE_TIMES else np.int32)
-    ids_end = 4 * count
-    times_end = ids_end + time_type.itemsize * count
-    ids = np.cumsum(_columns(payload[:ids_end], np.dtype(np.int32)), dtype=np.int32)
-    times_ms = _columns(payload[ids_end:times_end], time_type).astype(np.int64) + t0_ms
-    return Packed(ids, times_ms, _columns(payload[times_end:], np.dtype(np.float64)))
+    payload = memoryview(data)[_HEAD.size :]
+    return decompress(payload) if flags & _COMPRESSED else payload, (flags, count)
 
 
 def pack_chunk(times_ms: Times, values: Values) -> bytes:
@@ -185,8 +208,15 @@ def _planes(column: NDArray[Any]) -> bytes:
 
 
 def _columns(planes: bytes | memoryview, dtype: np.dtype[Any]) -> NDArray[Any]:
-    bytes_by_plane = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, -1)
-    return np.ascontiguousarray(bytes_by_plane.T).view(dtype).ravel()
+    column = np.empty(len(planes) // dtype.itemsize, dtype)
+    _interleave(planes, column)
+    return column
+
+
+def _interleave(planes: bytes | memoryview, column: NDArray[Any]) -> None:
+    """Put the bytes of a column's numbers together again."""
+    by_plane = np.frombuffer(planes, np.uint8).reshape(column.itemsize, -1)
+    column.view(np.uint8).reshape(-1, column.itemsize)[:] = by_plane.T
 
 
 def _check(version: int) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from obskit.model.labels import EMPTY, Labels
 from obskit.store.log_blocks import (
+    SEPARATOR,
     TextBlock,
     encoded,
     gathered_text,
@@ -86,7 +87,7 @@ class RecordBlock:
         if len(self.ids) > 1:
             flags |= _SEVERAL_STREAMS
             columns.append(_planes(self.stream_of, _INT32))
-        if len(separators(self.data)) != len(self) - 1:
+        if self.data.count(SEPARATOR) != len(self) - 1:
             flags |= _SIZES
             columns.append(_planes(self.ends - self.starts, _INT32))
         keys, sizes = b"", []
@@ -104,12 +105,12 @@ class RecordBlock:
     @classmethod
     def unpack(cls, packed: Packed) -> RecordBlock:
         """What was packed. ValueError when it is not whole."""
-        return cls.unpack_columns(packed, decompress(packed.text))
+        return cls.of_frames(packed.streams, decompress(packed.columns), decompress(packed.text))
 
     @classmethod
-    def unpack_columns(cls, packed: Packed, data: bytes) -> RecordBlock:
-        """What was packed; its text is at hand already."""
-        columns = _Columns(decompress(packed.columns))
+    def of_frames(cls, streams: bytes, frame: bytes, data: bytes) -> RecordBlock:
+        """What was packed; its columns and its text are decompressed already."""
+        columns = _Columns(frame)
         times_ns = np.cumsum(columns.take(columns.count, _INT64))
         stream_of = np.zeros(columns.count, np.int32)
         if columns.flags & _SEVERAL_STREAMS:
@@ -122,7 +123,7 @@ class RecordBlock:
             starts, ends = line_edges(separators(data), len(data))
         if len(starts) != columns.count or (columns.count and ends[-1] != len(data)):
             raise ValueError("a block's lines are not those that it counts")
-        ids = np.frombuffer(packed.streams, _INT32)
+        ids = np.frombuffer(streams, _INT32)
         return cls(ids, stream_of, times_ns, data, starts, ends, columns.metadata())
 
     def labelled(self, labels: Mapping[int, Labels], mask: NDArray[np.bool_]) -> TextBlock:

@@ -7,7 +7,7 @@ pattern looks at all lines of a batch at once; only lines with a hit are rewritt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from obskit.model.patterns import compile_pattern
 from obskit.store import telemetry
+from obskit.store.metadata_table import MetadataTable
 from obskit.store.settings import RedactionSettings
+from obskit.store.text_search import Question
 
 Text = tuple[bytes, NDArray[np.int64], NDArray[np.int64]]
 """Lines end to end, and where each starts and ends (see log_blocks.joined_text)."""
@@ -60,13 +62,17 @@ class Redaction:
         ]
         self._shapes = {name: compile_pattern(pattern) for name, pattern in shapes.items()}
         hints = [rf"(?i:(?:{named}|{_COOKIE}){_SEPARATOR})", *shapes.values()]
-        self._any = compile_pattern("|".join(f"(?:{hint})" for hint in hints))
+        anything = "|".join(f"(?:{hint})" for hint in hints)
+        self._any = compile_pattern(anything)
         self._enabled = settings.enabled
+        self.question = Question([anything] if settings.enabled else [])
+        """What texts have to be searched for."""
         self._secret_keys: dict[tuple[str, ...], frozenset[str]] = {}
 
-    def lines(self, lines: list[str], text: Text) -> list[str]:
-        """Lines without secrets; themselves if there are none. `text` is what joined_text makes of them."""
-        if not self._enabled:
+    def lines(self, lines: list[str], text: Text, answer: Sequence[int] | None = None) -> list[str]:
+        """Lines without secrets; themselves if there are none. `text` is what joined_text makes of them, `answer` that to
+        `question` for it, if there is one."""
+        if not self._enabled or (answer is not None and not answer):
             return lines
         data, starts, _ = text
         hits = [match.start() for match in self._any.finditer(data)]
@@ -79,15 +85,17 @@ class Redaction:
         for index in set(touched.tolist()):
             kept[index] = self._text(lines[index], found)
         _count(found)
-        return kept
+        return kept if found else lines  # most of what looks like a card's number is none
 
-    def metadata(self, metadata: list[Mapping[str, str]]) -> list[Mapping[str, str]]:
-        """Metadata without secrets; themselves if there are none."""
-        if not self._enabled:
+    def metadata(self, metadata: list[Mapping[str, str]], table: MetadataTable) -> list[Mapping[str, str]]:
+        """Metadata without secrets; themselves if there are none. `table` is that of them."""
+        if not self._enabled or table.empty:
+            return metadata
+        values = "\n".join(set(table.values))
+        suspicious = self._any.search(values.encode("utf-8", "surrogatepass")) is not None
+        if not suspicious and not any(map(self._secret, table.shapes)):
             return metadata
         distinct = dict(zip(map(id, metadata), metadata, strict=True))
-        values = "\n".join([value for one in distinct.values() for value in one.values()])
-        suspicious = values and self._any.search(values.encode("utf-8", "surrogatepass")) is not None
         found = Counter[str]()
         changed: dict[int, Mapping[str, str]] = {}
         for key, one in distinct.items():

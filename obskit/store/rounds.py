@@ -88,6 +88,38 @@ def without_repeats(ordered: Round) -> Round:
     return ordered.take(~again) if again.any() else ordered
 
 
+class BySlot(NamedTuple):
+    """Samples slot after slot, in order of time and each time once: whose they are (ascending), and how many of each."""
+
+    slots: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    times_ms: Times
+    values: Values
+
+
+def by_slot(samples: Round) -> BySlot:
+    """Samples in any order, put in order; of those that repeat a time of their series the first stays.
+
+    What mostly comes, a few series in order of time, is not looked at twice: a quarter of the time of a read from disk.
+    """
+    short = _short(samples.slots)
+    if len(short) and short.dtype == np.uint16:
+        order = np.argsort(short, kind="stable")
+        times_ms, bits = blank(2, len(order))
+        samples.times_ms.take(order, out=times_ms, mode="clip")
+        bits_of(samples.values).take(order, out=bits, mode="clip")
+        counts = np.bincount(short)
+        used = counts.nonzero()[0]
+        counts = counts[used]
+        later = times_ms[1:] > times_ms[:-1]
+        later[np.cumsum(counts)[:-1] - 1] = True  # another slot begins
+        if later.all():
+            return BySlot(used + samples.slots.min(), counts, times_ms, bits.view(np.float64))
+    slots, times_ms, values = without_repeats(samples.ordered())
+    begins = np.flatnonzero(np.diff(slots, prepend=NEVER))
+    return BySlot(slots[begins], np.diff(begins, append=len(slots)), times_ms, values)
+
+
 def split(ordered: Round) -> list[Round]:
     """The first sample of every slot, the second of every slot, and so on."""
     slots = ordered.slots

@@ -177,6 +177,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     # 14: what each destination was told besides, since when and how often; what an ack was about; groups that flap
     """
     ALTER TABLE notification ADD COLUMN since_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE notification SET since_ms = t_ms;
     ALTER TABLE notification ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE notification ADD COLUMN care TEXT NOT NULL DEFAULT '{}';
     ALTER TABLE ack ADD COLUMN note TEXT NOT NULL DEFAULT '';

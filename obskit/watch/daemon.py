@@ -38,6 +38,7 @@ from obskit.rules.backdrop import Backdrop
 from obskit.rules.blind import BlindRules
 from obskit.rules.commits import Listeners
 from obskit.rules.evaluation import Evaluator
+from obskit.rules.log_links import LogLinks
 from obskit.rules.log_windows import LogWindows
 from obskit.rules.runner import Runner
 from obskit.rules.sample_lines import SampleLines
@@ -60,7 +61,9 @@ DRAIN_S: Final = 7.0
 ONCE_S: Final = 30.0
 """How long `once` tries to deliver: long enough for a receiver that asks to wait a little."""
 LOOK_S: Final = 0.05
-_BUILT_IN: Final = ("external_labels", "external_url", "query_timeout", "query_max_samples", "rule_max_delay")
+_BUILT_IN: Final = (
+    "external_labels", "external_url", "logs_url", "query_timeout", "query_max_samples", "rule_max_delay",
+)  # fmt: skip
 """Keys of `global` that templates, links and the engine are built with."""
 STOPPING: Final = "stopping"
 
@@ -108,6 +111,7 @@ class Daemon:
             self._build()
             await asyncio.to_thread(self._errors.load)
             if self.config.errors.enabled:
+                self._store.search.ask(self._errors.question)
                 self._store.subscribe(self._errors.take)
             self._opened = opened.pop_all()
         BUILD.labels(__version__).set(1)
@@ -241,11 +245,11 @@ class Daemon:
             external_url=self.config.general.external_url,
             decided=self._outbox.wake,
         )
+        self._errors = Keeper(self._database, self._store, self._clock, self.config.errors)
         self._runner = self._build_runner()
         self._blind = BlindRules(self._store.metrics, self._store.metric_names, self._clock)
         self._blind.watch(self.config.own_groups)
         self._supervisor = Supervisor(self._store, self._clock)
-        self._errors = Keeper(self._database, self._store, self._clock, self.config.errors)
 
     def _build_destinations(self, config: Config) -> Destinations:
         if self._options.dry_run:
@@ -273,13 +277,13 @@ class Daemon:
 
     def _build_runner(self) -> Runner:
         general = self.config.general
-        logs = LogWindows(self._store.logs, self._clock, max_delay_ms=general.rule_max_delay)
+        logs = LogWindows(self._store.logs, self._clock, max_delay_ms=general.rule_max_delay, search=self._store.search)
         evaluator = Evaluator(
             self._build_promql(),
             logs,
             external_labels=Labels(general.external_labels),
             external_url=general.external_url,
-            lines=SampleLines(LogQL(self._store.logs)),
+            lines=SampleLines(LogQL(self._store.logs), LogLinks(general.logs_url), self._errors.book.group_of),
         )
         listeners = Listeners(record=self._dispatcher.accept, after_commit=self._dispatcher.wake)
         return Runner(
@@ -299,7 +303,8 @@ class Daemon:
             reception=Reception(self._store, self._clock, ingest) if ingest.enabled else None,
         )
         api = alertmanager_api(self._dispatcher, self._clock, self._about, started_ms=self._started_ms)
-        return build_app(self.health, doors, token=token, apis=[*api, *ack_routes(self._dispatcher.acks)])
+        apis = [*api, *ack_routes(self._dispatcher.acks)]
+        return build_app(self.health, doors, token=token, hosts=self.config.web.allowed_hosts, apis=apis)
 
     def _about(self) -> About:
         return About([receiver.name for receiver in self.config.receivers], original(self.config))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from obskit.clock import Clock
+from obskit.model.reused import COLUMNS
 
 FIRST_S: Final = 20.0
 """By then every part has run once at the usual intervals, and what it needs again stays in use."""
@@ -23,7 +24,26 @@ EVERY_S: Final = 3600.0
 
 _MADV_DONTNEED: Final = 4  # linux/mman.h
 
+# glibc's malloc.h
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+_REUSED_BYTES: Final = 8 << 20
+
 log = logging.getLogger(__name__)
+
+
+def keep_heap_together() -> None:
+    """One heap for all threads, which reuses what it has freed. Call it before threads start.
+
+    A heap for each thread holds on to what that thread needed at its busiest: 24 of 136 MB during a bulk append of log
+    lines. And its arrays of half a megabyte come and go: pages that are fetched anew each time are 8 % of its CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _REUSED_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _REUSED_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +72,14 @@ class Pages:
 
     def release(self) -> None:
         """Let go of them."""
-        libc = ctypes.CDLL(None, use_errno=True)
         for address, length in self.ranges:
-            if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_DONTNEED):
-                log.debug("pages stay: reason=%s", os.strerror(ctypes.get_errno()))
+            _let_go(address, length)
+
+
+def _let_go(address: int, length: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_DONTNEED):
+        log.debug("pages stay: reason=%s", os.strerror(ctypes.get_errno()))
 
 
 def _unchanged(smaps: str) -> Iterator[tuple[int, int]]:
@@ -88,6 +112,7 @@ async def stay_small(pages: Pages, clock: Clock) -> None:
 
 def give_back(pages: Pages) -> None:
     """Give back what can be given back now."""
+    COLUMNS.release()
     # glibc keeps freed memory between what is in use; 10 MB where Python has to compile all modules at its start.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -22,6 +22,7 @@ from obskit.model.settings import Secret
 from obskit.model.telemetry import REGISTRY
 from obskit.notify.base import Hook
 from obskit.web.hooks import PREFIX, hook_route
+from obskit.web.hosts import HostGate
 from obskit.web.listeners import listener_routes
 from obskit.web.pushes import push_routes
 
@@ -63,10 +64,13 @@ class Doors:
     listener: Callable[[str], tuple[Listener, str] | None] = lambda _: None
 
 
-def build_app(health: Health, doors: Doors, *, token: Secret | None, apis: Sequence[BaseRoute] = ()) -> ASGIApp:
+def build_app(
+    health: Health, doors: Doors, *, token: Secret | None, hosts: Sequence[str] = (), apis: Sequence[BaseRoute] = ()
+) -> ASGIApp:
     """The application, with `apis` beside its own paths.
 
-    With a `token`, every path but OPEN_PATHS and those below SIGNED asks for it.
+    With a `token`, every path but OPEN_PATHS and those below SIGNED asks for it. Without one, requests are to name
+    this machine, or one of `hosts`.
     """
 
     async def front(_: Request) -> Response:
@@ -115,8 +119,8 @@ def build_app(health: Health, doors: Doors, *, token: Secret | None, apis: Seque
     ]
     if doors.reception is not None:
         routes += push_routes(doors.reception)
-    gates = [Middleware(_TokenGate, token=token)] if token else []
-    return Starlette(routes=routes, middleware=[Middleware(_PageGate), *gates])
+    gate = Middleware(_TokenGate, token=token) if token else Middleware(HostGate, allowed=hosts, signed=SIGNED)
+    return Starlette(routes=routes, middleware=[Middleware(_PageGate), gate])
 
 
 def _fine(request: Request, word: str) -> str:

@@ -6,21 +6,45 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Final
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from obskit.clock import SystemClock
 from obskit.errors import ConfigError
 from obskit.model.problems import Place, Problem
 
+_UNUSED: Final = {"uvicorn.main": ("Server", "main", "run"), "logging.config": (), "configparser": ("RawConfigParser",)}
+"""What uvicorn imports and we have no use for, with the names that it takes from there: its command line with supervisors
+and multiprocessing, and its logging. 1.1 MB resident."""
+
+
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Empty modules for those that are not loaded, as long as uvicorn is being imported."""
+    absent = [name for name in _UNUSED if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = ModuleType(name)
+        vars(sys.modules[name]).update(dict.fromkeys(_UNUSED[name]))
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+with _stand_ins():
+    from uvicorn.config import Config
+    from uvicorn.server import Server
+
 _TICK_S: Final = 1.0
 """How often the Date header is renewed, which counts seconds. uvicorn's own ten looks a second cost 0.2 % of a core."""
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn without its signal handlers: the daemon decides when to stop."""
 
     @contextlib.contextmanager
@@ -58,9 +82,7 @@ def address_of(listener: socket.socket) -> str:
 
 async def serve(app: ASGIApp, listener: socket.socket) -> None:
     """Serve until cancelled; open requests get two seconds to end."""
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
-    )
+    config = Config(app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2)
     server = _Server(config)
     try:
         await server.serve(sockets=[listener])

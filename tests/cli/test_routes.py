@@ -38,6 +38,13 @@ def test_the_tree_is_shown_with_what_each_route_inherits(obskit: Obskit, config:
     ]
 
 
+def test_what_is_beyond_alertmanager_is_shown_too(obskit: Obskit, tmp_path: Path) -> None:
+    route = {"receiver": "chat", "escalate": [{"after": "5m", "to": ["pager", "db"]}], "repeat_growth": 1.5}
+    config = write_config(tmp_path, route=route, receivers=[{"name": name} for name in ("chat", "pager", "db")])
+    (line,) = obskit("routes", "show", "-c", config).stdout.splitlines()
+    assert line.endswith("  escalates: pager+db after 5m unless acked  repeats grow: 1.5")
+
+
 CASES = [
     (("team=x",), "chat"),
     (("severity=critical",), "pager"),

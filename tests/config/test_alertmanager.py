@@ -236,6 +236,23 @@ def test_the_original_routes_alike_and_holds_no_secret(tmp_path: Path) -> None:
     assert load_config(lay(tmp_path / "again", text), {}).policy.route == config.policy.route
 
 
+def test_the_original_leaves_out_what_is_ours(tmp_path: Path) -> None:
+    steps = "escalate: [{after: 5m, to: a}], repeat_growth: 2, max_repeat_interval: 1d"
+    text = f"receivers: [{{name: a}}]\nroute: {{receiver: a, {steps}, routes: [{{matchers: [a=b], {steps}}}]}}\n"
+    route = yaml.safe_load(original(load_config(lay(tmp_path, text), {})))["route"]
+    assert route == {"receiver": "a", "routes": [{"matchers": ["a=b"]}]}
+
+
+def test_a_maintenance_window_names_intervals_that_exist(tmp_path: Path) -> None:
+    text = "maintenance: [{name: m, matchers: [a=b], time_intervals: [nigts]}]\ntime_intervals: [{name: nights}]\n"
+    (problem,) = found(tmp_path, text)
+    assert "nigts" in problem.message
+    assert "did you mean" in problem.message
+    config = load_config(lay(tmp_path, text.replace("nigts", "nights") + "flapping: {within: 2h}\n"), {})
+    assert [each.name for each in config.policy.maintenance] == ["m"]
+    assert config.policy.flapping.within == 7_200_000
+
+
 @pytest.mark.server("amtool")
 def test_without_a_route_of_ones_own_the_original_is_one_all_the_same(tmp_path: Path) -> None:
     config = load_config(lay(tmp_path, "rule_packs: []\n"), {})

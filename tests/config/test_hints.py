@@ -64,6 +64,10 @@ def test_a_rule_that_keeps_it_quiet_is_enough(tmp_path: Path, inhibit_rules: str
         ("{receiver: a, group_by: []}", "all alerts of a receiver are one message"),
         ("{receiver: a, group_by: [...]}", "each alert is a message"),
         ("{receiver: a, group_by: [alertname, job]}", ""),
+        ("{receiver: a, group_by: [alertname, instance]}", "each instance is a message of its own"),
+        ("{receiver: a, group_by: [job]}", "whatever fires for one job is one message"),
+        ("{receiver: a, group_by: [alertname], routes: [{group_by: [pod]}]}", "each pod is a message of its own"),
+        ("{receiver: a, group_by: [alertname], routes: [{group_by: []}, {matchers: [a=b]}]}", ""),
     ],
 )
 def test_how_alerts_are_grouped_is_thought_about(tmp_path: Path, route: str, message: str) -> None:
@@ -72,7 +76,9 @@ def test_how_alerts_are_grouped_is_thought_about(tmp_path: Path, route: str, mes
 
 
 def test_a_matcher_that_a_newer_alertmanager_reads_otherwise_is_pointed_at(tmp_path: Path) -> None:
-    route = "{receiver: a, group_by: [x], routes: [{matchers: [team=a b]}, {routes: [{matchers: ['c=\"\\t\"']}]}]}"
+    route = (
+        "{receiver: a, group_by: [alertname], routes: [{matchers: [team=a b]}, {routes: [{matchers: ['c=\"\\t\"']}]}]}"
+    )
     quiet = "inhibit_rules: [{source_matchers: [a='x'], target_matchers: [b=c]}]\n"
     lines = hinted(tmp_path, f"{QUIET}route: {route}\n")
     assert [line.split("  ")[2:] for line in lines] == [

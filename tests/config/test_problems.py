@@ -84,6 +84,14 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         "route: {receiver: a, routes: [{receiver: opps}]}\nreceivers: [{name: a}, {name: ops}]",
         ['1:42  error  bad-route  undefined receiver "opps" used in route (did you mean "ops"?)'],
     ),
+    "a fallback that is not there": (
+        "route: {receiver: a}\nreceivers: [{name: a, fallback: opps}, {name: ops}]",
+        ['2:33  error  bad-value  undefined receiver "opps" used as fallback (did you mean "ops"?)'],
+    ),
+    "a fallback to itself": (
+        "receivers: [{name: a, fallback: a}]",
+        ["1:33  error  bad-value  a receiver cannot stand in for itself"],
+    ),
     "a receiver with a mistake in it is there": (
         "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{}]}]",
         ['2:41  error  missing-key  receivers[0].webhook_configs[0]: "url" is required'],

@@ -26,7 +26,7 @@ PAGE_OF = {
     "collector": COLLECTORS,
     "receiver": RECEIVERS,
     "receivers": RECEIVERS,
-    **dict.fromkeys(("route", "inhibit_rules", "time_intervals"), ROUTING),
+    **dict.fromkeys(("route", "inhibit_rules", "time_intervals", "maintenance", "flapping"), ROUTING),
 }
 
 ALERTS = [

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obskit.grouping.entries import may_be_errors, read_entry
+from obskit.grouping.words import QUESTION
 from obskit.model.labels import Labels
 from obskit.model.records import NO_METADATA, Record
 from obskit.store.log_interface import Records
+from obskit.store.text_search import Question
 from tests.grouping import traces
+from tests.store.shelf import told_of
 
 STREAM = Labels({"app": "shop", "source": "fly"})
 APPS = ("app", "job")
@@ -145,16 +148,22 @@ some = st.sampled_from(
 )
 
 
-@given(st.lists(some, max_size=200), st.lists(st.integers(0, 199), max_size=5))
+@given(
+    st.lists(some, max_size=200),
+    st.lists(st.integers(0, 199), max_size=5),
+    st.sampled_from([None, QUESTION, Question([])]),
+)
 @settings(max_examples=100)
-def test_no_error_is_passed_over_among_others(lines: list[str], levels: list[int]) -> None:
+def test_no_error_is_passed_over_among_others(lines: list[str], levels: list[int], asked: Question | None) -> None:
     records = Records()
     for number, line in enumerate(lines):
         records.add(STREAM, number, line, {"level": "error"} if number in levels else NO_METADATA)
+    if asked is not None and lines:
+        records = told_of(records, asked)
     found = [record.t_ns for record in may_be_errors(records)]
     assert found == sorted(set(found))
     assert {record.t_ns for record in records if read_entry(record, APPS) is not None} <= set(found)
-    if not any("\ud800" in line for line in lines):
+    if asked is None and not any("\ud800" in line for line in lines):
         assert not {number for number in found if lines[number] in {"", "all is well"}} - set(levels)
 
 

@@ -1,5 +1,6 @@
 """From what was appended to issues that last, and to the records that tell of them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
@@ -213,5 +214,47 @@ def test_the_loop_goes_on_by_itself(tmp_path: Path) -> None:
         await clock.sleep(120)
         assert told.events() == [("new", "cannot pay"), ("seen", "cannot pay")]
         loop.cancel()
+
+    scene(tmp_path, scenario, clock=clock)
+
+
+def test_the_group_of_a_line_is_found_without_a_trace_of_the_search(tmp_path: Path) -> None:
+    thrown, *said, calm = touched(
+        1, [traces.PYTHON, *(f"ERROR no stock of item {at}" for at in range(3)), "all is well"]
+    ).records
+
+    async def scenario(keeper: Keeper, told: Told) -> None:
+        book = keeper.book
+        first = book.group_of(thrown)
+        assert [book.group_of(record) for record in (said[0], calm)] == ["", ""]
+        assert len(book.miner) == 0
+        keeper.take(Touched(frozenset(), frozenset({SHOP}), 1, [thrown, *said[:2], calm]))
+        await keeper.catch_up()
+        by_kind = {issue.kind: issue.id for issue in book.issues.values()}
+        assert by_kind == {"exception": first, "message": book.group_of(said[2])}
+        assert book.group_of(calm) == ""
+
+    scene(tmp_path, scenario)
+
+
+def test_a_trace_that_comes_line_by_line_is_one_error(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    async def scenario(keeper: Keeper, told: Told) -> None:
+        loops = asyncio.create_task(keeper.run())
+        for line in traces.GO.splitlines():
+            keeper.take(touched(clock.now_ms(), [line]))
+            await clock.sleep(0.05)
+        await clock.sleep(0.5)
+        assert not keeper.book.issues
+        await clock.sleep(1)
+        (issue,) = keeper.book.issues.values()
+        assert (issue.kind, issue.count) == ("exception", 1)
+        assert issue.title.startswith("runtime error: index out of range")
+        keeper.take(touched(clock.now_ms(), ["panic: again"]))
+        loops.cancel()
+        await asyncio.gather(loops, return_exceptions=True)
+        await keeper.close()
+        assert [issue.count for issue in keeper.book.issues.values()] == [1, 1]
 
     scene(tmp_path, scenario, clock=clock)

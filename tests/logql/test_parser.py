@@ -66,7 +66,7 @@ S = 1_000_000_000
         ('{a="b"} | JSON a, b="c.d" | logfmt --strict --keep-empty x',
          '{a="b"} | json a="a", b="c.d" | logfmt --strict --keep-empty x="x"'),
         ('{a="b"} | x=1, y!="2" z>1.5h or w<=10MiB and ip=ip("::1")',
-         '{a="b"} | x==1 and y!="2" and z>1.5h or w<=10MiB and ip=ip("::1")'),
+         '{a="b"} | x==1 and y!="2" and (z>1.5h or w<=10MiB and ip=ip("::1"))'),
         ('{a="b"} | json != "x"', '{a="b"} | json != "x"'),
         ('{a="b"} | drop x != "y", z', '{a="b"} | drop x!="y", z'),
         ('sum(rate({a="b"}[1h30m] offset -5m)) by (x,)', 'sum by (x) (rate({a="b"} [1h30m] offset -5m))'),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obskit.model.go_text import go_json, go_quote
+from obskit.model.go_text import go_json, go_quote, rfc3339
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,15 @@ def test_it_means_what_it_meant(data: Any) -> None:
 )
 def test_a_string_is_quoted_as_go_quotes_it(text: str, quoted: str) -> None:
     assert go_quote(text) == quoted
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [
+        (1_700_000_000_000, "2023-11-14T22:13:20Z"),
+        (1_700_000_000_000 + 25, "2023-11-14T22:13:20.025Z"),
+        (1_700_000_000_000 + 500, "2023-11-14T22:13:20.5Z"),
+    ],
+)
+def test_times_are_written_as_go_writes_them(ms: int, said: str) -> None:
+    assert rfc3339(ms) == said

@@ -8,7 +8,7 @@ from obskit.model.actions import OutcomeReason, OutcomeStatus
 from obskit.testing.discord import FakeDiscord
 from obskit.testing.http import Failure
 from tests.notify.deliveries import Conversation
-from tests.notify.stories import AGAIN, EVIL, FIRST, GROWN, LIFE, NASTY, OVER, at
+from tests.notify.stories import AGAIN, CARED_FOR, EVIL, FIRST, GROWN, LIFE, NASTY, OVER, at
 
 
 @pytest.fixture
@@ -35,6 +35,26 @@ def test_an_incident_is_one_message_that_ends_green_with_lines_where_an_edit_is_
         " Resolved after 6 min",
     ]
     assert [line.silent for line in lines] == [False, False, True]
+
+
+def test_what_people_made_of_it_is_shown_in_the_message_itself(channel: FakeDiscord) -> None:
+    told, seen = talk(channel), []
+    for one in CARED_FOR:
+        told.tell(one)
+        seen.append(channel.messages[0].embeds[0]["title"].partition(":")[0])
+    states = [
+        "FIRING critical",
+        "ACKED critical",
+        "FIRING critical",
+        "RESOLVED",
+        "FLAPPING critical",
+        "FIRING critical",
+    ]
+    assert [title.partition(" ")[2] for title in seen] == states
+    assert [line.embeds[0]["description"].split(":")[1] for line in channel.messages[1:]] == [
+        " Escalated to boss after 5 min",
+        " Flapping is over, it fires steadily",
+    ]
 
 
 def test_nobody_is_mentioned_but_whom_the_settings_name(channel: FakeDiscord) -> None:

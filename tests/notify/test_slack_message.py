@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from obskit.model.actions import Notice, NoticeReason
 from obskit.model.alerts import LOG_LINES, Alert
-from obskit.model.context import Ack, Care, Context, Deploy, Limit, Silence, TopError
+from obskit.model.context import Ack, Care, Context, Deploy, Escalated, Limit, Silence, TopError
 from obskit.model.digest import Digest, Entry, Tally
 from obskit.model.labels import Labels
 from obskit.notify import slack_message
@@ -29,6 +29,7 @@ SAMPLES = {
     "slack_bare": notice(),
     "slack_acked": replace(notice(), care=ACKED),
     "slack_silenced": replace(notice(), care=SILENCED),
+    "slack_escalated": replace(notice(), care=Care(escalated=(Escalated("pagerduty", 300_000),))),
     "slack_flapping": replace(notice(alert(severity="warning")), care=Care(flaps=5)),
     "slack_part": replace(notice(alert("a"), alert("b"), alert("c", ended=True)), context=KNOWN),
     "slack_over": replace(resolved("a", "b"), care=ACKED, context=KNOWN),

@@ -9,7 +9,7 @@ from obskit.model.actions import OutcomeReason, OutcomeStatus
 from obskit.testing.http import Failure
 from obskit.testing.telegram import CHAT, TOKEN, FakeTelegram
 from tests.notify.deliveries import Conversation
-from tests.notify.stories import EVIL, FIRST, GROWN, LIFE
+from tests.notify.stories import CARED_FOR, EVIL, FIRST, GROWN, LIFE
 
 SENT, RETRY, PERMANENT = OutcomeStatus.SENT, OutcomeStatus.RETRY, OutcomeStatus.PERMANENT
 
@@ -38,6 +38,21 @@ def test_an_incident_is_one_message_with_replies_where_an_edit_is_too_quiet(chat
     ]
     assert {reply.reply_to for reply in replies} == {root.id}
     assert [message.silent for message in chat.messages] == [False, False, False, True]
+
+
+def test_what_people_made_of_it_is_shown_in_the_message_itself(chat: FakeTelegram) -> None:
+    told = talk(chat)
+    for one in CARED_FOR[:2]:
+        told.tell(one)
+    assert chat.messages[0].text.startswith("🟣 ACKED critical: High5xx")
+    assert "acked by ann 22:13 UTC (on it)" in chat.messages[0].text
+    for one in CARED_FOR[2:]:
+        told.tell(one)
+    _, *replies = chat.messages
+    assert [(reply.text.partition(": ")[2].partition(":")[0], reply.silent) for reply in replies] == [
+        ("Escalated to boss after 5 min", False),
+        ("Flapping is over, it fires steadily", False),
+    ]
 
 
 @pytest.mark.parametrize("settings", [{}, {"parse_mode": ""}])

@@ -157,18 +157,6 @@ def test_a_worse_newcomer_is_noticed() -> None:
     assert not text.became_worse(notice(new, changed=fingerprints(new)))
 
 
-@pytest.mark.parametrize(
-    ("ms", "said"),
-    [
-        (START_MS, "2023-11-14T22:13:20Z"),
-        (START_MS + 25, "2023-11-14T22:13:20.025Z"),
-        (START_MS + 500, "2023-11-14T22:13:20.5Z"),
-    ],
-)
-def test_times_are_written_as_go_writes_them(ms: int, said: str) -> None:
-    assert text.rfc3339(ms) == said
-
-
 def test_clipping_keeps_one_line_within_the_limit() -> None:
     assert text.clip("one\ntwo  three", 9) == "one two…"
     assert text.clip("short", 9) == "short"

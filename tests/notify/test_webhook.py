@@ -16,9 +16,9 @@ from obskit import __version__
 from obskit.clock import SystemClock
 from obskit.model.actions import Notice, NoticeReason
 from obskit.model.alerts import Alert
+from obskit.model.go_text import rfc3339
 from obskit.model.labels import Labels
 from obskit.notify.base import Request
-from obskit.notify.text import rfc3339
 from obskit.notify.webhook import Webhook, WebhookSettings, payload
 from obskit.testing.webhook import FakeWebhook
 from tests.notify.golden import check_golden

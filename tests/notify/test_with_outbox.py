@@ -55,6 +55,36 @@ def play(
     run(scenario(), clock)
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(status=200, body='{"ok":false,"error":"ratelimited"}'),
+        Failure(status=200, body='{"ok":false,"error":"fatal_error"}'),
+    ],
+    ids=["ratelimited in a 200", "fatal_error in a 200"],
+)
+def test_after_an_hour_in_which_slack_takes_nothing_there_is_one_message_in_its_last_state(
+    failure: Failure, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    with FakeSlack(clock) as slack:
+        slack.break_down(failure)
+
+        async def story(home: House, integrations: list[Integration]) -> None:
+            await tell(home, integrations, notice(after_ms=0))
+            await clock.sleep(5)
+            await tell(home, integrations, later(resolved(), 6))
+            await clock.sleep(HOUR_S)
+            assert slack.messages() == []
+            slack.repair()
+            await clock.sleep(2 * HOUR_S)
+
+        settings = {"slack_configs": [{"app_token": TOKEN, "channel": "#ops", "app_url": slack.api_url}]}
+        play(tmp_path, clock, settings, story)
+        (root,) = [message for message in slack.messages() if message.thread_ts is None]
+        assert "RESOLVED" in root.text
+
+
 def test_the_429_experiment_loses_no_message(tmp_path: Path) -> None:
     """Where Alertmanager tells Slack nothing: one hour of 429, and the alert is over before it ends."""
     clock = FakeClock()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from obskit.model.actions import Action, Notice
 from obskit.model.alert_matchers import parse_matchers
 from obskit.model.alerts import Alert, Transition, TransitionKind
 from obskit.model.context import Ack, Escalated
@@ -413,3 +415,98 @@ def test_what_begins_in_a_maintenance_window_is_told_at_its_end(tmp_path: Path) 
 def at(minute: int) -> str:
     assert 0 < minute < 1_440
     return f"{minute // 60:02}:{minute % 60:02}"
+
+
+# What goes wrong meanwhile
+
+
+def test_a_muted_time_wakes_nobody_and_is_caught_up(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        ears = Ears(clock)
+        minute = clock.now_ms() // 60_000 % 1_440
+        hours = {"start_time": at(minute + 2), "end_time": at(minute + 30)}
+        interval = TimeIntervalSettings.model_validate({"name": "soon", "time_intervals": [{"times": [hours]}]})
+        route = {"matchers": ["alertname=a"], "mute_time_intervals": ["soon"]}
+        policy = replace(tree(escalate=STEPS[:1], routes=[route]), intervals=build_intervals([interval]))
+        async with desk(tmp_path, clock, ears, policy, chat()) as ops:
+            await ops.fire("a")
+            await clock.sleep(20 * MINUTE)
+            assert lines(ears, "slack", "pd") == [(10.0, "slack", FIRST, "A")]
+            await clock.sleep(20 * MINUTE)
+            assert sorted(line[1:3] for line in lines(ears, "slack", "pd")[1:]) == [("pd", FIRST), ("slack", ESCALATED)]
+
+    play(scenario)
+
+
+class Defective(FakeDestination):
+    """Cannot make actions of its first notice."""
+
+    failed = False
+
+    def actions(self, notice: Notice) -> Sequence[Action]:
+        if not self.failed:
+            self.failed = True
+            raise RuntimeError("a defect")
+        return super().actions(notice)
+
+
+def test_a_step_whose_destination_fails_is_taken_at_the_next_flush(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        ears = Ears(clock)
+        policy = tree(escalate=[{"after": "90s", "to": "pagerduty"}])
+        async with desk(tmp_path, clock, ears, policy, {**chat(), "pagerduty": [Defective("pd")]}) as ops:
+            await ops.fire("a")
+            await clock.sleep(300)
+            assert lines(ears, "pd") == [(130.0, "pd", FIRST, "A")]
+
+    play(scenario)
+
+
+def test_after_an_upgrade_no_message_is_edited_for_what_it_says_already(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        ears = Ears(clock)
+        async with desk(tmp_path, clock, ears, tree(), chat()) as ops:
+            await ops.fire("a")
+            await clock.sleep(20)
+            await ops.database.write(lambda tx: tx.execute("UPDATE notification SET content = ''"))
+        async with desk(tmp_path, clock, ears, tree(), chat()) as ops:
+            await clock.sleep(200)
+            assert len(lines(ears)) == 1
+            assert [bool(content) for (content,) in ops.database.read("SELECT content FROM notification")] == [
+                False,
+                True,
+            ]
+
+    play(scenario)
+
+
+def test_a_group_that_flaps_does_so_across_restarts(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        ears = Ears(clock)
+        for _ in range(3):
+            async with desk(tmp_path, clock, ears, tree(), chat()) as ops:
+                await ops.fire("a", severity="warning")
+                await clock.sleep(70)
+                await ops.resolve("a", severity="warning")
+                await clock.sleep(70)
+        async with desk(tmp_path, clock, ears, tree(), chat()) as ops:
+            await ops.fire("a", severity="warning")
+            await clock.sleep(1800)
+        assert last(ears).notice.care.flaps == 7
+        async with desk(tmp_path, clock, ears, tree(), chat()):
+            await clock.sleep(3600)
+        assert last(ears).notice.reason.value == CALM
+
+    play(scenario)
+
+
+def test_a_receiver_without_destinations_is_escalated_to_in_vain(tmp_path: Path) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        ears = Ears(clock)
+        steps = [{"after": "20s", "to": "nobody"}, {"after": "30s", "to": "ops"}]
+        async with desk(tmp_path, clock, ears, tree(escalate=steps), chat()) as ops:
+            await ops.fire("a")
+            await clock.sleep(600)
+            assert [line[2] for line in lines(ears)] == [FIRST, ESCALATED]  # whoever has it is told louder
+
+    play(scenario)

@@ -119,6 +119,12 @@ def test_a_group_that_repeats_after_the_flood_speaks_for_itself(tmp_path: Path) 
     assert heard[2][1][0].moved == 1
 
 
+def test_a_group_that_is_escalated_leaves_its_digest(tmp_path: Path) -> None:
+    heard = play(tmp_path, (0, *groups(*"abcdefgh")), (200, told("g", NoticeReason.ESCALATED)))
+    assert heard[1][0] == ["g"]
+    assert heard[1][1][0].moved == 1
+
+
 def test_the_next_flood_has_a_digest_of_its_own(tmp_path: Path) -> None:
     heard = play(
         tmp_path,

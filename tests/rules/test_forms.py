@@ -35,8 +35,11 @@ LINES = "lines: '{app=\"api\"} | json'"
         (f"frequency: {{{LINES}, at_least: 3, within: 10m, by: [user]}}",
          'sum by (user) (count_over_time({app="api"} | json [10m])) >= 3'),
         (f"flatline: {{{LINES}, within: 1h}}", '(sum by () (count_over_time({app="api"} | json [1h])) or vector(0)) < 1'),
-        (f"change: {{{LINES}, field: country, by: [user]}}",
-         'count by (user) (sum by (user, country) (count_over_time({app="api"} | json | country!="" [5m]))) > 1'),
+        ("change: {lines: '{app=\"api\"}', field: ip, by: [user], known_for: 1h}",
+         ('count by (user) (sum by (user, ip) (count_over_time({app="api"} | ip!="" [5m]))'
+         ' or topk by (user) (1, max_over_time({app="api"} | ip!=""'
+         ' | label_format obskit_seen_at=`{{ __timestamp__ | unixEpochNanos }}` | unwrap obskit_seen_at [1h] offset 5m)'
+         ' by (user, ip))) > 1 and count by (user) (sum by (user, ip) (count_over_time({app="api"} | ip!="" [5m])))')),
         (f"cardinality: {{{LINES}, field: user, more_than: 9}}",
          'count by () (sum by (user) (count_over_time({app="api"} | json | user!="" [5m]))) > 9'),
         (f"metric: {{{LINES}, field: took, value: p95, above: 2}}",
@@ -172,5 +175,47 @@ tests:
 def test_forms_fire_as_they_say(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(RULES)
     (tmp_path / "tests.yaml").write_text(TESTS)
+    report = run_test_file(tmp_path / "tests.yaml")
+    assert report.passed, "\n".join(failure for case in report.cases for failure in case.failures)
+
+
+CHANGES = """\
+rule_files: [rules.yaml]
+tests:
+- interval: 1m
+  input_logs:
+  - {stream: {app: api}, metadata: {user: moved, ip: one}, values: "1 _ 1 _x20"}
+  - {stream: {app: api}, metadata: {user: moved, ip: two}, values: "_ 1 _x18 1 _ 1 _x10"}
+  - {stream: {app: api}, metadata: {user: came_back, ip: one}, values: "1 _x14 1 _ 1"}
+  - {stream: {app: api}, metadata: {user: came_back, ip: two}, values: "_x16 1"}
+  - {stream: {app: api}, metadata: {user: stayed, ip: one}, values: "1 _x8 1x10"}
+  - {stream: {app: api}, metadata: {user: is_new, ip: one}, values: "_x20 1"}
+  - {stream: {app: api}, metadata: {user: forgotten, ip: one}, values: "1"}
+  - {stream: {app: api}, metadata: {user: forgotten, ip: two}, values: "_x100 1"}
+  - {stream: {app: api}, metadata: {user: without}, values: "1x30"}
+  alert_rule_test:
+  - {eval_time: 0m, alertname: Moved}
+  - {eval_time: 2m, alertname: Moved, exp_alerts: [{exp_labels: {user: moved}}]}
+  - {eval_time: 12m, alertname: Moved}
+  - {eval_time: 15m, alertname: Moved}
+  - {eval_time: 18m, alertname: Moved, exp_alerts: [{exp_labels: {user: came_back}}]}
+  - {eval_time: 20m, alertname: Moved, exp_alerts: [{exp_labels: {user: came_back}}, {exp_labels: {user: moved}}]}
+  - {eval_time: 24m, alertname: Moved, exp_alerts: [{exp_labels: {user: moved}}]}
+  - {eval_time: 27m, alertname: Moved}
+  - {eval_time: 100m, alertname: Moved}
+  - {eval_time: 2m, alertname: Any, exp_alerts: [{}]}
+  - {eval_time: 12m, alertname: Any}
+  - {eval_time: 16m, alertname: Any, exp_alerts: [{}]}
+"""
+
+
+def test_a_change_is_from_the_last_value_seen(tmp_path: Path) -> None:
+    lines = "lines: '{app=\"api\"}'"
+    rules = (
+        f"{{alert: Moved, change: {{{lines}, field: ip, by: [user], within: 5m, known_for: 1h}}}},"
+        f"{{alert: Any, change: {{{lines}, field: ip, known_for: 1h}}}}"
+    )
+    (tmp_path / "rules.yaml").write_text(f"groups:\n- {{name: g, type: events, rules: [{rules}]}}\n")
+    (tmp_path / "tests.yaml").write_text(CHANGES)
     report = run_test_file(tmp_path / "tests.yaml")
     assert report.passed, "\n".join(failure for case in report.cases for failure in case.failures)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,11 +15,9 @@ from obskit.model.records import NO_METADATA
 from obskit.rules import sieve
 from obskit.rules.guards import Guard, Needle, guard_of
 from obskit.rules.sieve import Kind, Sieve
-from obskit.store.arrival import Arrival, text_of
-from obskit.store.log_blocks import characters
 from obskit.store.log_interface import Records
-from obskit.store.redaction import Redaction
-from obskit.store.settings import RedactionSettings
+from obskit.store.text_search import Question
+from tests.store.shelf import told_of
 
 API, OTHER = Labels({"app": "api"}), Labels({"app": "other"})
 
@@ -94,19 +89,21 @@ METADATA = (
     st.lists(st.tuples(texts, st.sampled_from(METADATA), st.sampled_from([API, OTHER])), max_size=30),
     st.sets(st.sampled_from(STAGES), min_size=1),
     st.sampled_from([0, 1, 4, 100]),
+    st.booleans(),
 )
 def test_the_sieve_finds_what_each_query_finds_alone(
-    rows: list[tuple[str, dict[str, str], Labels]], chosen: set[str], run: int
+    rows: list[tuple[str, dict[str, str], Labels]], chosen: set[str], run: int, asked: bool
 ) -> None:
     kinds = [Kind(Extraction(query(stages), "lines")) for stages in sorted(chosen)]
     records = Records(
         [row[2] for row in rows], list(range(len(rows))), [row[0] for row in rows], [row[1] for row in rows]
     )
+    combined = Sieve(kinds)
     if run and rows:
-        records = with_texts(records)
+        records = told_of(records, combined.question if asked else Question([]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sieve, "_RUN", run)
-        sifted = Sieve(kinds).sift(records)
+        sifted = combined.sift(records)
     for kind in kinds:
         alone = Sampler(kind.extraction)
         expected = [
@@ -118,15 +115,6 @@ def test_the_sieve_finds_what_each_query_finds_alone(
         ]
         found = sorted(place for series in sifted.get(kind, {}).values() for place in series.places)
         assert found == expected, kind.extraction.query
-
-
-def with_texts(records: Records) -> Records:
-    """The records as the store tells of them."""
-    numbers = [1 if stream is API else 2 for stream in records.streams]
-    columns = np.array(records.times_ns, np.int64), np.array(numbers, np.int32), characters(records.lines)
-    arrival = Arrival(records, *columns)
-    texts = [text_of(piece, records) for piece in arrival.pieces(Redaction(RedactionSettings(enabled=False)))]
-    return replace(records, texts=texts)
 
 
 def test_metadata_that_have_the_label_decide_by_it() -> None:

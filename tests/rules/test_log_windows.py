@@ -216,6 +216,30 @@ actions = st.one_of(
 def test_a_window_gives_what_a_re_query_gives(
     steps: list[tuple[str, Any]], chosen: set[int], warm_at_first: bool
 ) -> None:
+    replay(steps, chosen, warm_at_first)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(actions, max_size=25),
+    st.sets(st.sampled_from(range(len(QUERIES))), min_size=5),
+    st.booleans(),
+    st.integers(0, 12),
+    st.integers(0, 60),
+)
+def test_a_window_that_is_too_large_gives_what_a_re_query_gives(
+    steps: list[tuple[str, Any]], chosen: set[int], warm_at_first: bool, of_one: int, of_all: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(log_windows, "MAX_SAMPLES", of_one)
+        patched.setattr(warming, "MAX_SAMPLES", of_one)
+        patched.setattr(log_windows, "MAX_TOTAL", of_all)
+        world = replay(steps, chosen, warm_at_first)
+        assert all(leaf.samples <= of_one for leaf in world.windows._leaves.values())
+
+
+def replay(steps: list[tuple[str, Any]], chosen: set[int], warm_at_first: bool) -> World:
+    """A random history; every check on the way compares windows with the store."""
     world = World()
     groups = groups_of(*(QUERIES[at] for at in sorted(chosen)))
     world.windows.watch(groups)
@@ -235,6 +259,7 @@ def test_a_window_gives_what_a_re_query_gives(
     check(world, groups, world.at(0))
     world.clock.advance(20)
     check(world, groups, world.at(0))
+    return world
 
 
 def test_all_queries_are_answered_from_memory_once_they_are_warm() -> None:
@@ -348,6 +373,23 @@ def test_a_window_that_is_given_up_is_left_to_the_store_for_a_while(monkeypatch:
     assert counted(world, groups) == 1
     world.warm()
     assert world.states() == {"warm"}
+
+
+def test_a_window_that_is_given_up_while_the_store_is_read_does_not_come_back_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_windows, "MAX_SAMPLES", 2)
+    world, groups = World(), groups_of(COUNT)
+    world.windows.watch(groups)
+    world.windows.read_piece()
+    for _ in range(3):
+        world.line("many")
+    world.tell_all()
+    world.windows.judge_piece()
+    assert counted(world, groups) == 3
+    world.warm()
+    assert counted(world, groups) == 3
+    assert world.states() == {"given_up"}
 
 
 def test_of_too_many_series_those_seen_least_recently_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import shlex
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from obskit.errors import QueryError, StoreFull
 from obskit.logql import engine as logql
+from obskit.logql.parser import parse as parse_logql
 from obskit.model.alerts import AlertState, ResolveReason, Transition, TransitionKind
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher, MatchOp
@@ -30,9 +34,10 @@ from obskit.rules.files import load_rules
 from obskit.rules.groups import Group
 from obskit.rules.leaves import LeafState
 from obskit.rules.live import GroupStatus, RuleHealth, RuleStatus
+from obskit.rules.log_links import LogLinks
 from obskit.rules.log_windows import LogWindows
 from obskit.rules.runner import Runner
-from obskit.rules.sample_lines import SampleLines
+from obskit.rules.sample_lines import SampleLines, no_group
 from obskit.rules.telemetry import ARRIVALS, LATE_RECORDS, LOG_REQUERIES
 from obskit.store.database import Database, Transaction
 from obskit.store.embedded import Also, EmbeddedStore, StoreSettings
@@ -115,6 +120,8 @@ class Scene:
         self.clock = clock
         self.told: list[Transition] = []
         self.notified = 0
+        self.links = LogLinks()
+        self.group_of: Callable[[Record], str] = no_group
         self.live = False
 
     def record(self, tx: Transaction, transitions: Sequence[Transition]) -> None:
@@ -136,7 +143,7 @@ class Scene:
         self.engine = WatchedEngine(self.store.metrics)
         self.engine.asked, self.engine.takes_s, self.engine.clock = [], {}, self.clock
         self.logs = LogWindows(self.store.logs, self.clock)
-        lines = SampleLines(logql.Engine(self.store.logs))
+        lines = SampleLines(logql.Engine(self.store.logs), self.links, self.group_of)
         evaluator = Evaluator(self.engine, self.logs, external_url="http://obskit", lines=lines)
         listeners = Listeners(self.record, self.after_commit)
         self.runner = Runner(self.store, evaluator, listeners, self.clock, groups=groups_of(text), logs=self.logs)
@@ -893,5 +900,51 @@ def test_a_log_alert_carries_lines_of_its_own(scene: Scene) -> None:
             assert scene.told_now[-1].alert.annotations["log_lines"].splitlines() == lines
             await scene.slots(6)
             assert "log_lines" not in scene.told_now[-1].alert.annotations
+
+    play(scene, scenario())
+
+
+def test_a_log_alert_says_where_its_lines_are(scene: Scene) -> None:
+    scene.links = LogLinks("https://logs.example/?q={query}&from={start_ms}&to={end_ms}")
+    scene.group_of = lambda record: "abc" if record.line.startswith("error 1") else ""
+
+    async def scenario() -> None:
+        async with scene.running(ERRORS):
+            await scene.slots()
+            for number in range(3):
+                await scene.line(f"error {number}", app="it's")
+                await scene.clock.sleep(1)
+            await scene.slots()
+            annotations = scene.told_now[0].alert.annotations
+            assert annotations["error_group"] == "abc"
+            command = shlex.split(annotations["logs_command"])
+            assert command[:3] == ["obskit", "logs", "query"]
+            assert command[3] == '{app=~".+"} |= "error" | app="it\'s"'
+            asked = parse_qs(urlsplit(annotations["logs_url"]).query)
+            assert asked["q"] == [command[3]]
+            since, until = (datetime.fromisoformat(command[at]).timestamp() * 1000 for at in (5, 7))
+            assert (since, until) == (float(asked["from"][0]), float(asked["to"][0]))
+            assert 60_000 <= until - since <= 60_001
+            start_ns, end_ns = int(since) * 10**6, int(until) * 10**6
+            lines = logql.Engine(scene.store.logs).lines(
+                parse_logql(command[3]), start_ns, end_ns, limit=9, newest_first=False
+            )
+            assert [line.line for line in lines] == ["error 0", "error 1"]
+            assert scene.told_now[-1].alert.annotations["logs_url"] == annotations["logs_url"]
+
+    play(scene, scenario())
+
+
+def test_what_the_rule_says_of_its_lines_stays(scene: Scene) -> None:
+    async def scenario() -> None:
+        async with scene.running(f"{ERRORS}    annotations: {{logs_url: here, logs_command: look}}\n"):
+            await scene.slots()
+            for _ in range(3):
+                await scene.line("error", app="api")
+            await scene.slots()
+            annotations = scene.told_now[0].alert.annotations
+            assert (annotations["logs_url"], annotations["logs_command"]) == ("here", "look")
+            assert annotations["log_lines"] == "error"
+            assert "error_group" not in annotations
 
     play(scene, scenario())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,7 @@ import numpy as np
 from obskit.model.labels import NAME, Labels
 from obskit.model.matchers import Matcher, MatchOp
 from obskit.model.records import Record
-from obskit.store.arrival import Arrival
+from obskit.store.arrival import Arrival, text_of
 from obskit.store.database import RESERVE_BYTES, Database
 from obskit.store.embedded import EmbeddedStore
 from obskit.store.interface import Batch, Cursor, MetricReader, Samples
@@ -20,6 +21,7 @@ from obskit.store.log_interface import Records
 from obskit.store.record_block import RecordBlock
 from obskit.store.redaction import Redaction
 from obskit.store.settings import RedactionSettings, StoreSettings
+from obskit.store.text_search import Question, TextSearch
 from obskit.testing.clock import FakeClock
 
 MINUTE = 60_000
@@ -108,5 +110,14 @@ def block_of(records: Sequence[Record], ids: Sequence[int]) -> RecordBlock:
     """Records (in order of time) as one block, whatever their streams are."""
     columns = Records.of(records)
     arrival = Arrival(columns, np.array(columns.times_ns, np.int64), np.array(ids, np.int32), characters(columns.lines))
-    (piece,) = arrival.pieces(Redaction(RedactionSettings(enabled=False)))
+    (piece,) = arrival.pieces(Redaction(RedactionSettings(enabled=False)), TextSearch(Question([])))
     return piece.block
+
+
+def told_of(records: Records, question: Question) -> Records:
+    """Records (in order of time) as subscribers hear of them, when the store was asked this."""
+    numbers = {stream: number for number, stream in enumerate(dict.fromkeys(records.streams), start=1)}
+    ids = np.array([numbers[stream] for stream in records.streams], np.int32)
+    arrival = Arrival(records, np.array(records.times_ns, np.int64), ids, characters(records.lines))
+    pieces = arrival.pieces(Redaction(RedactionSettings(enabled=False)), TextSearch(question))
+    return replace(records, texts=[text_of(piece, records) for piece in pieces])

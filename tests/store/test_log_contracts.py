@@ -53,7 +53,7 @@ def check(reader: LogReader, records: list[Record], start_ns: int, end_ns: int) 
             for index in block.chosen.tolist()
         ]
         assert holding.count("a b") == sum(count for (_, _, line), count in wanted.items() if line == "a b")
-        unread = Scan(lambda text: b"b" in text)
+        unread = Scan(lambda text: b"b" in text, lambda text: b"\n" in text)
         some = list(reader.blocks(matchers, start_ns, end_ns, containing=["\n"], scan=unread))
         assert sum(block.line(index) == "b\n" for block in some for index in block.chosen.tolist()) == sum(
             count for (_, _, line), count in wanted.items() if line == "b\n"

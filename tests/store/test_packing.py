@@ -14,7 +14,7 @@ from obskit.model.records import Record
 from obskit.model.samples import NORMAL_NAN, STALE_NAN
 from obskit.store.log_blocks import encoded, lines_holding
 from obskit.store.metadata_table import MetadataTable
-from obskit.store.packing import Packed, id_range, pack_chunk, pack_samples, unpack_chunk, unpack_samples
+from obskit.store.packing import Packed, id_range, pack_chunk, pack_samples, unpack_chunk, unpack_rows, unpack_samples
 from obskit.store.record_block import RecordBlock, streams_in
 from tests.store.shelf import block_of
 
@@ -41,6 +41,23 @@ def test_a_head_row_gives_back_what_it_took(rows: list[tuple[int, int, float]]) 
     assert found.times_ms.tolist() == times
     assert same_bits(found.values.tolist(), values)
     assert id_range(data) == (min(ids), max(ids))
+
+
+SAMPLES = st.lists(st.tuples(st.integers(1, 2**31 - 2), TIMES, VALUES), min_size=1, max_size=10)
+
+
+@given(st.lists(SAMPLES, min_size=1, max_size=5))
+@settings(max_examples=100)
+def test_several_head_rows_are_read_as_one(rows: list[list[tuple[int, int, float]]]) -> None:
+    packed = []
+    for row in rows:
+        ids, times, values = (list(column) for column in zip(*row, strict=True))
+        columns = Packed(np.array(ids, np.int32), np.array(times, np.int64), np.array(values, np.float64))
+        packed.append((pack_samples(columns, min(times)), min(times)))
+    found = unpack_rows(packed)
+    assert found.ids.tolist() == [one[0] for row in rows for one in row]
+    assert found.times_ms.tolist() == [one[1] for row in rows for one in row]
+    assert same_bits(found.values.tolist(), [one[2] for row in rows for one in row])
 
 
 @given(st.dictionaries(TIMES, VALUES, min_size=1, max_size=60))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from obskit.model.labels import Labels
 from obskit.store.packing import blank
 from obskit.store.parts import EMPTY, Part, merged
-from obskit.store.rounds import Round
+from obskit.store.rounds import Round, by_slot, joined
 
 Counts = dict[int, int]
 
@@ -57,6 +57,25 @@ def test_samples_are_ordered_by_series_and_time_and_equals_stay_as_they_came(far
     assert (ordered.slots // far).tolist() == [1, 1, 2, 2, 2]
     assert ordered.times_ms.tolist() == [3, 9, 4, 5, 5]
     assert ordered.values.tolist() == [4, 2, 5, 1, 3]
+
+
+@pytest.mark.parametrize("far", [1, 1 << 20])
+@pytest.mark.parametrize("times", [[5, 3, 6, 9, 7], [5, 9, 5, 3, 4], [5, 9, 5, 9, 5]])
+def test_samples_by_slot_are_in_order_and_of_a_repeated_time_the_first_stays(times: list[int], far: int) -> None:
+    slots = [2, 1, 2, 1, 2]
+    found = by_slot(Round(np.array(slots) * far, np.array(times), np.arange(5.0)))
+    first: dict[tuple[int, int], float] = {}
+    for key, value in zip(zip(slots, times, strict=True), range(5), strict=True):
+        first.setdefault(key, value)
+    expected = sorted(first.items())
+    assert (found.slots // far).tolist() == [1, 2]
+    assert found.counts.tolist() == [sum(slot == which for (slot, _), _ in expected) for which in (1, 2)]
+    assert found.times_ms.tolist() == [t_ms for (_, t_ms), _ in expected]
+    assert found.values.tolist() == [value for _, value in expected]
+
+
+def test_no_samples_are_of_no_slot() -> None:
+    assert [len(column) for column in by_slot(joined([]))] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("length", [0, 3, 100_000, 3_000_000])

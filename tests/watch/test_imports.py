@@ -14,8 +14,17 @@ HEAVY = (
     "numpy.random",
     "dns",
     "redis",
+    "logging.config",
+    "multiprocessing",
+    "obskit.ingest.remote_write",
+    "obskit.ingest.write_columns",
+    "obskit.notify.text",
+    "obskit.store.cold.moving",
+    "obskit.store.cold.parquet",
+    "obskit.store.cold.ranges",
+    "uvicorn.main",
 )
-"""What a daemon with the commonest collectors and a webhook has no use for: 1 to 22 MB each."""
+"""What a daemon with the commonest collectors and a webhook has no use for: 0.2 to 22 MB each."""
 
 START = """
 import sys

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from obskit.model.reused import COLUMNS
 from obskit.testing.clock import FakeClock, run
-from obskit.watch.memory import EVERY_S, Pages, _unchanged, stay_small
+from obskit.watch.memory import EVERY_S, Pages, _unchanged, give_back, stay_small
 
 SMAPS = """\
 559d00000000-559d00001000 r--p 00000000 08:01 11 /usr/bin/python3
@@ -72,3 +73,10 @@ def test_what_lives_after_the_start_is_never_collected_again() -> None:
         task.cancel()
 
     run(scenario(), clock)
+
+
+def test_what_large_queries_used_goes_back_too() -> None:
+    COLUMNS.take(1 << 22)
+    assert COLUMNS.kept_bytes
+    give_back(Pages())
+    assert not COLUMNS.kept_bytes

@@ -85,7 +85,7 @@ async def serving(folder: Path, clock: FakeClock, token: Secret | None = None) -
     doors = Doors(overview=str, reload=no_reload, change_outbox=no_change, change_error=no_change)
     app = build_app(Health(), doors, token=token, apis=routes)
     try:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://obskit") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
             yield Api(http, dispatcher, clock)
     finally:
         running.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -71,13 +71,14 @@ def ask(
     house: House | None = None,
     waiting: set[str] | None = None,
     token: Secret | None = None,
-    headers: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
+    headers: Mapping[str, str] | Mapping[bytes, bytes] | Sequence[tuple[bytes, bytes]] | None = None,
     content: bytes | None = None,
+    hosts: Sequence[str] = (),
 ) -> httpx.Response:
-    app = build_app(Health(waiting or set()), (house or House()).doors, token=token)
+    app = build_app(Health(waiting or set()), (house or House()).doors, token=token, hosts=hosts)
 
     async def send() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://obskit") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.request(method, path, headers=headers, content=content)
 
     return asyncio.run(send())

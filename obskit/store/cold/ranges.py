@@ -10,13 +10,11 @@ from obskit.errors import ColdError
 from obskit.store import telemetry
 from obskit.store.cold.parquet_reading import TAIL, Footer, footer_bytes, read_footer
 from obskit.store.cold.parts import Part
-from obskit.store.cold.target import Target
+from obskit.store.cold.target import AHEAD, Target
 
 T = TypeVar("T")
 _ROOM: Final = 8_000_000
 _FOOTERS_ROOM: Final = 4_000_000
-AHEAD: Final = 4
-"""So many reads at once: a bucket answers each after a while, but all of them together."""
 
 
 class Ranges:

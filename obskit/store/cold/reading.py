@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,16 @@ from obskit.errors import ColdError
 from obskit.model.labels import Labels
 from obskit.model.matchers import Matcher
 from obskit.store import telemetry
-from obskit.store.cold.parquet_reading import Footer, Group, read_rows, read_text
 from obskit.store.cold.parts import COLD, Part, Parts
-from obskit.store.cold.ranges import Ranges
-from obskit.store.cold.rows import Rows, separated
-from obskit.store.cold.target import Target
 from obskit.store.log_blocks import TextBlock, lines_holding
 from obskit.store.log_interface import TextTest
 from obskit.store.matching import matching
+
+if TYPE_CHECKING:  # a store without cold storage never loads what reads it
+    from obskit.store.cold.parquet_reading import Footer, Group
+    from obskit.store.cold.ranges import Ranges
+    from obskit.store.cold.rows import Rows
+    from obskit.store.cold.target import Target
 
 _RANK: Final = -(1 << 60)
 """Cold lines are older than hot ones of the same time."""
@@ -52,7 +54,7 @@ class ColdReading:
 
     def __init__(self, parts: Parts, target: Target | None) -> None:
         self._parts = parts
-        self._ranges = Ranges(target) if target is not None else None
+        self._ranges = _ranges_of(target) if target is not None else None
         self._reported: set[str] = set()
 
     def days(self, first: int, last: int) -> set[int]:
@@ -122,6 +124,9 @@ class ColdReading:
 
     def _rows(self, cold: ColdGroup, needles: Sequence[bytes], worth: TextTest | None) -> Rows | None:
         """A row group; None when its text shows that nothing is looked for. Other columns are not read then."""
+        from obskit.store.cold.parquet_reading import read_rows, read_text  # noqa: PLC0415 - see above
+        from obskit.store.cold.rows import separated  # noqa: PLC0415
+
         assert self._ranges is not None, "there was a footer"
         group = cold.group
         data = self._ranges.read(cold.part, group.at, group.size)
@@ -151,3 +156,9 @@ class ColdReading:
         if what not in self._reported:
             self._reported.add(what)
             log.error("cold log lines cannot be read, they are left out: where=%s reason=%s", part.key, error)
+
+
+def _ranges_of(target: Target) -> Ranges:
+    from obskit.store.cold.ranges import Ranges  # noqa: PLC0415 - see above
+
+    return Ranges(target)

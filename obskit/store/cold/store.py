@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from obskit.clock import Clock
-from obskit.store.cold.folder import Folder
-from obskit.store.cold.moving import Mover
 from obskit.store.cold.parts import Parts
 from obskit.store.cold.reading import ColdReading
 from obskit.store.cold.settings import ColdSettings
-from obskit.store.cold.target import Target
 from obskit.store.database import Database
 from obskit.store.day_files import DayFiles
 from obskit.store.settings import StoreSettings
+
+if TYPE_CHECKING:  # loaded where it is configured
+    from obskit.store.cold.moving import Mover
+    from obskit.store.cold.target import Target
 
 
 class ColdStore:
@@ -25,6 +27,8 @@ class ColdStore:
         self.reading = ColdReading(self.parts, self._target)
         self.mover: Mover | None = None
         if self._target is not None and not database.readonly:
+            from obskit.store.cold.moving import Mover  # noqa: PLC0415 - see above
+
             folder = database.folder / "cold"
             self.mover = Mover(self.parts, files, self._target, limits=limits, folder=folder, clock=clock)
 
@@ -40,6 +44,8 @@ class ColdStore:
 def target_of(settings: ColdSettings, clock: Clock) -> Target | None:
     """Where to; None when it is off."""
     if settings.folder is not None:
+        from obskit.store.cold.folder import Folder  # noqa: PLC0415 - see above
+
         return Folder(Path(settings.folder))
     if settings.s3 is not None:
         from obskit.store.cold.s3 import S3  # noqa: PLC0415 - an HTTP client that nobody else needs

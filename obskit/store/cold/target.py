@@ -17,6 +17,8 @@ from obskit.errors import ColdError
 PIECE_BYTES: Final = 8 * 1024 * 1024
 """A file is sent in pieces of this size, so that an upload goes on where it was."""
 _READ_BYTES: Final = 256 * 1024
+AHEAD: Final = 4
+"""So many reads at once: a bucket answers each after a while, but all of them together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from obskit.promql.blocks import Band, Floats
 from obskit.promql.labelsets import Ints
 from obskit.promql.nodes import COMPARISONS, Binary, Expr, ValueType
 from obskit.promql.parser import parse
-from obskit.promql.rates import Ends, extrapolated
+from obskit.promql.rates import Measure, Reach
 from tests.promql.differential.heaps import ranked_by_heap
 
 Item = TypeVar("Item")
@@ -61,23 +61,31 @@ def _replaced(table: dict[str, Item], items: dict[str, Item]) -> Iterator[None]:
         table.update(before)
 
 
-def _extrapolated(ends: Ends, ends_ms: Ints, span_ms: int, *, counter: bool, per_second: bool) -> Floats:
+@dataclass(frozen=True, slots=True)
+class _FormerReach(Reach):
     """2.42 looked for the counter's zero first and at the distance to the border then; 3.x the other way round.
 
     Where the first sample is far from the border, a counter now begins half an interval before it, or at its zero when
     that is nearer (promql/functions.go, extrapolatedRate).
     """
-    if not counter:
-        return extrapolated(ends, ends_ms, span_ms, counter=counter, per_second=per_second)
-    result = ends.last - ends.first + ends.resets
-    sampled = ends.spread((ends.last_ms - ends.first_ms) / 1000)
-    average = sampled / (ends.spread(ends.counts.astype(float)) - 1)
-    to_start = ends.spread((ends.first_ms - (ends_ms - span_ms)) / 1000)
-    to_end = ends.spread((ends_ms - ends.last_ms) / 1000)
-    to_zero = np.where((result > 0) & (ends.first >= 0), sampled * (ends.first / result), np.inf)
-    to_start = np.minimum(to_start, to_zero)
-    to_start, to_end = (np.where(to < average * 1.1, to, average / 2) for to in (to_start, to_end))
-    return result * ((sampled + to_start + to_end) / sampled / (span_ms / 1000 if per_second else 1))
+
+    to_border: Floats
+    average: Floats
+
+    @classmethod
+    def of(cls, counts: Ints, first_ms: Ints, last_ms: Ints, ends_ms: Ints, measure: Measure) -> Self:
+        now = Reach.of(counts, first_ms, last_ms, ends_ms, measure)
+        to_border = (first_ms - (ends_ms - measure.span_ms)) / 1000
+        return cls(now.sampled, now.to_start, now.to_end, to_border, now.sampled / (counts - 1))
+
+    def not_below_zero(self, first: Floats, result: Floats) -> Self:
+        to_zero = np.where((result > 0) & (first >= 0), self.sampled * (first / result), np.inf)
+        to_start = np.minimum(self.to_border, to_zero)
+        return replace(self, to_start=np.where(to_start < self.average * 1.1, to_start, self.average / 2))
+
+
+def _everyone(first: Floats, _result: Floats, _farthest: Floats) -> Ints:
+    return np.arange(len(first))
 
 
 def _by_cell(fold: Callable[[list[float]], float]) -> Callable[[Band], Floats]:
@@ -115,8 +123,8 @@ def _mean(values: list[float]) -> float:
 
 COMPUTED: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "extrapolation to zero": [
-        (vars(rates), {"extrapolated": _extrapolated}),
-        (vars(edges), {"extrapolated": _extrapolated}),
+        (vars(rates), {"Reach": _FormerReach, "_near_zero": _everyone}),
+        (vars(edges), {"Reach": _FormerReach}),
     ],
     "sums without compensation": [(aggregations.FOLDS, {"sum": _by_cell(sum), "avg": _by_cell(_mean)})],
     "variance of infinity": [
