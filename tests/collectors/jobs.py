@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,11 +39,13 @@ class Jobs:
     def working(self) -> Iterator[None]:
         """A worker runs meanwhile; then it is killed, with what it holds."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        worker = subprocess.Popen([*self._command, "work", self._url], cwd=APPS, env=self._env, **quiet)  # type: ignore[call-overload]
+        worker = subprocess.Popen(
+            [*self._command, "work", self._url], cwd=APPS, env=self._env, start_new_session=True, **quiet
+        )  # type: ignore[call-overload]
         try:
             yield
         finally:
-            worker.kill()
+            os.killpg(worker.pid, signal.SIGKILL)  # its children too
             worker.wait()
 
     def look(self) -> Any:
