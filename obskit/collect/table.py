@@ -14,6 +14,7 @@ from obskit.model.problems import did_you_mean
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
     "arq": "obskit_collectors.arq:KIND",
+    "upstash": "obskit_collectors.upstash:KIND",
     "bullmq": "obskit_collectors.bullmq:KIND",
     "celery": "obskit_collectors.celery:KIND",
     "dramatiq": "obskit_collectors.dramatiq:KIND",
@@ -26,7 +27,11 @@ BUILT_IN: Final = {
     "rq": "obskit_collectors.rq:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
-PACKS: Final[Mapping[str, frozenset[str]]] = {}
+PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "celery": frozenset({"celery"}),
+    "rabbitmq": frozenset({"rabbitmq"}),
+    "redis": frozenset({"redis"}),
+}
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 
 

@@ -31,6 +31,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
     "rq": {"url": f"redis://{NOWHERE}/0"},
+    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "api_url": f"http://{NOWHERE}"},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
     "arq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
@@ -46,6 +47,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
     "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET, "nodes": False},
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
     "rq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
+    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "api_url": f"http://{NOWHERE}"},
 }
 ALWAYS_THERE = {"file", "host", "obskit"}
 """They read this machine: there is no target to be unreachable."""
