@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from obskit.clock import Clock
 from obskit.collect import Check, Collector, Kind, Reading, Several
 from obskit.model.settings import Duration, Secret
-from obskit_collectors.celery_bindings import Bindings, Layout
+from obskit_collectors.celery_bindings import SEPARATOR, Bindings, Layout
 from obskit_collectors.celery_events import Events
 from obskit_collectors.celery_listener import CeleryListener, Listening
 from obskit_collectors.celery_redis import CeleryBroker
@@ -35,7 +35,9 @@ from obskit_collectors.redis_server import (
 class CelerySettings(ServerSettings):
     """`celery:` the queues of one broker: a Redis at `url`, or a RabbitMQ."""
 
-    url: Secret = Field(Secret(""), description="the broker, where it is a Redis: as for `redis`")
+    url: Secret = Field(
+        default_factory=lambda: Secret(""), description="the broker, where it is a Redis: as for `redis`"
+    )
     rabbitmq: RabbitmqSettings | None = Field(None, description="the broker, where it is one: as for `rabbitmq`")
     queues: list[QueueName] = Field([QueueSettings(name="celery")], min_length=1, description="queues to read")
     events: bool = Field(
@@ -46,7 +48,7 @@ class CelerySettings(ServerSettings):
         "headers.sentry-task-enqueued-time", description="where a message holds its time, as a dotted path"
     )
     global_keyprefix: str = Field("", description="as in Celery's `broker_transport_options`; so are the next four")
-    sep: str = Field("\x06\x16", min_length=1, description="what stands between a queue and its priority")
+    sep: str = Field("", description="what stands between a queue and its priority; default: the bytes 6 and 22")
     priority_steps: list[int] = Field([0, 3, 6, 9], min_length=1, description="the priorities that have a list each")
     unacked_key: str = Field("unacked", min_length=1, description="the hash of what workers hold")
     visibility_timeout: Duration = Field(3_600_000, gt=0, description="when what a worker holds is given to another")
@@ -63,7 +65,7 @@ class CelerySettings(ServerSettings):
         """Where kombu keeps what."""
         return Layout(
             self.global_keyprefix,
-            self.sep,
+            self.sep or SEPARATOR,
             tuple(self.priority_steps),
             self.unacked_key,
             self.visibility_timeout / 1000,

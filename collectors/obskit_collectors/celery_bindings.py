@@ -13,6 +13,7 @@ from typing import Final
 from obskit_collectors.redis_connection import ReplyError
 from obskit_collectors.redis_readings import Asking, Readings
 
+SEPARATOR: Final = "\x06\x16"
 _SEARCH_EVERY_MS: Final = 600_000
 _ROUNDS: Final = 20
 _KEYS: Final = 200
@@ -24,7 +25,7 @@ class Layout:
     """What kombu's transport options say; the fields have its names and defaults."""
 
     global_keyprefix: str = ""
-    sep: str = "\x06\x16"
+    sep: str = SEPARATOR
     priority_steps: tuple[int, ...] = (0, 3, 6, 9)
     unacked_key: str = "unacked"
     visibility_timeout_s: float = 3600.0

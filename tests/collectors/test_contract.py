@@ -47,7 +47,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
     "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET, "nodes": False},
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
     "rq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
-    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "api_url": f"http://{NOWHERE}"},
+    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "every": "15s", "api_url": f"http://{NOWHERE}"},
 }
 ALWAYS_THERE = {"file", "host", "obskit"}
 """They read this machine: there is no target to be unreachable."""
