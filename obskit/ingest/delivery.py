@@ -54,12 +54,12 @@ class Format(Protocol):
         """Raise UnsupportedError when a body with these headers (in lower case) is not of this format."""
         ...
 
-    def size(self, body: bytes) -> int:
-        """How many bytes the body is once unpacked, as it says itself. MalformedError when it cannot say."""
+    def size(self, headers: Mapping[str, str], body: bytes) -> int:
+        """How many bytes the body is once unpacked, as far as it says so itself. MalformedError when what it says is none."""
         ...
 
-    def decode(self, headers: Mapping[str, str], body: bytes) -> Delivery:
-        """What the body holds. MalformedError and TooLargeError refuse it as a whole."""
+    def decode(self, headers: Mapping[str, str], body: bytes, most: int) -> Delivery:
+        """What the body holds. MalformedError and TooLargeError (more than `most` bytes unpacked) refuse it as a whole."""
         ...
 
     def written(self, headers: Mapping[str, str], stored: Mapping[str, int]) -> Mapping[str, str]:

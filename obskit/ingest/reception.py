@@ -90,13 +90,13 @@ class Reception:
         try:
             format.check(push.headers)
             body = await self._read(push, hold)
-            size = format.size(body)
-            if size > self._settings.max_body:
-                raise TooLargeError(f"{size} bytes unpacked, more than ingest.max_body ({self._settings.max_body})")
+            size, most = format.size(push.headers, body), self._settings.max_body
+            if size > most:
+                raise TooLargeError(f"{size} bytes unpacked, more than ingest.max_body ({most})")
             async with self._decoding:  # formats remember, and one body at a time is unpacked
                 if size > _THREAD_BYTES:
-                    return await asyncio.to_thread(format.decode, push.headers, body)
-                return format.decode(push.headers, body)
+                    return await asyncio.to_thread(format.decode, push.headers, body, most)
+                return format.decode(push.headers, body, most)
         except UnsupportedError as error:
             raise Refusal(415, "unsupported", str(error)) from None
         except TooLargeError as error:
@@ -143,6 +143,7 @@ class Reception:
         stored = {
             "sample": len(samples) - histograms - len(refused) + refused.histograms,
             "histogram": histograms - refused.histograms,
+            "record": len(delivery.batch.records),
         }
         for kind, count in stored.items():
             if count:

@@ -42,11 +42,11 @@ class RemoteWrite:
                 f"{encoding[:80]} encoding is not accepted by this server; only snappy is acceptable"
             )
 
-    def size(self, body: bytes) -> int:
+    def size(self, headers: Mapping[str, str], body: bytes) -> int:  # noqa: ARG002 - always packed alike
         """The bytes of the message."""
         return unpacked_size(body)
 
-    def decode(self, headers: Mapping[str, str], body: bytes) -> Delivery:
+    def decode(self, headers: Mapping[str, str], body: bytes, most: int) -> Delivery:  # noqa: ARG002 - it said its size
         """The samples, histograms and metadata of a body."""
         return self._readers[_message_of(headers)].read(unpacked(body))
 

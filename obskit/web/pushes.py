@@ -15,13 +15,22 @@ from obskit.ingest.reception import Push, Reception
 
 def push_routes(reception: Reception) -> list[Route]:
     """One route per format."""
-    return [_route(reception, "/api/v1/write", _remote_write)]
+    return [
+        _route(reception, "/api/v1/write", _remote_write),
+        _route(reception, "/loki/api/v1/push", _loki),
+    ]
 
 
 def _remote_write() -> Format:
     from obskit.ingest.remote_write import RemoteWrite  # noqa: PLC0415 - most daemons are never pushed to
 
     return RemoteWrite()
+
+
+def _loki() -> Format:
+    from obskit.ingest.loki import LokiPush  # noqa: PLC0415 - as above
+
+    return LokiPush()
 
 
 def _route(reception: Reception, path: str, build: Callable[[], Format]) -> Route:

@@ -21,6 +21,7 @@ from obskit.testing import remote_write as sender
 from obskit.testing.remote_write import bytes_field, number_field, packed, sample_fields, varint
 
 NOW = 1_763_000_000_000
+MOST = 8_000_000
 UP = Labels({NAME: "up", "job": "api", "instance": "a:1"})
 HITS = Labels({NAME: "hits_total", "job": "api", "path": "/größe"})
 ONE = {name.lower(): value for name, value in sender.ONE.items()}
@@ -36,7 +37,7 @@ SIZES = NativeHistogram.custom([1, 2.5, 10], count=6, sum=20, buckets={0: 1, 2: 
 
 
 def read(body: bytes, headers: dict[str, str] = ONE) -> Delivery:
-    return RemoteWrite().decode(headers, body)
+    return RemoteWrite().decode(headers, body, MOST)
 
 
 def bits(value: float) -> bytes:
@@ -293,8 +294,8 @@ def test_a_series_of_2_needs_a_sample() -> None:
 def test_what_is_no_request_is_refused_as_a_whole(body: bytes, headers: dict[str, str]) -> None:
     wire = RemoteWrite()
     try:
-        wire.size(body)
-        delivery = wire.decode(headers, body)
+        wire.size({}, body)
+        delivery = wire.decode(headers, body, MOST)
     except MalformedError:
         return
     assert headers is TWO, "only where these bytes stand in fields that 2.0 does not have"
@@ -303,7 +304,7 @@ def test_what_is_no_request_is_refused_as_a_whole(body: bytes, headers: dict[str
 
 def test_a_length_that_cannot_be_true_takes_no_memory() -> None:
     with pytest.raises(MalformedError, match="shorter than its header says"):
-        RemoteWrite().size(varint((1 << 32) - 1) + b"\x00a")
+        RemoteWrite().size({}, varint((1 << 32) - 1) + b"\x00a")
 
 
 @pytest.mark.parametrize(
@@ -391,21 +392,23 @@ def test_the_same_series_are_the_same_objects_and_the_same_layout(headers, write
     wire = RemoteWrite()
     series = [Labels({NAME: "x", "n": str(n)}) for n in range(50)]
     first, second = (
-        wire.decode(headers, write([Sample(s, NOW + t, float(n * t)) for n, s in enumerate(series)])).batch.samples
+        wire.decode(
+            headers, write([Sample(s, NOW + t, float(n * t)) for n, s in enumerate(series)]), MOST
+        ).batch.samples
         for t in (1, 2)
     )
     assert second.labels == series
     assert second.layout is first.layout
     assert second.layout is not None
     assert second.layout.labels is second.labels
-    part = wire.decode(headers, write([Sample(series[7], NOW, 1.0)])).batch.samples
+    part = wire.decode(headers, write([Sample(series[7], NOW, 1.0)]), MOST).batch.samples
     assert part.labels[0] is first.labels[7]
 
 
 def test_both_versions_know_the_same_series() -> None:
     wire = RemoteWrite()
-    (one,) = wire.decode(ONE, sender.write_request([Sample(UP, NOW, 1.0)])).batch.samples.labels
-    (two,) = wire.decode(TWO, sender.write_request_2([Sample(UP, NOW, 1.0)])).batch.samples.labels
+    (one,) = wire.decode(ONE, sender.write_request([Sample(UP, NOW, 1.0)]), MOST).batch.samples.labels
+    (two,) = wire.decode(TWO, sender.write_request_2([Sample(UP, NOW, 1.0)]), MOST).batch.samples.labels
     assert one == two
 
 
@@ -470,7 +473,7 @@ def test_broken_bytes_break_nothing(
     for place, byte in changes:
         payload[place % len(payload)] = byte
     try:
-        SHARED.decode(headers, packed(bytes(payload[: len(payload) - cut])))
+        SHARED.decode(headers, packed(bytes(payload[: len(payload) - cut])), MOST)
     except (MalformedError, TooLargeError):
         return
 
@@ -479,6 +482,6 @@ def test_broken_bytes_break_nothing(
 @given(st.binary(max_size=300), st.sampled_from([ONE, TWO]))
 def test_any_bytes_break_nothing(payload: bytes, headers: dict[str, str]) -> None:
     try:
-        SHARED.decode(headers, packed(payload))
+        SHARED.decode(headers, packed(payload), MOST)
     except (MalformedError, TooLargeError):
         return
