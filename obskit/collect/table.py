@@ -14,7 +14,6 @@ from obskit.model.problems import did_you_mean
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
     "arq": "obskit_collectors.arq:KIND",
-    "upstash": "obskit_collectors.upstash:KIND",
     "bullmq": "obskit_collectors.bullmq:KIND",
     "celery": "obskit_collectors.celery:KIND",
     "dramatiq": "obskit_collectors.dramatiq:KIND",
@@ -25,6 +24,7 @@ BUILT_IN: Final = {
     "rabbitmq": "obskit_collectors.rabbitmq:KIND",
     "redis": "obskit_collectors.redis:KIND",
     "rq": "obskit_collectors.rq:KIND",
+    "upstash": "obskit_collectors.upstash:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from obskit.clock import SystemClock
+from obskit.collect import BUILT_IN
 from tests.cli.conftest import Obskit, write_config
 
 DOWN = {"redis": {"url": "redis://u:hunter2@127.0.0.1:1/0", "lists": ["jobs"]}}
@@ -26,12 +27,14 @@ def config(tmp_path: Path) -> Path:
 
 def test_the_list_is_what_runs_our_own_metrics_included_and_what_could(obskit: Obskit, config: Path) -> None:
     result = obskit("collectors", "list", "-c", config)
-    assert result.stdout == "host\nfile\nredis\nfile/b\nprometheus/api\nobskit\n\nnot configured: none\n"
+    others = sorted(BUILT_IN.keys() - {"host", "file", "redis", "prometheus", "obskit"})
+    running = "host\nfile\nredis\nfile/b\nprometheus/api\nobskit\n"
+    assert result.stdout == f"{running}\nnot configured: {', '.join(others)}\n"
 
 
 def test_what_is_not_configured_is_named(obskit: Obskit, tmp_path: Path) -> None:
     result = obskit("collectors", "list", "-c", write_config(tmp_path, collectors=[]))
-    assert result.stdout == "obskit\n\nnot configured: file, host, prometheus, redis\n"
+    assert result.stdout == f"obskit\n\nnot configured: {', '.join(sorted(BUILT_IN.keys() - {'obskit'}))}\n"
 
 
 def test_one_read_of_a_file_prints_its_lines_and_stores_nothing(obskit: Obskit, config: Path) -> None:

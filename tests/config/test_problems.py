@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from obskit.collect import BUILT_IN
 from obskit.config import check_files
 from tests.config.files import found, lay, told
 
@@ -39,7 +40,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "a collector like no other": (
         "collectors:\n  - kafka9000: {}",
-        ['2:5  error  unknown-collector  no collector "kafka9000" (there are: file, host, obskit, prometheus, redis)'],
+        [f'2:5  error  unknown-collector  no collector "kafka9000" (there are: {", ".join(sorted(BUILT_IN))})'],
     ),
     "a misspelt key is told once, though it is required": (
         "collectors:\n  - file: {path: [x]}",
