@@ -35,7 +35,12 @@ VENDORS = {
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
     "upstash": ("collectors/obskit_collectors/redis",),
     "fly.io": (),
-    "cloudflare": (),
+    "cloudflare": (
+        "collectors/obskit_collectors/cloudflare",
+        "obskit/testing/cloudflare",
+        "obskit/collect/table.py",
+        "obskit/store/cold/settings.py",
+    ),
 }
 """A vendor's word, and the files that may hold it in code (comments and docstrings may explain anything)."""
 

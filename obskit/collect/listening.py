@@ -6,9 +6,11 @@ whole and within limits. It checks itself who is there: these paths ask for no t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
+
+from obskit.collect.several import Several
 
 PREFIXES: Final = ("/in/", "/ping/")
 """Below one of these every listener's paths lie."""
@@ -60,10 +62,17 @@ def listener_of(path: str, collectors: Iterable[Any]) -> tuple[Listener, str] | 
     """Whose path it is, the longest first, and what follows it."""
     found: tuple[Listener, str] | None = None
     longest = -1
-    for collector in collectors:
-        if not isinstance(collector, Listener):
-            continue
-        for own in collector.paths:
+    for listener in _listening(collectors):
+        for own in listener.paths:
             if len(own) > longest and (path == own or path.startswith(own + "/")):
-                found, longest = (collector, path[len(own) :]), len(own)
+                found, longest = (listener, path[len(own) :]), len(own)
     return found
+
+
+def _listening(collectors: Iterable[Any]) -> Iterator[Listener]:
+    """Those that listen, and the parts of others that do."""
+    for collector in collectors:
+        if isinstance(collector, Listener):
+            yield collector
+        elif isinstance(collector, Several):
+            yield from _listening(collector.parts)

@@ -54,6 +54,10 @@ class Overlap:
         """From when on to read; None: nothing was ever read. What is older is taken for known."""
         return None if self.newest_ns is None else self.newest_ns - self.settle_ns
 
+    def __len__(self) -> int:
+        """How many lines are remembered."""
+        return len(self._taken)
+
     def take(self, lines: Iterable[tuple[int, str]], now_ns: int) -> tuple[Self, list[int]]:
         """What is known with these lines too, and the positions of those that are new.
 

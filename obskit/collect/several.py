@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from obskit.collect.contract import Collector
 from obskit.collect.feed import Feed
@@ -20,17 +21,7 @@ class Several:
 
     async def run(self, feed: Feed) -> None:
         """Until cancelled, or until a part crashes; then it is that part's error that leaves."""
-        tasks = [asyncio.create_task(part.run(feed), name=f"collector {self.name}") for part in self.parts]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
+        await first_of(part.run(feed) for part in self.parts)
 
     async def once(self, feed: Feed) -> None:
         """Each of them once; the first error is raised when all were read."""
@@ -42,3 +33,18 @@ class Several:
                 first = first or error
         if first is not None:
             raise first
+
+
+async def first_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run these side by side until one of them ends; the others are cancelled, and its error leaves."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError, Exception):
+                await task

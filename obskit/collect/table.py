@@ -16,6 +16,7 @@ BUILT_IN: Final = {
     "arq": "obskit_collectors.arq:KIND",
     "bullmq": "obskit_collectors.bullmq:KIND",
     "celery": "obskit_collectors.celery:KIND",
+    "cloudflare": "obskit_collectors.cloudflare:KIND",
     "dramatiq": "obskit_collectors.dramatiq:KIND",
     "file": "obskit_collectors.file:KIND",
     "host": "obskit_collectors.host:KIND",
@@ -29,6 +30,7 @@ BUILT_IN: Final = {
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
     "celery": frozenset({"celery"}),
+    "cloudflare": frozenset({"cloudflare"}),
     "rabbitmq": frozenset({"rabbitmq"}),
     "redis": frozenset({"redis"}),
 }

@@ -58,6 +58,7 @@ def test_a_cursor_that_is_not_ours_is_refused(text: str) -> None:
 
 def test_a_cursor_grows_by_a_few_bytes_a_line() -> None:
     overlap, _ = took(Overlap(60 * S), *((NOW_NS - n * 10_000_000, str(n)) for n in range(6000)))
+    assert len(overlap) == 6000
     assert len(overlap.text()) < 6000 * 12
     assert json.loads(overlap.text())["newest_ns"] == NOW_NS
 

@@ -23,6 +23,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "arq": {"url": f"redis://{NOWHERE}/0"},
     "bullmq": {"url": f"redis://{NOWHERE}/0", "queues": ["mail"]},
     "celery": {"url": f"redis://{NOWHERE}/0"},
+    "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "dramatiq": {"url": f"redis://{NOWHERE}/0"},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "host": {},
@@ -37,6 +38,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
     "arq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
     "bullmq": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "queues": ["mail"]},
     "celery": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "events": False},
+    "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "dramatiq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
     "prometheus": {
         "job_name": "contract",

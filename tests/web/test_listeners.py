@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from obskit.collect import Several
 from obskit.collect.listening import Call, Listener, Said, listener_of
 from obskit.errors import StoreFull
 from obskit.model.settings import Secret
@@ -61,6 +62,12 @@ def test_what_is_pushed_reaches_the_collector_without_obskits_token() -> None:
     assert (call.method, call.rest, call.query, call.body) == ("POST", "/logs/today", {"app": "shop"}, b"line")
     assert call.headers["x-token"] == "t"
     assert (response.status_code, response.text, response.headers["x-heard"]) == (201, "heard\n", "1")
+
+
+def test_a_part_of_a_collector_may_listen() -> None:
+    ears = Ears()
+    whole = Several("vendor", [Several("inner", [ears])])  # type: ignore[list-item]  # ears do not collect
+    assert listener_of("/in/ears/left", [whole]) == (ears, "/left")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
