@@ -33,8 +33,12 @@ VENDORS = {
     "pushover": ("obskit/notify/pushover", "obskit/notify/receivers.py", "obskit/testing/pushover"),
     "ntfy": ("obskit/notify/ntfy", "obskit/notify/receivers.py", "obskit/testing/ntfy"),
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
-    "upstash": ("collectors/obskit_collectors/redis",),
-    "fly.io": (),
+    "upstash": (
+        "collectors/obskit_collectors/redis",
+        "collectors/obskit_collectors/upstash.py",
+        "obskit/collect/table.py",
+    ),
+    "fly.io": ("collectors/obskit_collectors/fly", "obskit/testing/fly.py"),
     "cloudflare": (
         "collectors/obskit_collectors/cloudflare",
         "obskit/testing/cloudflare",

@@ -16,7 +16,16 @@ from pydantic import Field, field_validator, model_validator
 from obskit.clock import Clock
 from obskit.collect import Check, Collector, Kind, Several
 from obskit.model.settings import Secret, Settings
-from obskit_collectors import cloudflare_logs, cloudflare_receive
+from obskit_collectors import (
+    cloudflare_ai,
+    cloudflare_analytics,
+    cloudflare_deploys,
+    cloudflare_logs,
+    cloudflare_notifications,
+    cloudflare_queues,
+    cloudflare_receive,
+    cloudflare_storage,
+)
 from obskit_collectors.cloudflare_account import BASE, Account
 
 _ACCOUNT_ID: Final = re.compile(r"[0-9a-fA-F]{32}")
@@ -30,6 +39,16 @@ class CloudflareSettings(Settings):
     token: Secret = Field(description="API token; each section names the permissions it needs")
     url: str = Field(BASE, description="where the API is", pattern=r"^https?://")
     logs: cloudflare_logs.LogsSettings | None = Field(None, description="read the logs of Workers")
+    analytics: cloudflare_analytics.AnalyticsSettings | None = Field(
+        None, description="what was counted in each minute: Workers, queues, R2, D1, KV, Hyperdrive, zones"
+    )
+    queues: cloudflare_queues.QueuesSettings | None = Field(None, description="queues, as they are now")
+    storage: cloudflare_storage.StorageSettings | None = Field(None, description="what is stored in R2, D1 and KV")
+    ai_gateway: cloudflare_ai.AiSettings | None = Field(None, description="the logs of AI Gateway")
+    deploys: cloudflare_deploys.DeploysSettings | None = Field(None, description="deployments of Workers, and builds")
+    notifications: cloudflare_notifications.NotificationsSettings | None = Field(
+        None, description="take what the account's Notifications post"
+    )
     receive: cloudflare_receive.ReceiveSettings | None = Field(None, description="take what is pushed to us")
 
     @field_validator("account_id")
@@ -62,6 +81,12 @@ class Part:
 
 PARTS: Final = (
     Part("logs", cloudflare_logs.build_parts, cloudflare_logs.checks),
+    Part("analytics", cloudflare_analytics.build_parts, cloudflare_analytics.checks),
+    Part("queues", cloudflare_queues.build_parts, cloudflare_queues.checks),
+    Part("storage", cloudflare_storage.build_parts, cloudflare_storage.checks),
+    Part("ai_gateway", cloudflare_ai.build_parts, cloudflare_ai.checks),
+    Part("deploys", cloudflare_deploys.build_parts, cloudflare_deploys.checks),
+    Part("notifications", cloudflare_notifications.build_parts, cloudflare_notifications.checks),
     Part("receive", cloudflare_receive.build_parts, cloudflare_receive.checks),
 )
 

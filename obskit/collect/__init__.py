@@ -11,6 +11,7 @@ from obskit.collect.listening import Call, Listener, Said
 from obskit.collect.once import Captured, run_once
 from obskit.collect.overlap import Overlap
 from obskit.collect.polling import PartialReadError, Poll, poll, within
+from obskit.collect.resumed import Resumed
 from obskit.collect.several import Several
 from obskit.collect.snapshots import Reading, Snapshots
 from obskit.collect.supervisor import Supervisor
@@ -34,6 +35,7 @@ __all__ = [
     "Poll",
     "Reading",
     "Reply",
+    "Resumed",
     "Said",
     "Several",
     "Snapshots",

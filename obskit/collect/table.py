@@ -19,6 +19,7 @@ BUILT_IN: Final = {
     "cloudflare": "obskit_collectors.cloudflare:KIND",
     "dramatiq": "obskit_collectors.dramatiq:KIND",
     "file": "obskit_collectors.file:KIND",
+    "fly": "obskit_collectors.fly:KIND",
     "host": "obskit_collectors.host:KIND",
     "obskit": "obskit.collect.own:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
@@ -29,8 +30,11 @@ BUILT_IN: Final = {
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
+    "ai": frozenset({"cloudflare"}),
     "celery": frozenset({"celery"}),
     "cloudflare": frozenset({"cloudflare"}),
+    "fly": frozenset({"fly"}),
+    "fly-logs": frozenset({"fly"}),
     "rabbitmq": frozenset({"rabbitmq"}),
     "redis": frozenset({"redis"}),
 }

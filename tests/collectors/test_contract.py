@@ -19,6 +19,16 @@ SECRET = "s3cret-which-nobody-may-see"
 NOWHERE = "127.0.0.1:1"
 """Nothing listens on port 1: connections are refused at once."""
 
+FLY = {
+    "apps": ["shop"],
+    "token": SECRET,
+    "machines": False,
+    "releases": "off",
+    "volumes": False,
+    "incidents": False,
+    "api_url": f"http://{NOWHERE}",
+}
+"""Logs of one app alone: a collector with one target."""
 WORKING: dict[str, dict[str, Any]] = {
     "arq": {"url": f"redis://{NOWHERE}/0"},
     "bullmq": {"url": f"redis://{NOWHERE}/0", "queues": ["mail"]},
@@ -26,6 +36,7 @@ WORKING: dict[str, dict[str, Any]] = {
     "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "dramatiq": {"url": f"redis://{NOWHERE}/0"},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
+    "fly": FLY,
     "host": {},
     "obskit": {},
     "prometheus": {"job_name": "contract"},
@@ -40,6 +51,7 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
     "celery": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "events": False},
     "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
     "dramatiq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
+    "fly": FLY,
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],

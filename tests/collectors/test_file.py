@@ -14,35 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from obskit.collect import Captured
 from obskit.collect.feed import Feed
 from obskit.errors import CollectorError
-from obskit.store.interface import Batch
 from obskit.testing.clock import FakeClock, run
 from obskit_collectors.file import KIND, FileSettings
 from obskit_collectors.file_lines import Span, lines_of
-
-
-class Kept(Captured):
-    """An intake that outlives the collector: what it took, and the cursor behind it."""
-
-    cursors: dict[str, str]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cursors = {}
-
-    async def append(self, batch: Batch) -> None:
-        await super().append(batch)
-        if batch.cursor:
-            self.cursors[batch.cursor.owner] = batch.cursor.value
-
-    async def cursor(self, owner: str) -> str | None:
-        return self.cursors.get(owner)
-
-    @property
-    def lines(self) -> list[str]:
-        return [record.line for record in self.records]
+from tests.collectors.kept import Kept
 
 
 def tailing(kept: Kept, clock: FakeClock, **config: Any) -> Callable[[float], Awaitable[None]]:
