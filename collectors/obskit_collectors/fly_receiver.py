@@ -90,7 +90,6 @@ class ShipperReceiver:
         if records:
             cursor = Cursor(self._owner, overlap.text()) if new else None
             await feed.append(Batch(records=records, cursor=cursor), TARGET)
-        feed.book(TARGET).success(0.0)
         self._overlap = overlap
 
     def _known(self, call: Call) -> bool:

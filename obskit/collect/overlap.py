@@ -45,7 +45,8 @@ class Overlap:
                 for second, keys in kept["taken"].items()
                 for key in _parted(b64decode(keys, validate=True))
             }
-            return cls(settle_ns, int(kept["newest_ns"]), taken)
+            newest_ns = kept["newest_ns"]
+            return cls(settle_ns, None if newest_ns is None else int(newest_ns), taken)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise CollectorError("the stored cursor cannot be read", reason="config") from None
 

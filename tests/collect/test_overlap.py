@@ -56,6 +56,10 @@ def test_a_cursor_that_is_not_ours_is_refused(text: str) -> None:
         Overlap.read(text, S)
 
 
+def test_a_cursor_of_nothing_is_read_as_nothing() -> None:
+    assert Overlap.read(Overlap(S).text(), S) == Overlap(S)
+
+
 def test_a_cursor_grows_by_a_few_bytes_a_line() -> None:
     overlap, _ = took(Overlap(60 * S), *((NOW_NS - n * 10_000_000, str(n)) for n in range(6000)))
     assert len(overlap) == 6000
