@@ -181,7 +181,7 @@ def default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    if isinstance(value, BaseModel) or value in (None, "", [], {}, ()):
+    if isinstance(value, BaseModel | Secret) or value in (None, "", [], {}, ()):
         return ""
     written = WRITTEN.get(words(field))
     if written is not None:

@@ -40,7 +40,11 @@ SQS: Any = {
     "age": False,
 }
 WORKING: dict[str, dict[str, Any]] = {
+    "arq": {"url": f"redis://{NOWHERE}/0"},
+    "bullmq": {"url": f"redis://{NOWHERE}/0", "queues": ["mail"]},
+    "celery": {"url": f"redis://{NOWHERE}/0"},
     "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
+    "dramatiq": {"url": f"redis://{NOWHERE}/0"},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
     "heartbeats": {"ping_key": "k" * 20, "checks": [{"name": "backup", "period": "1d"}]},
     "fly": FLY,
@@ -49,14 +53,21 @@ WORKING: dict[str, dict[str, Any]] = {
     "probes": {"http": [f"http://{NOWHERE}/"]},
     "postgres": {"url": f"postgresql://obskit@{NOWHERE}/shop"},
     "prometheus": {"job_name": "contract"},
+    "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
     "http_json": HTTP_JSON,
     "sql": {"url": f"postgresql://u:x@{NOWHERE}/db", "queries": [QUERY]},
     "sqs": SQS,
+    "rq": {"url": f"redis://{NOWHERE}/0"},
+    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "api_url": f"http://{NOWHERE}"},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
     "probes": {"http": [{"url": f"http://{NOWHERE}/?token={SECRET}", "headers": {"Authorization": SECRET}}]},
+    "arq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
+    "bullmq": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "queues": ["mail"]},
+    "celery": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "events": False},
     "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
+    "dramatiq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
     "fly": FLY,
     "postgres": {"url": f"postgresql://obskit:{SECRET}@{NOWHERE}/shop"},
     "prometheus": {
@@ -65,10 +76,13 @@ UNREACHABLE: dict[str, dict[str, Any]] = {
         "authorization": {"credentials": SECRET},
         "params": {"token": [SECRET]},
     },
+    "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET, "nodes": False},
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
     "http_json": {**HTTP_JSON, "headers": {"Authorization": SECRET}, "params": {"key": SECRET}},
     "sql": {"url": f"postgresql://u:{SECRET}@{NOWHERE}/db", "queries": [QUERY]},
     "sqs": {**SQS, "secret_key": SECRET, "session_token": SECRET},
+    "rq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
+    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "every": "15s", "api_url": f"http://{NOWHERE}"},
 }
 ALWAYS_THERE = {"file", "heartbeats", "host", "obskit"}
 """They read this machine, or are pushed to: there is no target to be unreachable."""
