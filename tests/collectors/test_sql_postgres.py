@@ -28,7 +28,9 @@ def collect(url: str, *queries: str, **more: Any) -> tuple[dict[str, float], Col
 
 
 def test_its_types_become_numbers(postgres_server: PostgresServer, database: str) -> None:
-    query = "select 1.5::numeric as d, true as b, interval '2 min' as i, timestamptz '2023-11-14 22:13:20Z' as t, 7 as n"
+    query = (
+        "select 1.5::numeric as d, true as b, interval '2 min' as i, timestamptz '2023-11-14 22:13:20Z' as t, 7 as n"
+    )
     found, problem = collect(postgres_server.url(database), query)
     assert problem is None
     assert found == {
