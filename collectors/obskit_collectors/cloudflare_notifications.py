@@ -219,7 +219,7 @@ class NotificationsCollector:
         samples = self._snapshots.take([*now, *over], feed.clock.now_ms())
         if not samples and not records and after is self._open:
             return
-        await feed.append(Batch(samples, records, METADATA, cursor=Cursor(self._owner, after.text())), "notifications")
+        await feed.offer(Batch(samples, records, METADATA, cursor=Cursor(self._owner, after.text())), "notifications")
         self._open = after
 
 

@@ -154,7 +154,7 @@ class Receiver:
         after = Batches(self._batches.text())
         after.add(mark)
         records.sort(key=lambda record: record.t_ns)
-        await feed.append(Batch(records=records, cursor=Cursor(self._owner, after.text())), self._target)
+        await feed.offer(Batch(records=records, cursor=Cursor(self._owner, after.text())), self._target)
         self._batches = after
 
     def _proven(self, call: Call) -> bool:

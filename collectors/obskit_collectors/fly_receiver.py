@@ -89,7 +89,7 @@ class ShipperReceiver:
         records = [*old, *(fresh[position].record for position in new)]
         if records:
             cursor = Cursor(self._owner, overlap.text()) if new else None
-            await feed.append(Batch(records=records, cursor=cursor), TARGET)
+            await feed.offer(Batch(records=records, cursor=cursor), TARGET)
         self._overlap = overlap
 
     def _known(self, call: Call) -> bool:

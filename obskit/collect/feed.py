@@ -69,6 +69,11 @@ class Feed:
             log.info("store takes data again: collector=%s", self.collector)
         self.book(target).stored(batch)
 
+    async def offer(self, batch: Batch, target: str = "") -> None:
+        """Store a batch that was pushed. StoreFull when there is no room: its sender keeps it, and is to come back."""
+        await self._intake.append(batch)
+        self.book(target).stored(batch)
+
     def down(self, error: CollectorError) -> None:
         """The collector itself ended: none of its targets is read until it runs again."""
         for book in list(self._books.values()) or [self.book()]:

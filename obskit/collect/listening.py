@@ -54,7 +54,10 @@ class Listener(Protocol):
         ...
 
     async def receive(self, call: Call) -> Said:
-        """Take what is pushed; the answer is given when it is stored. StoreError: the sender is asked to come back."""
+        """Take what is pushed; the answer is given when it is stored (`Feed.offer`).
+
+        StoreError: the sender is asked to come back.
+        """
         ...
 
 

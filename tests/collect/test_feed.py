@@ -43,6 +43,17 @@ def test_a_full_store_holds_the_batch_back_and_loses_nothing(caplog: pytest.LogC
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+def test_what_is_pushed_is_not_waited_with_while_the_store_is_full() -> None:
+    clock, intake = FakeClock(), FullFor(1)
+    feed, batch = Feed("pushed", intake, clock), Batch(Samples([SERIES], [START_MS], [1.0]))
+    with pytest.raises(StoreFull):
+        run(feed.offer(batch, "t"), clock)
+    assert clock.monotonic() == 0
+    run(feed.offer(batch, "t"), clock)
+    assert intake.batches == [batch]
+    assert feed.status()[0].items == 1
+
+
 def test_nothing_is_counted_before_it_was_seen() -> None:
     clock = FakeClock()
     feed = Feed("unseen", Captured(), clock)

@@ -17,7 +17,7 @@ import pytest
 
 from obskit.collect import Call, Feed, Said
 from obskit.collect.listening import listener_of
-from obskit.errors import CollectorError
+from obskit.errors import CollectorError, StoreFull
 from obskit.outbound import httpx
 from obskit.testing.clock import FakeClock
 from obskit.testing.cloudflare import ACCOUNT
@@ -342,31 +342,27 @@ def test_who_comes_before_it_runs_is_asked_to_come_again() -> None:
     assert push(Kept(), "/in/cloudflare/tail", items(tail_item(START_MS)), started=False)[0].status == 503
 
 
-def test_while_the_store_is_full_few_batches_are_held_and_the_others_come_again() -> None:
+def test_while_the_store_is_full_a_batch_is_left_to_its_sender_and_is_stored_once_when_it_comes_again() -> None:
     kept = Kept(full=True)
 
     async def scenario() -> list[int]:
         collector = build(settings())
         found = listener_of("/in/cloudflare/tail", [collector])
         assert found is not None
-        listener = found[0]
         clock = FakeClock(START_MS)
         running = asyncio.create_task(collector.run(Feed(collector.name, kept, clock)))
         await settle(clock)
-        calls = [Call("POST", "", BEARER, {}, items(tail_item(START_MS), id=str(n))) for n in range(5)]
-        tasks = [asyncio.create_task(listener.receive(call)) for call in calls]
-        await settle(clock)
-        waiting = [task for task in tasks if not task.done()]
-        assert len(waiting) == 3
+        call = Call("POST", "", BEARER, {}, items(tail_item(START_MS), id="1"))
+        with pytest.raises(StoreFull):
+            await found[0].receive(call)
         kept.full = False
-        clock.advance(10)
-        said = await asyncio.gather(*tasks)
+        said = [await found[0].receive(call) for _ in range(2)]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        return sorted(one.status for one in said)
+        return [one.status for one in said]
 
-    assert asyncio.run(scenario()) == [200, 200, 200, 503, 503]
-    assert len(kept.lines) == 3
+    assert asyncio.run(scenario()) == [200, 200]
+    assert len(kept.lines) == 1
 
 
 def test_one_with_a_name_of_its_own_listens_below_it() -> None:
