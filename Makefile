@@ -18,11 +18,11 @@ $(STAMP): pyproject.toml
 	  || { echo "obskit needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@if command -v uv >/dev/null; then \
 	  { test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \
-	  uv pip install --quiet --python $(BIN)/python --editable '.[watch,dns-srv]' --group dev; \
+	  uv pip install --quiet --python $(BIN)/python --editable '.[watch,dns-srv,postgres]' --group dev; \
 	else \
 	  { test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } && \
 	  $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-	  $(BIN)/python -m pip install --quiet --editable '.[watch,dns-srv]' --group dev; \
+	  $(BIN)/python -m pip install --quiet --editable '.[watch,dns-srv,postgres]' --group dev; \
 	fi
 	@touch $@
 

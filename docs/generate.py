@@ -25,7 +25,7 @@ from obskit.cli.main import COMMANDS, main
 from obskit.collect import BUILT_IN
 from obskit.collect import find_kind as find_collector
 from obskit.config.schema import WRITTEN
-from obskit.config.sections import GlobalSettings, WebSettings
+from obskit.config.sections import GlobalSettings, SentHeartbeats, WebSettings
 from obskit.grouping.settings import GroupingSettings
 from obskit.ingest.settings import IngestSettings
 from obskit.model.settings import LateModel, LocalPath, Secret
@@ -52,6 +52,7 @@ SECTIONS: Final[dict[str, Any]] = {
     "web": WebSettings,
     "ingest": IngestSettings,
     "errors": GroupingSettings,
+    "heartbeats": SentHeartbeats,
     "route": RouteSettings,
     "inhibit_rules": InhibitRuleSettings,
     "time_intervals": TimeIntervalSettings,
@@ -180,7 +181,7 @@ def default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    if isinstance(value, BaseModel) or value in (None, "", [], {}, ()):
+    if isinstance(value, BaseModel | Secret) or value in (None, "", [], {}, ()):
         return ""
     written = WRITTEN.get(words(field))
     if written is not None:

@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import Sequence
 from functools import cache, cached_property
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,11 @@ if "httpx" not in sys.modules:
     sys.modules["httpx._main"] = _command_line
 
 import httpx
+
+if find_spec("sniffio") is None:
+    # httpcore looks for this package with every lock and every request, and finds once more that it is not there: five
+    # searches of the whole path per request, a fifth of what one costs. (httpcore/_synchronization.py)
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # None: an import ends at once (docs of sys.modules)
 
 # httpx logs each request's URL at INFO, and a URL may hold a token.
 logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -17,7 +17,7 @@ def shipped_path(name: str) -> Path:
     raise FileNotFoundError(f"obskit was installed without its {name}: reinstall obskit-toolkit")
 
 
-OPT_IN: Final = frozenset({"orders", "vendors", "watchdog"})
+OPT_IN: Final = frozenset({"orders", "sqs-empty", "vendors", "watchdog"})
 """Packs that are of use only together with something else in the config, or as an example."""
 
 

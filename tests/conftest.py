@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
+from tests.postgres_server import *  # noqa: F403 - as below
 from tests.servers import *  # noqa: F403 - fixtures are found by being here
 
 # Hypothesis fails an example that takes 200 ms, which on a busy machine any of them may: how long is no property here.

@@ -33,8 +33,20 @@ VENDORS = {
     "pushover": ("obskit/notify/pushover", "obskit/notify/receivers.py", "obskit/testing/pushover"),
     "ntfy": ("obskit/notify/ntfy", "obskit/notify/receivers.py", "obskit/testing/ntfy"),
     "apprise": ("obskit/notify/apprise", "obskit/notify/receivers.py"),
-    "upstash": ("collectors/obskit_collectors/redis",),
+    "upstash": (
+        "collectors/obskit_collectors/redis",
+        "collectors/obskit_collectors/upstash.py",
+        "obskit/collect/table.py",
+    ),
+    "neon": ("collectors/obskit_collectors/postgres", "obskit/testing/neon.py"),
+    "supabase": ("collectors/obskit_collectors/postgres", "obskit/testing/supabase.py"),
     "fly.io": ("collectors/obskit_collectors/fly", "obskit/testing/fly.py"),
+    "sqs": (
+        "collectors/obskit_collectors/sqs",
+        "obskit/testing/sqs",
+        "obskit/collect/table.py",
+        "obskit/shipped.py",
+    ),
     "cloudflare": (
         "collectors/obskit_collectors/cloudflare",
         "obskit/testing/cloudflare",

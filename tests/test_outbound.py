@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import ssl
+import sys
 
 from obskit.outbound import trust
 
@@ -35,3 +37,8 @@ def test_a_handshake_offers_what_the_client_asked_for() -> None:
     _, hello = begun_handshake()
     assert b"http/1.1" in hello
     assert b"example.org" in hello
+
+
+def test_no_request_searches_the_path_for_a_package_that_is_not_there() -> None:
+    there = importlib.util.find_spec("sniffio") is not None
+    assert there or sys.modules["sniffio"] is None

@@ -130,13 +130,11 @@ class RespConnection:
         packed = [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]
         writer.write(b"".join(packed))
         await writer.drain()
-        replies: list[Reply] = []
+        return [await self._next_reply(reader) for _ in commands]
+
+    async def _next_reply(self, reader: asyncio.StreamReader) -> Reply:
         received = 0
-        while len(replies) < len(commands):
-            reply = self._parser.gets()
-            if reply is not False:
-                replies.append(reply)
-                continue
+        while (reply := self._parser.gets()) is False:
             data = await reader.read(_READ_BYTES)
             received += len(data)
             if not data:
@@ -144,7 +142,43 @@ class RespConnection:
             if received > _MAX_REPLY_BYTES:
                 raise ConnectionError(f"the reply is larger than {_MAX_REPLY_BYTES >> 20} MB")
             self._parser.feed(data)
-        return replies
+        return reply
+
+
+class Subscription(RespConnection):
+    """One socket on which a server publishes. After an error it is closed, and opened anew by `open`."""
+
+    async def open(self, pattern: str) -> None:
+        """Connect and subscribe to the channels that match."""
+        try:
+            await self._open()
+            (reply,) = await self._exchange([("PSUBSCRIBE", pattern)])
+        except (OSError, hiredis.ProtocolError) as error:
+            raise CollectorError(f"{self._address.shown}: {_reason(error)}", reason="network") from error
+        if isinstance(reply, ReplyError):
+            raise refused(reply, self._address.shown)
+
+    async def ping(self) -> None:
+        """Ask for a sign of life: `heard` returns None when it comes."""
+        if self._streams is not None:
+            self._streams[1].write(b"PING\r\n")
+
+    @property
+    def shown(self) -> str:
+        """The server, without its password."""
+        return self._address.shown
+
+    async def heard(self) -> list[str]:
+        """The messages that came, at least one reply's: [] is an answer to `ping`. May be cancelled and called again."""
+        if self._streams is None:
+            raise CollectorError(f"{self.shown}: not connected", reason="network")
+        try:
+            replies = [await self._next_reply(self._streams[0])]
+        except (OSError, hiredis.ProtocolError) as error:
+            raise CollectorError(f"{self.shown}: {_reason(error)}", reason="network") from error
+        while (reply := self._parser.gets()) is not False:
+            replies.append(reply)
+        return [str(r[3]) for r in replies if isinstance(r, list) and len(r) == 4 and r[0] == "pmessage"]
 
 
 class RestConnection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from obskit_collectors.redis_queues import Readings
+from obskit_collectors.redis_readings import Readings, Talk
 
 FIELDS: Final = {
     "aof_enabled": "redis_aof_enabled",
@@ -33,6 +33,15 @@ FIELDS: Final = {
     "used_memory_rss": "redis_memory_used_rss_bytes",
 }
 """INFO field → metric (redis_exporter:exporter/metrics.go)."""
+
+
+def info_talk(readings: Readings) -> Talk:
+    """Ask INFO; a server that refuses it alone is told."""
+    (text,) = yield [("INFO",)]
+    if isinstance(text, str):
+        read_info(text, readings)
+    else:
+        readings.wrong.append(f"INFO: {text}")
 
 
 def read_info(text: str, readings: Readings) -> None:

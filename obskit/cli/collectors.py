@@ -85,7 +85,7 @@ def _read(name: str, source: Source, clock: Clock) -> bool:
     try:
         asyncio.run(run_once(source, clock, captured))
     except CollectorError as error:
-        if error.reason == "bad_data":
+        if captured.batches:
             _show(name, captured)  # what could be read all the same
         click.echo(f"obskit: {name}: {error} ({error.reason}); see: obskit collectors run {name} --doctor", err=True)
         return False

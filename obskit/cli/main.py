@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "logs": ("obskit.cli.logs:logs", "Follow and search the lines of all sources."),
     "errors": ("obskit.cli.errors:errors", "Error groups: list and show them; resolve, mute, reopen one."),
     "collectors": ("obskit.cli.collectors:collectors", "List collectors; read one once without storing."),
+    "heartbeat": ("obskit.cli.heartbeat:heartbeat", "Ping for a job: run a command and tell how it ended."),
     "ack": ("obskit.cli.ack:ack", "Take alerts on: nothing of them is repeated or escalated."),
     "unack": ("obskit.cli.ack:unack", "Let go of alerts that somebody has taken on."),
     "silence": ("obskit.cli.silence:silence", "Keep alerts quiet for a while; list, change and end silences."),

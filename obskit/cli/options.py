@@ -26,19 +26,20 @@ def config_option(command: F) -> F:
         "--config",
         "config_path",
         type=click.Path(path_type=Path),
-        callback=_find_config,
+        callback=lambda _ctx, _option, value: find_config(value),
         help="Config file [default: $OBSKIT_CONFIG, ./obskit.yaml, /etc/obskit/obskit.yaml].",
     )(command)
 
 
-def _find_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
+def find_config(value: Path | None) -> Path:
+    """The config that is named, or the first there is; UsageError when there is none."""
     if value is not None:
         return value
     candidates = [os.environ["OBSKIT_CONFIG"]] if os.environ.get("OBSKIT_CONFIG") else list(DEFAULT_CONFIGS)
     for candidate in candidates:
         if Path(candidate).is_file():
             return Path(candidate)
-    raise click.UsageError(f"no config found ({', '.join(candidates)}): name it with --config FILE", ctx)
+    raise click.UsageError(f"no config found ({', '.join(candidates)}): name it with --config FILE")
 
 
 def show_problems(problems: Iterable[Problem], *, stream: Any = None) -> None:

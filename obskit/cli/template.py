@@ -46,16 +46,17 @@ def render(text: str, pattern: str | None, kind: str, data: Path | None) -> None
     Example:
       obskit template render --template.text '{{ .Status }}: {{ len .Alerts }}'
     """
-    import html
-
     from obskit.errors import TemplateError
-    from obskit.notify.templates import ORDINARY, compile_text, facts, with_definitions
+    from obskit.notify.definitions import alertmanagers
+    from obskit.notify.templates import ORDINARY, facts
+    from obskit.notify.wording import template as named
 
     notice = ORDINARY if data is None else _read(data)
     try:
-        files = [Path(file).read_text(encoding="utf-8") for file in sorted(glob(pattern or ""))]  # noqa: PTH207 - absolute, too
-        compiled = with_definitions(compile_text(text), files)
-        click.echo(compiled.expand(facts(notice, html.escape if kind == "html" else str), data=notice))
+        definitions = alertmanagers()
+        for file in map(Path, sorted(glob(pattern or ""))):  # noqa: PTH207 - absolute, too
+            definitions = definitions.with_file(file.name, file.read_text(encoding="utf-8"))
+        click.echo(named(text, definitions, html=kind == "html").expand(facts(notice), data=notice))
     except TemplateError as error:
         stop(f"the template is wrong: {error.message}")
     except (OSError, UnicodeDecodeError) as error:

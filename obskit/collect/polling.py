@@ -36,6 +36,10 @@ async def _nothing_to_close() -> None:
     return None
 
 
+def _no_pause() -> float:
+    return 0.0
+
+
 def poll(
     read: Callable[[int], Awaitable[Batch]],
     *,
@@ -81,6 +85,12 @@ class Poll:
         self._close = close
         self._schedule = schedule
         self._deadline_s = deadline_s
+        self._pause_s: Callable[[], float] = _no_pause
+
+    def paced(self, pause_s: Callable[[], float]) -> Poll:
+        """The same, but after each read it stays away for at least so many seconds: a budget that reads must keep."""
+        self._pause_s = pause_s
+        return self
 
     async def run(self, feed: Feed) -> None:
         """Read, append, wait, for ever."""
@@ -93,6 +103,8 @@ class Poll:
                 except CollectorError as error:
                     failures += 1
                     at_least_s = backoff_s(failures, self._schedule.every_ms / 1000, error.retry_after)
+                # `wait` adds half an interval itself.
+                at_least_s = max(at_least_s, self._pause_s() - self._schedule.every_ms / 2000)
                 await self._schedule.wait(feed.clock, at_least_s)
         finally:
             await self._close()

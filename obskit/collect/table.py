@@ -13,20 +13,40 @@ from obskit.model.problems import did_you_mean
 
 GROUP: Final = "obskit.collectors"
 BUILT_IN: Final = {
+    "arq": "obskit_collectors.arq:KIND",
+    "bullmq": "obskit_collectors.bullmq:KIND",
+    "celery": "obskit_collectors.celery:KIND",
     "cloudflare": "obskit_collectors.cloudflare:KIND",
+    "dramatiq": "obskit_collectors.dramatiq:KIND",
     "file": "obskit_collectors.file:KIND",
     "fly": "obskit_collectors.fly:KIND",
+    "heartbeats": "obskit_collectors.heartbeats:KIND",
     "host": "obskit_collectors.host:KIND",
+    "http_json": "obskit_collectors.http_json:KIND",
     "obskit": "obskit.collect.own:KIND",
+    "probes": "obskit_collectors.probes:KIND",
+    "postgres": "obskit_collectors.postgres:KIND",
     "prometheus": "obskit_collectors.prometheus:KIND",
+    "rabbitmq": "obskit_collectors.rabbitmq:KIND",
     "redis": "obskit_collectors.redis:KIND",
+    "sql": "obskit_collectors.sql:KIND",
+    "sqs": "obskit_collectors.sqs:KIND",
+    "rq": "obskit_collectors.rq:KIND",
+    "upstash": "obskit_collectors.upstash:KIND",
 }
 """Kind → module:attribute, imported when it is configured."""
 PACKS: Final[Mapping[str, frozenset[str]]] = {
     "ai": frozenset({"cloudflare"}),
+    "backups": frozenset({"postgres"}),
+    "celery": frozenset({"celery"}),
     "cloudflare": frozenset({"cloudflare"}),
     "fly": frozenset({"fly"}),
     "fly-logs": frozenset({"fly"}),
+    "postgres": frozenset({"postgres"}),
+    "probes": frozenset({"probes", "heartbeats"}),
+    "rabbitmq": frozenset({"rabbitmq"}),
+    "redis": frozenset({"redis"}),
+    "sqs": frozenset({"sqs"}),
 }
 """Rule packs that are for some kinds alone: on without being named when one of these is configured."""
 

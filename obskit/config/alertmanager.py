@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from obskit.config.load import Config
 
 KEY: Final = "alertmanager_config"
-SECTIONS: Final = ("global", "route", "inhibit_rules", "receivers", "time_intervals", "mute_time_intervals")
+SECTIONS: Final = (
+    "global", "route", "inhibit_rules", "receivers", "templates", "time_intervals", "mute_time_intervals",
+)  # fmt: skip
 REFUSED: Final = {
-    "templates": "obskit writes messages itself and evaluates no templates: leave this out",
     "tracing": "obskit sends no traces: leave this out",
     "event_recorder": "obskit keeps its events in its store: leave this out",
 }

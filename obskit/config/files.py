@@ -8,23 +8,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from obskit.model.documents import Document, parse_document
 from obskit.model.documents import Path as KeyPath
 from obskit.model.problems import Place, Problem, Severity
+
+if TYPE_CHECKING:
+    from obskit.notify.definitions import Definitions
 
 GLOB: Final = "*?["
 
 
 @dataclass(slots=True)
 class ConfigTree:
-    """The merged data, the files it came from (`documents` by their name), and everything that was wrong on the way."""
+    """The merged data, the files it came from (`documents` by their name), and everything that was wrong on the way.
+
+    `definitions` is what texts of receivers may refer to by name, when files define anything.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     documents: dict[str, Document] = field(default_factory=dict)
+    definitions: Definitions | None = None
     _origins: dict[KeyPath, tuple[Document, KeyPath]] = field(default_factory=dict)
 
     def origin(self, path: KeyPath) -> tuple[Document, KeyPath] | None:

@@ -15,7 +15,7 @@ from obskit.collect import PACKS, Source, find_kind, kind_names
 from obskit.config.alertmanager import as_written, spread_globals, take_alertmanager
 from obskit.config.files import GLOB, ConfigTree, expand, read_document, read_tree
 from obskit.config.hints import hints
-from obskit.config.sections import GlobalSettings, RootKeys, WebSettings
+from obskit.config.sections import GlobalSettings, RootKeys, SentHeartbeats, WebSettings
 from obskit.config.validation import validate
 from obskit.errors import CollectorError, ConfigError
 from obskit.grouping.settings import GroupingSettings
@@ -55,6 +55,7 @@ class Config:
     web: WebSettings
     ingest: IngestSettings
     errors: GroupingSettings
+    heartbeats: SentHeartbeats
     sources: tuple[Source, ...]
     groups: tuple[Group, ...]
     route: RouteSettings
@@ -161,11 +162,16 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
     take_alertmanager(tree)
     _check_keys(tree)
     spread_globals(tree)
+    if tree.data.get("templates"):
+        from obskit.config.templates import read_templates  # noqa: PLC0415 - few write templates
+
+        read_templates(tree)
     general: GlobalSettings = _section(tree, "global", GlobalSettings) or GlobalSettings()
     store: StoreSettings | None = validate(StoreSettings, tree.data.get("store") or {}, tree, ("store",))
     web: WebSettings | None = _section(tree, "web", WebSettings)
     ingest: IngestSettings | None = _section(tree, "ingest", IngestSettings)
     errors: GroupingSettings | None = _section(tree, "errors", GroupingSettings)
+    heartbeats: SentHeartbeats | None = _section(tree, "heartbeats", SentHeartbeats)
     sources = list(_named_once(tree, [*_collectors(tree), *_scrapes(tree, general)]))
     intervals = list(_intervals(tree))
     receivers, route = _receivers(tree), _route(tree, [each.name for each in intervals])
@@ -191,6 +197,7 @@ def _load(path: Path, environment: Mapping[str, str]) -> _Loaded:
         web=web or WebSettings(),
         ingest=ingest or IngestSettings(),
         errors=errors or GroupingSettings(),
+        heartbeats=heartbeats or SentHeartbeats(),
         sources=tuple(sources),
         groups=tuple(groups),
         route=route,

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from obskit.collect import find_kind, kind_names
 from obskit.config.alertmanager import LOGIN, SECRETS, SPREAD
 from obskit.config.models import WRITTEN
-from obskit.config.sections import GlobalSettings, WebSettings
+from obskit.config.sections import GlobalSettings, SentHeartbeats, WebSettings
 from obskit.errors import CollectorError
 from obskit.grouping.settings import GroupingSettings
 from obskit.ingest.settings import IngestSettings
@@ -33,6 +33,7 @@ def json_schema() -> dict[str, Any]:
         "web": _of(WebSettings, definitions, "web"),
         "ingest": _of(IngestSettings, definitions, "ingest"),
         "errors": _of(GroupingSettings, definitions, "errors"),
+        "heartbeats": _of(SentHeartbeats, definitions, "heartbeats"),
         "collectors": {"type": "array", "items": {"oneOf": [*_collectors(definitions)]}},
         "scrape_configs": {"type": "array", "items": _of(find_kind("prometheus").settings, definitions, "prometheus")},
         "rule_packs": {"type": "array", "items": {"enum": list(rule_packs())}},
@@ -48,6 +49,11 @@ def json_schema() -> dict[str, Any]:
         "maintenance": {"type": "array", "items": _of(MaintenanceSettings, definitions, "maintenance")},
         "flapping": _of(FlapSettings, definitions, "flapping"),
         "alertmanager_config": {"type": "string", "description": "an alertmanager.yml to route and deliver by"},
+        "templates": {
+            "type": "array",
+            "description": "files that define templates for the texts of receivers: paths or globs",
+            "items": {"type": "string"},
+        },
         "receivers": {"type": "array", "items": _of(ReceiverSettings, definitions, "receivers")},
     }
     return {

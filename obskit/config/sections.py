@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -102,6 +103,32 @@ class WebSettings(Settings):
         return self
 
 
+class SentHeartbeat(Settings):
+    """One address that hears of us."""
+
+    url: Secret = Field(description="a ping URL of healthchecks.io, or of another obskit")
+    every: Duration = Field(60_000, ge=10_000, description="how often")
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: Secret) -> Secret:
+        parts = urlsplit(url.reveal())
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must begin with http:// or https:// and a host")
+        return url
+
+    @property
+    def host(self) -> str:
+        """What of it may be told."""
+        return urlsplit(self.url.reveal()).hostname or ""
+
+
+class SentHeartbeats(Settings):
+    """`heartbeats:` our own signs of life."""
+
+    send: list[SentHeartbeat] = Field([], description="pinged while rules are evaluated and messages go out, only then")
+
+
 class RootKeys(Settings):
     """The names of all sections, for messages and for the JSON Schema; each is validated by its own room."""
 
@@ -111,6 +138,7 @@ class RootKeys(Settings):
     web: WebSettings | None = None
     ingest: Any = None
     errors: Any = None
+    heartbeats: SentHeartbeats | None = None
     collectors: list[Any] | None = None
     scrape_configs: list[Any] | None = None
     rule_packs: list[str] | None = None
@@ -122,4 +150,5 @@ class RootKeys(Settings):
     maintenance: list[Any] | None = None
     flapping: Any = None
     receivers: list[Any] | None = None
+    templates: list[str] | None = None
     alertmanager_config: str | None = None

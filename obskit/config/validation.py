@@ -41,8 +41,9 @@ _LIMITS: Final = {
 
 def validate(type_: Any, data: Any, tree: ConfigTree, path: KeyPath) -> T | None:
     """`data`, which stands at `path` of the tree, as `type_`; None after its problems were added to the tree."""
+    context = {"folder": tree.folder(path), "templates": tree.definitions}
     try:
-        value: T = TypeAdapter(type_).validate_python(data, context={"folder": tree.folder(path)})
+        value: T = TypeAdapter(type_).validate_python(data, context=context)
     except ValidationError as error:
         errors: list[Any] = error.errors(include_url=False)
         reader = _Reader(type_, data, tree, path)

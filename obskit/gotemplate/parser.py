@@ -233,9 +233,9 @@ class _Parser:
         self._variables, self._loops = outer
         if end.text != "end":
             self._fail(f"this {word.text} has no {{{{ end }}}}", word)
-        if _is_empty(self._tree.defined.get(name, ())):
+        if is_empty(self._tree.defined.get(name, ())):
             self._tree.defined[name] = body
-        elif not _is_empty(body):
+        elif not is_empty(body):
             self._fail(f"a second definition of the template {name!r}", word)
         return Include(word.start, name, pipe) if pipe else None
 
@@ -373,6 +373,6 @@ class _Parser:
         raise TemplateError(f"unexpected {token.text!r}", token.start)
 
 
-def _is_empty(block: Block) -> bool:
+def is_empty(block: Block) -> bool:
     """Whether a definition says nothing: such a one gives way to another of its name."""
     return all(isinstance(statement, Text) and not statement.text.strip() for statement in block)

@@ -7,8 +7,8 @@ are bounded. Syntax is parser's, Go's own functions are functions', how values p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from obskit.errors import TemplateError
 from obskit.gotemplate.functions import Function, call_function
@@ -32,7 +32,7 @@ from obskit.gotemplate.nodes import (
     Variable,
     With,
 )
-from obskit.gotemplate.parser import MAX_DEPTH, Tree, parse
+from obskit.gotemplate.parser import MAX_DEPTH, Tree, is_empty, parse
 from obskit.gotemplate.printing import check_printable, format_value
 from obskit.gotemplate.problems import ValueProblem
 from obskit.gotemplate.values import is_true, member, type_name
@@ -56,7 +56,7 @@ class Dialect:
 
     `variables` are given beside `$`. `renders` names the function that gives a defined template's text as a value.
     `costs` are the steps of functions that take more than one. `worded` makes an error's text of the template, the
-    place in it and the problem.
+    place in it and the problem. `printed` makes of the text before it and a value what is written of the value.
     """
 
     functions: Mapping[str, Function]
@@ -65,6 +65,7 @@ class Dialect:
     renders: str = ""
     costs: Mapping[str, int] = field(default_factory=dict)
     worded: Callable[[str, int, str], str] = _with_action
+    printed: Callable[[str, Any], str] = lambda _, value: format_value(value)
 
     def compile(self, text: str) -> Template:
         """A template ready to be expanded; TemplateError with the place where the text is wrong."""
@@ -73,7 +74,20 @@ class Dialect:
         if "{{" not in text:
             return Template(text, self, Tree((Text(0, text),)))
         names = {*self.functions, "and", "or", self.renders} - {""}
-        return Template(text, self, parse(text, names, self.variables))
+        tree = parse(text, names, self.variables)
+        return Template(text, self, tree, {name: Definition(text, body) for name, body in tree.defined.items()})
+
+
+class Definition(NamedTuple):
+    """What `{{ define }}` gave a name to, and the text it stands in."""
+
+    text: str
+    body: Block
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing: such a one replaces no other of its name."""
+        return is_empty(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,11 @@ class Template:
     text: str
     dialect: Dialect = field(repr=False)
     tree: Tree = field(repr=False)
+    defined: Mapping[str, Definition] = field(default_factory=dict, repr=False)
+
+    def knowing(self, others: Mapping[str, Definition]) -> Template:
+        """The template with definitions of other texts; its own go before them."""
+        return replace(self, defined=joined(others, self.defined))
 
     def expand(self, dot: Any, given: Sequence[Any] = (), data: Any = None) -> str:
         """The text for `dot`, with the values of the dialect's variables; functions that ask get `data`.
@@ -94,6 +113,11 @@ class Template:
         if isinstance(self.tree.body[0], Text) and len(self.tree.body) == 1:
             return self.tree.body[0].text
         return _Expansion(self, dot, given, data).run()
+
+
+def joined(known: Mapping[str, Definition], later: Mapping[str, Definition]) -> dict[str, Definition]:
+    """All definitions; of two by one name the later one, unless it says nothing."""
+    return {**known, **{name: one for name, one in later.items() if name not in known or not one.is_empty}}
 
 
 class _Leave(Exception):  # noqa: N818 - a jump, not an error
@@ -109,6 +133,7 @@ class _Expansion:
     def __init__(self, template: Template, dot: Any, given: Sequence[Any], data: Any) -> None:
         self._text = template.text
         self._tree = template.tree
+        self._defined = template.defined
         self._dialect = template.dialect
         self._data = data
         self._root = dot
@@ -175,7 +200,8 @@ class _Expansion:
             check_printable([value], self._dialect.max_text)
         except ValueProblem as error:
             raise self._problem(error, start) from None
-        self._write("<no value>" if value is None else format_value(value), start)
+        before = self._output[-1] if self._output else ""
+        self._write(self._dialect.printed(before, "<no value>" if value is None else value), start)
 
     def _choice(self, statement: If | With, dot: Any) -> None:
         known = len(self._variables)
@@ -221,13 +247,19 @@ class _Expansion:
         raise self._problem(ValueProblem(f"range cannot walk over a {type_name(value)}"), start)
 
     def _include(self, statement: Include, dot: Any) -> None:
-        if statement.name not in self._tree.defined:
+        if statement.name not in self._defined:
             raise self._problem(ValueProblem(f"there is no template {statement.name!r}"), statement.start)
         outer = self._variables
         argument = None if statement.pipe is None else self._pipe(statement.pipe, dot)
         self._variables = [("", argument)]
-        self._block(self._tree.defined[statement.name], argument)
+        self._defined_block(statement.name, argument)
         self._variables = outer
+
+    def _defined_block(self, name: str, dot: Any) -> None:
+        outer = self._text
+        self._text, body = self._defined[name]  # an error in it quotes the text it stands in
+        self._block(body, dot)
+        self._text = outer
 
     # Values
 
@@ -316,11 +348,11 @@ class _Expansion:
 
     def _rendered(self, arguments: Sequence[Any]) -> str:
         """`tmpl "name" dot`: the text of a defined template as a value."""
-        if len(arguments) != 2 or arguments[0] not in self._tree.defined:
+        if len(arguments) != 2 or arguments[0] not in self._defined:
             raise ValueProblem(f"{self._dialect.renders} wants the name of a defined template and its dot")
         outer, variables = self._output, self._variables
         self._output, self._variables = [], [("", arguments[1])]
-        self._block(self._tree.defined[arguments[0]], arguments[1])
+        self._defined_block(arguments[0], arguments[1])
         text = "".join(self._output)
         self._output, self._variables = outer, variables
         return text

@@ -22,6 +22,8 @@ Path = tuple[str | int, ...]
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 200_000
 MAX_BYTES: Final = 8 * 1024 * 1024
+VERBATIM: Final = "sql"
+"""The key whose text is taken as it is: what a variable brings into a query would be an injection."""
 _VARIABLE: Final = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
 
 
@@ -115,7 +117,8 @@ class Document:
 
 
 def parse_document(text: str, file: str, *, environment: Mapping[str, str] | None = None) -> Document:
-    """Parse one YAML file. With an `environment`, `${NAME}`, `${NAME:-default}` and `$$` in values are replaced.
+    """Parse one YAML file. With an `environment`, `${NAME}`, `${NAME:-default}` and `$$` in values are replaced, but for
+    values of the key `sql`.
 
     Refused with a problem each: bad YAML, duplicate keys, a second document, tags, aliases that multiply, nesting
     deeper than 64. `data` is None when nothing could be read.
@@ -313,7 +316,14 @@ class _Builder:
         if isinstance(content, list):
             return [self._value(item, depth + 1) for item in content]
         self._merge(node)
-        return {key: self._value(value, depth + 1) for key, (_, value) in content.items()}
+        return {key: self._entry(key, value, depth + 1) for key, (_, value) in content.items()}
+
+    def _entry(self, key: str, node: Node, depth: int) -> Any:
+        content = node.content
+        if key == VERBATIM and isinstance(content, str) and not node.is_null:
+            self._built += 1
+            return content
+        return self._value(node, depth)
 
     def _merge(self, node: Node) -> None:
         """`<<: *base` or `<<: [*a, *b]`: the mapping's own keys win, then the first of the list (YAML merge keys)."""

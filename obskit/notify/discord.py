@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field
@@ -20,8 +20,8 @@ from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transpor
 from obskit.notify.edited import LINE, ROOT, edited_steps, has_said, is_loud, told
 from obskit.notify.http import HttpTransport, bounded_wait_s, classify_status, json_object, json_request, retry_after_s
 from obskit.notify.settings import NotifierSettings, NotYet, OneLine, PlainText, SecretUrl, WebUrl, Words
-from obskit.notify.templates import worded
 from obskit.notify.text import Card, Tone
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 _COLORS: Final = {
@@ -56,6 +56,8 @@ class DiscordSettings(NotifierSettings):
     message: Words = Field("", description="instead of obskit's text; may be a template")
 
     http_config: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {"title": "discord.default.title", "message": "discord.default.message"}
 
 
 class Discord:

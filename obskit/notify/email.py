@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, getaddresses
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from obskit.model.actions import Notice, Outcome, OutcomeReason
 from obskit.model.settings import LocalPath, Secret, Settings
 from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport, plainer
-from obskit.notify.settings import Deadline, NotifierSettings, NotYet, OneLine, Words
-from obskit.notify.templates import worded
+from obskit.notify.settings import Deadline, NotifierSettings, NotYet, OneLine, Words, is_redefined
 from obskit.notify.text import Card, Tone
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 MAIL: Final = "mail"
@@ -36,6 +36,7 @@ _COLORS: Final = {
     Tone.ENDED: "#6e7781",
 }
 _OURS: Final = frozenset(("content-type", "content-transfer-encoding", "mime-version", "message-id", "date"))
+_SUBJECT: Final = "email.default.subject"
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -59,13 +60,15 @@ def _host_and_port(value: str) -> str:
     return value
 
 
-def _own_headers(headers: dict[str, str]) -> dict[str, str]:
+def _own_headers(headers: dict[str, str], info: ValidationInfo) -> dict[str, str]:
     """The headers under the names that ours have (`subject` is `Subject`)."""
     named = {}
     for name, value in headers.items():
         if not _HEADER.fullmatch(name) or name.lower() in _OURS:
             raise ValueError(f'"{name}" is not a header that can be set')
         named["-".join(part.capitalize() for part in name.split("-"))] = value
+    if is_redefined(_SUBJECT, info):
+        named.setdefault("Subject", f'{{{{ template "{_SUBJECT}" . }}}}')
     return named
 
 
@@ -112,16 +115,19 @@ class EmailSettings(NotifierSettings):
     force_implicit_tls: bool | None = Field(None, description="TLS from the start, or not, whatever the port")
     tls_config: TlsSettings | None = Field(None, description="whom the connection trusts")
     headers: Annotated[dict[str, Words], AfterValidator(_own_headers)] = Field(
-        {}, description="more headers; `Subject`, `From`, `To` replace ours; may be templates"
+        {}, validate_default=True, description="more headers; `Subject`, `From`, `To` replace ours; may be templates"
     )
     threading: ThreadingSettings = Field(
         default_factory=lambda: ThreadingSettings.model_validate({}), description="threads of mails"
     )
     timeout: Deadline = Field(25_000, description="when one attempt is given up")
 
-    text: Words = Field("", description="instead of obskit's text, without HTML beside it; may be a template")
+    text: Words = Field(
+        "", description="instead of obskit's text; without `html`, no HTML beside it; may be a template"
+    )
+    html: Words = Field("", description="instead of obskit's HTML; may be a template, in which values are escaped")
 
-    html: NotYet = None
+    DEFAULT_TEXTS: ClassVar = {"html": "email.default.html"}
 
     @property
     def implicit_tls(self) -> bool:
@@ -154,8 +160,9 @@ class Email:
             mail[name] = value
         plain = f"{drawing.heading(shown, 300)}\n\n{drawing.body(notice, shown, drawing.PLAIN, _BODY_LIMIT)}\n"
         mail.set_content(self._settings.text or plain, cte="quoted-printable")
-        if not degraded and not self._settings.text:
-            mail.add_alternative(_page(notice, shown), subtype="html", cte="quoted-printable")
+        page = self._settings.html or ("" if self._settings.text else _page(notice, shown))
+        if page and not degraded:
+            mail.add_alternative(page, subtype="html", cte="quoted-printable")
             mail.set_boundary(f"=_{_hash(f'{notice.incident}:{notice.decided_ms}')}")
         kept = {"subject": subject, "message_id": str(mail["Message-ID"])} if thread is None else dict(thread)
         return Request("MAIL", f"smtp://{self._settings.smarthost}", mail.as_bytes(), handle=kept)
@@ -215,7 +222,7 @@ def _hash(words: str) -> str:
 def _connect(settings: EmailSettings, _: httpx.AsyncClient) -> tuple[Notifier, Transport]:
     from obskit.notify.smtp import SmtpTransport  # noqa: PLC0415 - smtplib is loaded when a mail receiver is built
 
-    return worded(settings, Email), SmtpTransport(settings)
+    return worded(settings, Email, html=("html",)), SmtpTransport(settings)
 
 
 EMAIL: Final = Kind("email", EmailSettings, _connect)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -17,8 +17,8 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import HttpTransport, classify_status, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, SecretUrl, Words
-from obskit.notify.templates import worded
 from obskit.notify.text import Card, Tone
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 CARD: Final = "card"
@@ -42,6 +42,8 @@ class TeamsSettings(NotifierSettings):
     text: Words = Field("", description="instead of obskit's text; may be a template")
 
     http_config: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {"title": "msteamsv2.default.title", "text": "msteamsv2.default.text"}
 
 
 class Teams:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from obskit.model.actions import Notice, NoticeReason, Outcome
 from obskit.model.settings import Secret, Settings
@@ -21,7 +21,7 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import HttpTransport, classify_status, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 CREATE: Final = "create"
@@ -30,6 +30,14 @@ DESCRIPTION: Final = "description"
 CLOSE: Final = "close"
 _MESSAGE_LIMIT, _DESCRIPTION_LIMIT, _SOURCE_LIMIT, _ENTITY_LIMIT, _DETAIL_LIMIT = 130, 15_000, 100, 512, 8_000
 _PRIORITIES: Final = {4: "P1", 3: "P2", 2: "P3", 1: "P5"}
+
+_PRIORITY_NAMES: Final = ("P1", "P2", "P3", "P4", "P5")
+
+
+def _a_priority(text: str) -> str:
+    if text and "{{" not in text and text not in _PRIORITY_NAMES:
+        raise ValueError("must be P1 to P5, or a template of it")
+    return text
 
 
 class Responder(Settings):
@@ -67,11 +75,15 @@ class _AlertApiSettings(NotifierSettings):
     tags: Words = Field("", description="with commas between")
     actions: Words = Field("", description="with commas between")
     note: Words = Field("", description="a note on every new alert")
-    priority: Literal["P1", "P2", "P3", "P4", "P5"] | None = Field(
-        None, description="default: by severity, P1 if critical, P2 if an error, P3 for a warning, P5 for info"
+    priority: Annotated[Words, AfterValidator(_a_priority)] = Field(
+        "",
+        description="P1 to P5, or a template of it; default: by severity, P1 if critical, P2 if an error, P3 for a"
+        " warning, P5 for info",
     )
 
     http_config: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {key: f"opsgenie.default.{key}" for key in ("message", "description", "source")}
 
 
 class OpsgenieSettings(_AlertApiSettings):
@@ -142,8 +154,9 @@ class AlertApi:
         return text.clip(self._settings.source or notice.external_url or "obskit", _SOURCE_LIMIT)
 
     def _priority(self, notice: Notice) -> str:
-        worst = max((rank(alert) for alert in notice.firing), default=2)
-        return self._settings.priority or _PRIORITIES[worst]
+        if self._settings.priority in _PRIORITY_NAMES:
+            return self._settings.priority
+        return _PRIORITIES[max((rank(alert) for alert in notice.firing), default=2)]
 
     def _call(self, method: str, of: Notice | None, path: str, body: Mapping[str, Any]) -> Request:
         where = f"/{alias(of.group_key)}{path}?identifierType=alias" if of is not None else ""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from obskit.model.actions import Notice, Outcome, OutcomeReason
 from obskit.model.alerts import Alert
@@ -20,8 +20,8 @@ from obskit.model.settings import Secret, Settings
 from obskit.notify import text
 from obskit.notify.base import Heard, Hook, Kind, Notifier, Request, Response, Step, Transport, plainer
 from obskit.notify.http import HttpTransport, classify_status, json_request
-from obskit.notify.settings import NotifierSettings, NotYet, OneLine, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.settings import NotifierSettings, NotYet, UrlWords, WebUrl, Words
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 from obskit.store.database import Database
 
@@ -47,19 +47,25 @@ def _refuse_old_key(_: Any) -> None:
 OldKey = Annotated[None, BeforeValidator(_refuse_old_key)]
 
 
+def _a_severity(text: str) -> str:
+    if text and "{{" not in text and text not in _SEVERITIES.values():
+        raise ValueError("must be critical, error, warning or info, or a template of it")
+    return text
+
+
 class ImageSettings(Settings):
     """A picture in the incident."""
 
-    src: WebUrl = Field(description="where it is; PagerDuty shows https only")
-    href: WebUrl | None = Field(None, description="where a click on it leads")
-    alt: OneLine = Field("", description="what it shows, in words")
+    src: UrlWords = Field(description="where it is; PagerDuty shows https only")
+    href: UrlWords = Field("", description="where a click on it leads")
+    alt: Words = Field("", description="what it shows, in words")
 
 
 class LinkSettings(Settings):
     """A link in the incident."""
 
-    href: WebUrl = Field(description="where it leads")
-    text: OneLine = Field("", description="its words")
+    href: UrlWords = Field(description="where it leads")
+    text: Words = Field("", description="its words")
 
 
 class PagerDutySettings(NotifierSettings):
@@ -76,15 +82,17 @@ class PagerDutySettings(NotifierSettings):
         "incident",
         description="`change`: what fires is shown as a change (a deploy, say) beside incidents, and pages nobody",
     )
-    severity: Literal["critical", "error", "warning", "info"] | None = Field(
-        None, description="for every event; default: the alert's `severity` label"
+    severity: Annotated[Words, AfterValidator(_a_severity)] = Field(
+        "",
+        description="for every event: critical, error, warning or info, or a template of it; default: the alert's"
+        " `severity` label",
     )
     description: Words = Field(
         "",
         description="the incident's title; default: state, count, name and summary. May be a template, as all texts here",
     )
     client: Words = Field("obskit", description="who sends")
-    client_url: WebUrl | None = Field(None, description="link behind the client's name; default: `global.external_url`")
+    client_url: UrlWords = Field("", description="link behind the client's name; default: `global.external_url`")
     source: Words = Field("", description="what is broken; default: what the alerts have in common")
     class_: Words = Field("", alias="class", description="PagerDuty's class; default: the alert's name")
     component: Words = Field("", description="PagerDuty's component")
@@ -105,6 +113,8 @@ class PagerDutySettings(NotifierSettings):
     http_config: NotYet = None
     service_key: OldKey = None
     service_key_file: OldKey = None
+
+    DEFAULT_TEXTS: ClassVar = {"description": "pagerduty.default.description", "client": "pagerduty.default.client"}
 
     @model_validator(mode="after")
     def _changes_need_a_service(self) -> Self:
@@ -169,7 +179,7 @@ class PagerDuty:
             "payload": _present(
                 summary=text.clip(given.description, _SUMMARY_LIMIT) or _summary(notice, shown),
                 source=given.source or shown.scope or given.client,
-                severity=given.severity or _SEVERITIES.get(shown.severity.lower(), "error"),
+                severity=_SEVERITIES.get((given.severity or shown.severity).lower(), "error"),
                 timestamp=rfc3339(shown.since_ms),
                 component=given.component,
                 group=given.group,
@@ -178,7 +188,11 @@ class PagerDuty:
             ),
             **_present(
                 links=self._links(shown) if detailed else [],
-                images=[_present(src=each.src, href=each.href, alt=each.alt) for each in given.images if detailed],
+                images=[
+                    _present(src=each.src, href=each.href, alt=each.alt)
+                    for each in given.images
+                    if detailed and _is_web(each.src)
+                ],
                 client=given.client,
                 client_url=given.client_url or notice.external_url,
             ),
@@ -196,7 +210,7 @@ class PagerDuty:
         return {"payload": payload, **_present(links=self._links(shown) if detailed else [])}
 
     def _links(self, shown: text.Card) -> list[dict[str, str]]:
-        own = [_present(href=link.href, text=link.text) for link in self._settings.links]
+        own = [_present(href=link.href, text=link.text) for link in self._settings.links if _is_web(link.href)]
         return [*({"href": link.url, "text": link.text} for link in shown.links), *own]
 
     def _details(self, notice: Notice, shown: text.Card) -> dict[str, str]:
@@ -236,6 +250,11 @@ def _listing(alert: Alert) -> str:
     if alert.resolved_value is not None:
         rows.append(f"value now: {alert.resolved_value:.6g}")
     return "\n - ".join(rows)
+
+
+def _is_web(url: str) -> bool:
+    """Whether there is a link after all: a template of one may come to nothing."""
+    return url.startswith(("http://", "https://"))
 
 
 def _present(**facts: Any) -> dict[str, Any]:

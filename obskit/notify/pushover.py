@@ -4,9 +4,8 @@ kept, so that it stops ringing when the incident is over. https://pushover.net/a
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlencode
 
 from pydantic import Field, model_validator
@@ -17,8 +16,8 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport, plainer
 from obskit.notify.http import USER_AGENT, HttpTransport, classify_status, json_object
 from obskit.notify.settings import NotifierSettings, NotYet, OneLine, WebUrl, Words
-from obskit.notify.templates import worded
 from obskit.notify.text import Card, Tone
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 PUSH: Final = "push"
@@ -53,6 +52,8 @@ class PushoverSettings(NotifierSettings):
 
     http_config: NotYet = None
     monospace: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {key: f"pushover.default.{key}" for key in ("title", "message", "url")}
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Self:
@@ -141,7 +142,7 @@ def _form(url: str, fields: Mapping[str, Any]) -> Request:
 
 
 def _connect(settings: PushoverSettings, http: httpx.AsyncClient) -> tuple[Notifier, Transport]:
-    return worded(settings, Pushover, html.escape if settings.html else str), HttpTransport(http, settings)
+    return worded(settings, Pushover, html=("message",) if settings.html else ()), HttpTransport(http, settings)
 
 
 PUSHOVER: Final = Kind("pushover", PushoverSettings, _connect)

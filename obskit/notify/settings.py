@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from obskit.model.settings import Duration, Secret, Settings
+
+if TYPE_CHECKING:
+    from obskit.notify.definitions import Definitions
 
 _METADATA_HOSTS: Final = ("metadata.google.internal", "metadata.azure.internal", "instance-data")
 _METADATA_ADDRESSES: Final = frozenset(
@@ -18,13 +30,10 @@ _METADATA_ADDRESSES: Final = frozenset(
     map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
 # What a pasted file of Alertmanager's may spell out: the template that is used anyway.
-_DEFAULT_TEMPLATE: Final = re.compile(r"""\s*\{\{-?\s*template\s+["`][\w.]*default[\w.]*["`]\s+\.\s*-?\}\}\s*""")
+_DEFAULT_TEMPLATE: Final = re.compile(r"""\s*\{\{-?\s*template\s+["`]([\w.]*default[\w.]*)["`]\s+\.\s*-?\}\}\s*""")
 
 _NOT_YET: Final = {
     "msteams_configs": "Microsoft has ended the connectors these wrote to: make a workflow and use msteamsv2_configs",
-    "title": "obskit builds the message itself: put what it shall say into the rule's summary and description",
-    "text": "obskit builds the message itself: put what it shall say into the rule's summary and description",
-    "color": "obskit colours the message by severity and state",
     "payload": "obskit sends Alertmanager's version 4 body",
 }
 
@@ -44,14 +53,26 @@ def _no_template(text: str) -> str:
     return text
 
 
-def _words(text: str) -> str:
+def _words(text: str, info: ValidationInfo) -> str:
     if "{{" not in text:
         return text
-    if _DEFAULT_TEMPLATE.fullmatch(text):
+    default, definitions = _DEFAULT_TEMPLATE.fullmatch(text), _definitions(info)
+    if default and not is_redefined(default[1], info):
         return ""
-    from obskit.notify.templates import check_text  # noqa: PLC0415 - few write templates
+    from obskit.notify.wording import check_text  # noqa: PLC0415 - few write templates
 
-    return check_text(text)
+    return check_text(text, definitions)
+
+
+def is_redefined(name: str, info: ValidationInfo) -> bool:
+    """Whether a file gives a template of Alertmanager's another meaning."""
+    definitions = _definitions(info)
+    return definitions is not None and name in definitions.own
+
+
+def _definitions(info: ValidationInfo) -> Definitions | None:
+    """Of the files that `templates:` names; None when there are none."""
+    return (info.context or {}).get("templates")
 
 
 def _web_url(url: str, info: ValidationInfo) -> str:
@@ -79,6 +100,10 @@ def is_machine_metadata(host: str) -> bool:
     return address.is_link_local or address in _METADATA_ADDRESSES
 
 
+def _url_words(url: str, info: ValidationInfo) -> str:
+    return _words(url, info) if "{{" in url else _web_url(url, info)
+
+
 def _secret_web_url(secret: Secret, info: ValidationInfo) -> Secret:
     _web_url(secret.reveal(), info)
     return secret
@@ -96,6 +121,8 @@ PlainText = Annotated[str, AfterValidator(_no_template)]
 """Text that Alertmanager would evaluate as a template and we do not; its default templates read as nothing given."""
 Words = Annotated[str, AfterValidator(_words)]
 """Text that may be a template of Alertmanager's; its default templates read as nothing given."""
+UrlWords = Annotated[str, AfterValidator(_url_words)]
+"""A WebUrl, or a template of one."""
 OneLine = Annotated[PlainText, AfterValidator(_one_line)]
 """PlainText that goes into a header or a title."""
 WebUrl = Annotated[str, AfterValidator(_web_url)]
@@ -116,6 +143,28 @@ class NotifierSettings(Settings):
     allow_link_local: bool = Field(
         False, description="send to link-local addresses and to where clouds keep a machine's metadata, too"
     )
+
+    DEFAULT_TEXTS: ClassVar[Mapping[str, str]] = {}
+    """Of which key Alertmanager's default is which template: where a file defines it anew, that is what is said."""
+    _given: Definitions | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_redefined(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, dict):
+            return data
+        redefined = {key: name for key, name in cls.DEFAULT_TEXTS.items() if is_redefined(name, info)}
+        return {**{key: f'{{{{ template "{name}" . }}}}' for key, name in redefined.items()}, **data}
+
+    @model_validator(mode="after")
+    def _keep_definitions(self, info: ValidationInfo) -> Self:
+        self._given = _definitions(info)
+        return self
+
+    @property
+    def definitions(self) -> Definitions | None:
+        """What the texts may refer to by name, beside Alertmanager's own; None when no file defines any."""
+        return self._given
 
     @property
     def timeout_s(self) -> float:

@@ -16,8 +16,9 @@ from obskit.model.actions import Notice, Outcome
 from obskit.model.settings import Secret
 from obskit.notify import slack_errors, slack_message, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
-from obskit.notify.settings import NotifierSettings, NotYet, PlainText, SecretUrl, WebUrl
+from obskit.notify.settings import NotYet, PlainText, SecretUrl, WebUrl
 from obskit.notify.slack_app import SlackApp, encoded
+from obskit.notify.slack_attachment import AttachmentSettings, SlackForm
 from obskit.outbound import httpx
 
 POST: Final = "post"
@@ -34,7 +35,7 @@ def _always_edits(value: bool) -> bool:
     return value
 
 
-class SlackSettings(NotifierSettings):
+class SlackSettings(AttachmentSettings):
     """One entry of `slack_configs`: a bot token with a channel, or an incoming webhook's URL.
 
     `app_url` is the base of Slack's Web API (tests and proxies point it elsewhere).
@@ -52,26 +53,7 @@ class SlackSettings(NotifierSettings):
         True, description="Alertmanager's key; always true here"
     )
 
-    actions: NotYet = None
-    callback_id: NotYet = None
-    color: NotYet = None
-    fallback: NotYet = None
-    fields: NotYet = None
-    footer: NotYet = None
     http_config: NotYet = None
-    icon_emoji: NotYet = None
-    icon_url: NotYet = None
-    image_url: NotYet = None
-    link_names: NotYet = None
-    message_text: NotYet = None
-    mrkdwn_in: NotYet = None
-    pretext: NotYet = None
-    short_fields: NotYet = None
-    text: NotYet = None
-    thumb_url: NotYet = None
-    title: NotYet = None
-    title_link: NotYet = None
-    username: NotYet = None
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
@@ -88,9 +70,10 @@ class SlackWebhook:
     min_interval_s = 1.0
     wants_context = True
 
-    def __init__(self, url: Secret, channel: str) -> None:
+    def __init__(self, url: Secret, channel: str, form: SlackForm) -> None:
         self._url = url
         self._channel = channel
+        self._form = form
 
     def steps(self, notice: Notice) -> Sequence[Step]:
         """One message; while it is unsent the newest state replaces it."""
@@ -99,8 +82,11 @@ class SlackWebhook:
     def render(self, notice: Notice, _step: str, _handle: Mapping[str, str] | None, degraded: bool) -> Request | None:
         """The whole message."""
         shown = text.card(notice)
-        body = slack_message.plain(shown) if degraded else slack_message.message(shown)
-        body |= {"unfurl_links": False, "unfurl_media": False}
+        if self._form.own and not degraded:
+            body = self._form.message(notice, shown)
+        else:
+            body = slack_message.plain(shown) if degraded else slack_message.message(shown)
+        body |= self._form.sender(notice) | {"unfurl_links": False, "unfurl_media": False}
         if self._channel:
             body |= {"channel": self._channel}
         return Request("POST", self._url.reveal(), encoded(body))
@@ -116,10 +102,10 @@ def _connect(settings: SlackSettings, _: httpx.AsyncClient) -> tuple[Notifier, T
     if settings.app_token is not None:
         # Not the token itself: the budget's name may be printed.
         workspace = blake2b(settings.app_token.reveal().encode(), digest_size=6).hexdigest()
-        app = SlackApp(settings.app_url, settings.channel, workspace)
+        app = SlackApp(settings.app_url, settings.channel, workspace, SlackForm(settings))
         return app, slack_client.SlackTransport(settings.app_token, settings.app_url, settings.timeout_s)
     assert settings.api_url is not None
-    hook = SlackWebhook(settings.api_url, settings.channel)
+    hook = SlackWebhook(settings.api_url, settings.channel, SlackForm(settings))
     return hook, slack_client.SlackWebhookTransport(settings.timeout_s)
 
 

@@ -19,6 +19,7 @@ from obskit.model.digest import Digest
 from obskit.model.severity import CRITICAL, rank
 from obskit.notify import slack_context, slack_digest, slack_errors, slack_message, text
 from obskit.notify.base import Question, Request, Response, Step
+from obskit.notify.slack_attachment import SlackForm
 from obskit.notify.slack_root import Root, Way, told, way
 from obskit.notify.text import Card
 from obskit.outbox import Budget, Delivery
@@ -59,9 +60,10 @@ class SlackApp:
     wants_context = True
     edits = True
 
-    def __init__(self, base_url: str, channel: str, workspace: str = "") -> None:
+    def __init__(self, base_url: str, channel: str, workspace: str = "", form: SlackForm | None = None) -> None:
         self._base_url = base_url
         self._channel = channel
+        self._form = form
         self._learned = _Learned(channel if _CHANNEL_ID.fullmatch(channel) else "")
         self._posts = Budget(f"slack posts {workspace} {channel.removeprefix('#')}", POST_EVERY_S)
         self._edits = Budget(f"slack edits {workspace}", 60 / EDITS_A_MINUTE, EDITS_AT_ONCE)
@@ -150,14 +152,27 @@ class SlackApp:
         if step == THREAD:
             return self._reply(notice, root, handle or {}, degraded) if root else None
         next_root = told(root, notice)
-        shown = text.card(notice)
-        # Log lines are in the thread: the root is for what one sees at a glance.
-        shown = replace(shown, samples=())
-        built = slack_message.plain(shown) if degraded else slack_message.message(shown, _footnote(next_root))
-        body = built | {"unfurl_links": False, "unfurl_media": False, "metadata": _metadata(notice, ROOT)}
+        body = self._drawn(notice, next_root, degraded) | {
+            "unfurl_links": False,
+            "unfurl_media": False,
+            "metadata": _metadata(notice, ROOT),
+        }
         if root is None or way(root, notice) is Way.POST:
-            return self._call("chat.postMessage", body | {"channel": self._channel}, next_root.to_handle())
+            body |= {"channel": self._channel, **self._sender(notice)}
+            return self._call("chat.postMessage", body, next_root.to_handle())
         return self._call("chat.update", body | {"channel": root.channel, "ts": root.ts}, next_root.to_handle())
+
+    def _drawn(self, notice: Notice, root: Root, degraded: bool) -> dict[str, Any]:
+        # Log lines are in the thread: the root is for what one sees at a glance.
+        shown = replace(text.card(notice), samples=())
+        if degraded:
+            return slack_message.plain(shown)
+        if self._form is not None and self._form.own:
+            return self._form.message(notice, shown)
+        return slack_message.message(shown, _footnote(root))
+
+    def _sender(self, notice: Notice) -> dict[str, Any]:
+        return {} if self._form is None else self._form.sender(notice)
 
     def render_digest(self, digest: Digest, handle: _Handle, degraded: bool) -> Request:
         """The digest, posted once and edited from then on."""
@@ -196,6 +211,7 @@ class SlackApp:
             line, loud = _line(notice, root)
             body = slack_message.reply(line) | {"reply_broadcast": loud}
         place = {"channel": root.channel, "thread_ts": root.ts, "metadata": _metadata(notice, THREAD)}
+        place |= self._sender(notice)
         return self._call("chat.postMessage", body | place)
 
     def _context(self, shown: Card, known: Context, degraded: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 from urllib.parse import quote, urlencode
 
 from pydantic import Field, model_validator
@@ -23,7 +23,7 @@ from obskit.notify import drawing, text
 from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transport
 from obskit.notify.http import USER_AGENT, HttpTransport, classify_status
 from obskit.notify.settings import NotifierSettings, NotYet, OneLine, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 PUBLISH: Final = "publish"
@@ -64,6 +64,8 @@ class SnsSettings(NotifierSettings):
     attributes: dict[str, Words] = Field({}, description="message attributes")
 
     http_config: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {"subject": "sns.default.subject", "message": "sns.default.message"}
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

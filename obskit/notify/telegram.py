@@ -4,10 +4,9 @@ quiet. https://core.telegram.org/bots/api
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -18,7 +17,7 @@ from obskit.notify.base import Kind, Notifier, Request, Response, Step, Transpor
 from obskit.notify.edited import LINE, ROOT, edited_steps, has_said, is_loud, told
 from obskit.notify.http import HttpTransport, bounded_wait_s, classify_status, json_object, json_request
 from obskit.notify.settings import NotifierSettings, NotYet, WebUrl, Words
-from obskit.notify.templates import worded
+from obskit.notify.wording import worded
 from obskit.outbound import httpx
 
 _LIMIT: Final = 4_096  # characters after the entities are read: what we write is longer, so this is on the safe side
@@ -41,13 +40,17 @@ class TelegramSettings(NotifierSettings):
     chat_id: int = Field(description="the chat; groups have negative numbers, the bot must be a member")
     message_thread_id: int | None = Field(None, description="the topic, in a group that has topics")
     disable_notifications: bool = Field(False, description="never make a sound")
-    parse_mode: Literal["HTML", ""] = Field("HTML", description="empty: plain text")
+    parse_mode: Literal["HTML", "Markdown", "MarkdownV2", ""] = Field(
+        "HTML", description="of `message`; empty: plain text. Telegram refuses Markdown that alerts break: take HTML"
+    )
     api_url: WebUrl = Field("https://api.telegram.org", description="where the Bot API is")
 
     chat_id_file: NotYet = None
     message: Words = Field("", description="instead of obskit's text, in the markup of parse_mode; may be a template")
 
     http_config: NotYet = None
+
+    DEFAULT_TEXTS: ClassVar = {"message": "telegram.default.message"}
 
 
 class Telegram:
@@ -112,7 +115,7 @@ class Telegram:
         shown = text.card(notice)
         given = drawing.fitted(self._settings.message, _LIMIT)
         if given and (not plain or not self._settings.parse_mode):
-            return {"text": given} if plain else {"text": given, "parse_mode": "HTML"}
+            return {"text": given} if plain else {"text": given, "parse_mode": self._settings.parse_mode}
         markup = drawing.PLAIN if plain else drawing.HTML
         title = markup.link(drawing.heading(shown, 300), shown.title_url) if shown.title_url and not plain else ""
         title = title or markup.bold(drawing.heading(shown, 300))
@@ -152,8 +155,8 @@ def _refused(answer: Mapping[str, Any], said: str, detail: str) -> Outcome:
 
 
 def _connect(settings: TelegramSettings, http: httpx.AsyncClient) -> tuple[Notifier, Transport]:
-    quote = html.escape if settings.parse_mode else str
-    return worded(settings, Telegram, quote), HttpTransport(http, settings)
+    marked_up = ("message",) if settings.parse_mode == "HTML" else ()
+    return worded(settings, Telegram, html=marked_up), HttpTransport(http, settings)
 
 
 TELEGRAM: Final = Kind("telegram", TelegramSettings, _connect)

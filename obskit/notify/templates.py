@@ -1,23 +1,18 @@
 """Texts of receivers that Alertmanager would evaluate: its data and functions on our Go templates.
 
-A text that cannot be expanded for some notice is left out, so that what obskit says by itself stands there: a message
-that says it differently is better than none. What goes into HTML is escaped before a template sees it.
+What has a name is definitions.py's; which texts a receiver has is wording.py's.
 (prometheus/alertmanager template/template.go; docs/notifications.md)
 """
 
 from __future__ import annotations
 
 import base64
-import html
-import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final
 from urllib.parse import unquote_plus
 
-from obskit.errors import TemplateError
 from obskit.gotemplate.functions import GO_FUNCTIONS, Function
 from obskit.gotemplate.printing import format_value
 from obskit.gotemplate.problems import ValueProblem
@@ -25,21 +20,22 @@ from obskit.gotemplate.template import Dialect, Template
 from obskit.gotemplate.text import replace_all, title, to_lower, to_upper
 from obskit.gotemplate.times import Instant
 from obskit.gotemplate.values import Span, StringMap, Struct, Subject, type_name
-from obskit.model.actions import Notice, NoticeReason, Outcome
+from obskit.model.actions import Notice, NoticeReason
 from obskit.model.alerts import Alert
+from obskit.model.go_text import go_json
 from obskit.model.labels import Labels
 from obskit.model.patterns import compile_pattern
-from obskit.model.settings import Settings
-from obskit.notify.base import Notifier, Request, Response, Step
 from obskit.rules.humanize import humanize_duration
-
-log = logging.getLogger(__name__)
 
 MAX_TEXT: Final = 64 * 1024
 _NEVER: Final = Instant(-62_135_596_800 * 10**9)  # Go's zero time
+_LINK: Final = re.compile(r"""\b(?:href|src|action)\s*=\s*["']?$""", re.IGNORECASE)
+_WEB: Final = re.compile(r"(?:https?|mailto):|[^:]*(?:[/?#]|$)", re.IGNORECASE)
+_HTML: Final = {
+    ord(char): f"&{name};" for char, name in zip("&<>\"'+", ("amp", "lt", "gt", "#34", "#39", "#43"), strict=True)
+}
 _QUOTED: Final = {ord(char): f"\\{char}" for char in r"\.+*?()|[]{}^$"}
 Quote = Callable[[str], str]
-S = TypeVar("S", bound=Settings)
 
 
 def _list(value: Any) -> list[Any]:
@@ -102,8 +98,40 @@ def _dict(*pairs: Any) -> dict[str, Any]:
     return {format_value(name): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
+_JSON_NAMES: Final = {"ExternalURL": "externalURL", "GeneratorURL": "generatorURL"}
+
+
 def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return go_json(_in_json(value)).removesuffix("\n")
+
+
+def _in_json(value: Any) -> Any:
+    """The value as Go writes it: fields of notices and alerts have other names there, pairs keep theirs."""
+    if isinstance(value, Instant):
+        return value.format("2006-01-02T15:04:05.999999999Z07:00")
+    if isinstance(value, Struct) and "Status" in value:
+        return {_JSON_NAMES.get(name) or name[0].lower() + name[1:]: _in_json(each) for name, each in value.items()}
+    if isinstance(value, Mapping):
+        return {name: _in_json(value[name]) for name in (value if isinstance(value, Struct) else sorted(value))}
+    if isinstance(value, list):
+        return [_in_json(each) for each in value]
+    return value.ns if isinstance(value, Span) else value
+
+
+class SafeText(str):
+    """What a template vouches for: it stands in HTML as it is."""
+
+    __slots__ = ()
+
+
+def _in_html(before: str, value: Any) -> str:
+    """A value as it stands in HTML, as html/template would write it: escaped; no script where a link is wanted."""
+    text = format_value(value)
+    if isinstance(value, SafeText):
+        return text
+    if _LINK.search(before) and not _WEB.match(text):
+        return "#ZgotmplZ"  # Go's sign for what was refused
+    return text.translate(_HTML)
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = {
@@ -116,9 +144,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "humanizeDuration": Function(humanize_duration, "n"),
     "join": Function(_join, "sa"),
     "list": Function(lambda *items: list(items), "a*"),
+    "now": Function(lambda data: Instant(data.decided_ms * 1_000_000), "", asks=True),
     "match": Function(lambda pattern, text: compile_pattern(pattern).search(text) is not None, "ss"),
     "reReplaceAll": Function(lambda pattern, by, text: replace_all(pattern, by, text, room=MAX_TEXT), "sss"),
-    "safeHtml": Function(html.unescape, "s"),
+    "safeHtml": Function(SafeText, "s"),
     "safeUrl": Function(str, "s"),
     "since": Function(lambda data, time: Span(data.decided_ms * 1_000_000 - _time(time).ns), "a", asks=True),
     "stringSlice": Function(lambda *texts: list(texts), "s*"),
@@ -132,29 +161,13 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
 }
 
 _DIALECT: Final = Dialect(FUNCTIONS, MAX_TEXT)
+_HTML_DIALECT: Final = Dialect(FUNCTIONS, MAX_TEXT, printed=_in_html)
 
 
 @lru_cache(maxsize=256)
-def compile_text(text: str) -> Template:
-    """A receiver's text; TemplateError when it is wrong."""
-    return _DIALECT.compile(text)
-
-
-def with_definitions(template: Template, files: Sequence[str]) -> Template:
-    """The template with what other texts define; what they say outside of definitions is said nowhere."""
-    defined: dict[str, Any] = {}
-    for text in files:
-        defined |= compile_text(text).tree.defined
-    return replace(template, tree=replace(template.tree, defined={**defined, **template.tree.defined}))
-
-
-def check_text(text: str) -> str:
-    """The text; ValueError when it is wrong, or could not even be expanded for an ordinary notice."""
-    try:
-        compile_text(text).expand(facts(ORDINARY), data=ORDINARY)
-    except TemplateError as error:
-        raise ValueError(f"the template is wrong: {error.message}") from None
-    return text
+def compile_text(text: str, *, html: bool = False) -> Template:
+    """A receiver's text; TemplateError when it is wrong. In HTML every value is escaped as it is printed."""
+    return (_HTML_DIALECT if html else _DIALECT).compile(text)
 
 
 def facts(notice: Notice, quote: Quote = str) -> Struct:
@@ -185,74 +198,6 @@ def _alert(alert: Alert, quote: Quote) -> Struct:
 
 def _texts(texts: Mapping[str, str], quote: Quote) -> KV:
     return KV({name: quote(text) for name, text in texts.items()})
-
-
-def filled(settings: S, notice: Notice, quote: Quote = str) -> S:
-    """The settings with every template in them expanded for the notice; what fails is left empty."""
-    dot = facts(notice, quote)
-    expanded: S = _filled(settings, lambda text: _expanded(text, dot, notice))
-    return expanded
-
-
-def holds_template(value: Any) -> bool:
-    """Whether there is anything to expand."""
-    if isinstance(value, str):
-        return "{{" in value
-    if isinstance(value, Settings):
-        return any(holds_template(getattr(value, name)) for name in type(value).model_fields)
-    if isinstance(value, Mapping):
-        return any(map(holds_template, value.values()))
-    return isinstance(value, list) and any(map(holds_template, value))
-
-
-def _filled(value: Any, expand: Callable[[str], str]) -> Any:
-    if not holds_template(value):
-        return value
-    if isinstance(value, str):
-        return expand(value)
-    if isinstance(value, Settings):
-        fields = {name: _filled(getattr(value, name), expand) for name in type(value).model_fields}
-        return value.model_copy(update=fields)
-    if isinstance(value, Mapping):
-        return {key: _filled(each, expand) for key, each in value.items()}
-    return [_filled(each, expand) for each in value]
-
-
-def _expanded(text: str, dot: Struct, notice: Notice) -> str:
-    try:
-        return compile_text(text).expand(dot, data=notice)
-    except TemplateError as error:
-        log.warning("a receiver's template fails: receiver=%s reason=%s", notice.receiver, error.message)
-        return ""
-
-
-class Worded(Generic[S]):
-    """A Notifier whose settings hold templates: made anew for each notice, with its texts."""
-
-    def __init__(self, settings: S, make: Callable[[S], Notifier], quote: Quote) -> None:
-        self._settings = settings
-        self._make = make
-        self._quote = quote
-        self._plain = make(settings)
-        self.min_interval_s = self._plain.min_interval_s
-        self.edits = getattr(self._plain, "edits", False)
-
-    def steps(self, notice: Notice) -> Sequence[Step]:
-        """As without templates."""
-        return self._plain.steps(notice)
-
-    def render(self, notice: Notice, step: str, handle: Mapping[str, str] | None, degraded: bool) -> Request | None:
-        """With the texts of this notice."""
-        return self._make(filled(self._settings, notice, self._quote)).render(notice, step, handle, degraded)
-
-    def classify(self, response: Response, step: str) -> Outcome:
-        """As without templates."""
-        return self._plain.classify(response, step)
-
-
-def worded(settings: S, make: Callable[[S], Notifier], quote: Quote = str) -> Notifier:
-    """The notifier of these settings, which need templates or do not."""
-    return Worded(settings, make, quote) if holds_template(settings) else make(settings)
 
 
 def _ordinary(name: str, ends_ms: int | None) -> Alert:

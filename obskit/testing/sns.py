@@ -5,23 +5,17 @@ The signature is computed here from the raw request, as the service does it, and
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
-from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qsl
 
 from obskit.clock import Clock
+from obskit.testing.aws_signature import Claim
 from obskit.testing.http import Answer, Failure, FakeServer, Received
 
 ACCESS_KEY: Final = "AKIAFAKEACCESSKEY0000"
 SECRET_KEY: Final = "fake/secret/access/key/of/amazon/0000000"
 REGION: Final = "eu-central-1"
-_OLDEST_MS: Final = 15 * 60_000
-_AUTHORIZATION: Final = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/sns/aws4_request, SignedHeaders=([^,]+), Signature=(\w+)"
-)
+_OLDEST_S: Final = 15 * 60
 
 
 class FakeSns(FakeServer):
@@ -62,27 +56,14 @@ class FakeSns(FakeServer):
 
     def _check(self, request: Received) -> str:
         """The code of what is wrong with the signature; empty when it is right."""
-        found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
-        if found is None:
+        claim = Claim.of(request)
+        if claim is None or claim.service != "sns":
             return "IncompleteSignature"
-        key, day, region, names, signature = found.groups()
-        if key != ACCESS_KEY:
+        if claim.access_key != ACCESS_KEY:
             return "InvalidClientTokenId"
-        stamp = request.headers.get("x-amz-date", "")
-        sent_ms = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() * 1000
-        if abs(self.now_ms() - sent_ms) > _OLDEST_MS:
+        if abs(claim.age_s(self.now_ms())) > _OLDEST_S:
             return "RequestExpired"
-        headers = "".join(f"{name}:{request.headers[name].strip()}\n" for name in names.split(";"))
-        path, _, query = request.path.partition("?")
-        body = hashlib.sha256(request.body).hexdigest()
-        canonical = f"{request.method}\n{path}\n{query}\n{headers}\n{names}\n{body}"
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        signed = f"AWS4-HMAC-SHA256\n{stamp}\n{day}/{region}/sns/aws4_request\n{digest}"
-        secret = f"AWS4{SECRET_KEY}".encode()
-        for part in (day, region, "sns", "aws4_request"):
-            secret = hmac.new(secret, part.encode(), hashlib.sha256).digest()
-        right = hmac.new(secret, signed.encode(), hashlib.sha256).hexdigest()
-        return "" if hmac.compare_digest(right, signature) else "SignatureDoesNotMatch"
+        return "" if claim.holds(request, SECRET_KEY) else "SignatureDoesNotMatch"
 
 
 def _yes() -> Answer:

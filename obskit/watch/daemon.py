@@ -47,6 +47,7 @@ from obskit.store.database import Database
 from obskit.store.embedded import EmbeddedStore
 from obskit.watch import systemd
 from obskit.watch.changes import changed, signature
+from obskit.watch.life_signs import LifeSigns
 from obskit.watch.overview import Overview, look
 from obskit.watch.parts import Destinations, Onlooker, keep_windows, only_prints, sources_of
 from obskit.web.acks import ack_routes
@@ -133,6 +134,8 @@ class Daemon:
         self._begin("web", serve(self._app(), self._listener))
         self._begin("reload", self._follow_files())
         self._begin("watchdog", self._watchdog())
+        if not self._options.dry_run:
+            self._begin("heartbeats", self._life_signs.run())
         await self._supervisor.reload(sources_of(self.config))
         self.health.waiting.clear()
         systemd.notify(f"READY=1\nSTATUS={len(self.config.sources)} collectors, {self.config.rule_count} rules")
@@ -178,7 +181,9 @@ class Daemon:
             await self._supervisor.stop()
         await self._end("errors")
         await self._errors.close()
-        await self._end("rules", "blind rules", "retention", "cold storage", "reload", "watchdog", "dispatch")
+        await self._end(
+            "rules", "blind rules", "retention", "cold storage", "reload", "watchdog", "heartbeats", "dispatch"
+        )
         if "outbox" in self._tasks:
             await self._outbox.drain(DRAIN_S)
         await self._end("outbox", "web")
@@ -244,6 +249,13 @@ class Daemon:
             self._destinations.by_receiver,
             external_url=self.config.general.external_url,
             decided=self._outbox.wake,
+        )
+        self._life_signs = LifeSigns(
+            self.config.heartbeats,
+            self._http,
+            self._clock,
+            self._database,
+            lambda: (self._runner.snapshot(), self._outbox.stats),
         )
         self._errors = Keeper(self._database, self._store, self._clock, self.config.errors)
         self._runner = self._build_runner()
@@ -428,6 +440,7 @@ class Daemon:
         self._dispatcher.reload(config.policy, destinations.by_receiver)
         await self._runner.reload(config.groups)
         self._blind.watch(config.own_groups)
+        self._life_signs.reload(config.heartbeats)
         self.config = config
 
     def _note_reload(self, *, successful: bool) -> None:

@@ -53,7 +53,7 @@ def test_what_happens_to_other_collectors_becomes_samples() -> None:
     with Feed("observed", Captured(), clock).book("there").call():
         pass
     captured = run(run_once(Source("obskit", OwnSettings(instance="here")), clock), clock)
-    up = [s for s in captured.samples if s.labels.name == "obskit_collector_up" and s.labels["target"] == "there"]
+    up = [s for s in captured.samples if s.labels.name == "obskit_collector_up" and s.labels.get("target") == "there"]
     assert [(s.labels["collector"], s.value, s.labels["job"]) for s in up] == [("observed", 1.0, "obskit")]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,24 @@ def test_it_stays_away_as_long_as_the_source_asks() -> None:
     reads = Reads(clock, CollectorError("slow down", reason="rate_limited", retry_after=95))
     run_for(reads, 200)
     assert reads.times[1] >= 95
+
+
+def test_a_budget_stretches_its_rhythm() -> None:
+    clock = FakeClock()
+    reads = Reads(clock)
+
+    async def scenario() -> None:
+        collector = poll(reads, name="polled", target="t", every_ms=10_000).paced(lambda: 95.0)
+        task = asyncio.create_task(collector.run(Feed("polled", Captured(), clock)))
+        await clock.sleep(1000)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(scenario(), clock)
+    gaps = [after - before for before, after in itertools.pairwise(reads.times)]
+    assert len(gaps) >= 8
+    assert min(gaps) >= 95
+    assert max(gaps) <= 105
 
 
 def test_a_source_cannot_keep_it_away_for_ever() -> None:

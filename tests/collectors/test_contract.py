@@ -29,28 +29,63 @@ FLY = {
     "api_url": f"http://{NOWHERE}",
 }
 """Logs of one app alone: a collector with one target."""
+HTTP_JSON: Any = {"url": f"http://{NOWHERE}/x", "gauges": [{"name": "x", "path": ".x"}]}
+QUERY: Any = {"name": "x", "sql": "select 1 as x"}
+SQS: Any = {
+    "region": "eu-central-1",
+    "queues": ["jobs"],
+    "access_key": "AKIA",
+    "secret_key": "x",
+    "endpoint": f"http://{NOWHERE}",
+    "age": False,
+}
 WORKING: dict[str, dict[str, Any]] = {
+    "arq": {"url": f"redis://{NOWHERE}/0"},
+    "bullmq": {"url": f"redis://{NOWHERE}/0", "queues": ["mail"]},
+    "celery": {"url": f"redis://{NOWHERE}/0"},
     "cloudflare": {"account_id": "0" * 32, "token": "t", "url": f"http://{NOWHERE}/client/v4", "logs": {}},
+    "dramatiq": {"url": f"redis://{NOWHERE}/0"},
     "file": {"paths": ["{folder}/*.log"], "start": "beginning"},
+    "heartbeats": {"ping_key": "k" * 20, "checks": [{"name": "backup", "period": "1d"}]},
     "fly": FLY,
     "host": {},
     "obskit": {},
+    "probes": {"http": [f"http://{NOWHERE}/"]},
+    "postgres": {"url": f"postgresql://obskit@{NOWHERE}/shop"},
     "prometheus": {"job_name": "contract"},
+    "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET},
     "redis": {"url": f"redis://{NOWHERE}/0", "lists": ["queue"]},
+    "http_json": HTTP_JSON,
+    "sql": {"url": f"postgresql://u:x@{NOWHERE}/db", "queries": [QUERY]},
+    "sqs": SQS,
+    "rq": {"url": f"redis://{NOWHERE}/0"},
+    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "api_url": f"http://{NOWHERE}"},
 }
 UNREACHABLE: dict[str, dict[str, Any]] = {
+    "probes": {"http": [{"url": f"http://{NOWHERE}/?token={SECRET}", "headers": {"Authorization": SECRET}}]},
+    "arq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
+    "bullmq": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "queues": ["mail"]},
+    "celery": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "events": False},
     "cloudflare": {"account_id": "0" * 32, "token": SECRET, "url": f"http://{NOWHERE}/client/v4", "logs": {}},
+    "dramatiq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
     "fly": FLY,
+    "postgres": {"url": f"postgresql://obskit:{SECRET}@{NOWHERE}/shop"},
     "prometheus": {
         "job_name": "contract",
         "static_configs": [{"targets": [NOWHERE]}],
         "authorization": {"credentials": SECRET},
         "params": {"token": [SECRET]},
     },
+    "rabbitmq": {"url": f"http://{NOWHERE}", "password": SECRET, "nodes": False},
     "redis": {"url": f"redis://:{SECRET}@{NOWHERE}/0", "lists": ["queue"]},
+    "http_json": {**HTTP_JSON, "headers": {"Authorization": SECRET}, "params": {"key": SECRET}},
+    "sql": {"url": f"postgresql://u:{SECRET}@{NOWHERE}/db", "queries": [QUERY]},
+    "sqs": {**SQS, "secret_key": SECRET, "session_token": SECRET},
+    "rq": {"url": f"redis://:{SECRET}@{NOWHERE}/0"},
+    "upstash": {"email": "me", "api_key": SECRET, "databases": ["a"], "every": "15s", "api_url": f"http://{NOWHERE}"},
 }
-ALWAYS_THERE = {"file", "host", "obskit"}
-"""They read this machine: there is no target to be unreachable."""
+ALWAYS_THERE = {"file", "heartbeats", "host", "obskit"}
+"""They read this machine, or are pushed to: there is no target to be unreachable."""
 
 
 def source(kind: str, settings: dict[str, Any], folder: Path | None = None) -> Source:
@@ -153,5 +188,7 @@ def test_the_doctor_of_an_unreachable_target_says_what_to_do(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNREACHABLE)
 def test_its_settings_do_not_print_the_secret(name: str) -> None:
-    settings = {key: value for key, value in UNREACHABLE[name].items() if key != "params"}  # params are not a secret
+    settings = {
+        key: value for key, value in UNREACHABLE[name].items() if (name, key) != ("prometheus", "params")
+    }  # no secret there
     assert SECRET not in repr(source(name, settings))

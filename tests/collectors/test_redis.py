@@ -19,7 +19,7 @@ from obskit.collect.feed import Feed
 from obskit.errors import CollectorError
 from obskit.testing.clock import FakeClock, run
 from obskit_collectors.redis import KIND, RedisSettings
-from obskit_collectors.redis_queues import payload_time_ms
+from obskit_collectors.redis_readings import payload_time_ms
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.server("redis-server")
@@ -81,7 +81,7 @@ def test_the_age_of_an_element_without_a_time_counts_from_when_it_was_first_seen
         await collector.once(feed)
         assert readings(captured)[age("redis_list", "jobs", "first_seen")] == 0
 
-    run(scenario(), clock)
+    run(scenario(), clock, patience_s=60)
 
 
 def test_the_age_comes_from_the_payload_when_it_has_a_time(redis_server: RedisServer) -> None:
@@ -126,6 +126,18 @@ def test_a_stream_is_told_by_group(redis_server: RedisServer) -> None:
     assert 0 <= found[age("redis_stream", "orders/mail", "exact")] < 30
 
 
+def test_what_a_group_was_given_and_has_done_is_counted(redis_server: RedisServer) -> None:
+    ids = [redis_server.command("XADD", "orders", "*", "id", "1") for _ in range(4)]
+    redis_server.command("XGROUP", "CREATE", "orders", "mail", "0")
+    redis_server.command("XREADGROUP", "GROUP", "mail", "worker-1", "COUNT", "3", "STREAMS", "orders", ">")
+    redis_server.command("XACK", "orders", "mail", *ids[:2])
+    found = collect({"url": redis_server.url, "streams": ["orders"]})
+    labels = '{queue="orders/mail", system="redis_stream"}'
+    assert found[f"obskit_queue_delivered_total{labels}"] == 3
+    assert found[f"obskit_queue_completed_total{labels}"] == 2
+    assert found['obskit_queue_enqueued_total{queue="orders", system="redis_stream"}'] == 4
+
+
 def test_a_lag_that_redis_does_not_know_is_left_out_and_not_zero(redis_server: RedisServer) -> None:
     ids = [redis_server.command("XADD", "orders", "*", "id", "1") for _ in range(3)]
     redis_server.command("XGROUP", "CREATE", "orders", "mail", "0")
@@ -146,6 +158,23 @@ def test_a_sorted_set_scored_by_time_is_due_or_delayed(redis_server: RedisServer
     assert found[messages("redis_zset", "later", "ready")] == 1
     assert found[messages("redis_zset", "later", "delayed")] == 2
     assert found[age("redis_zset", "later", "exact")] == pytest.approx(10)
+
+
+def test_a_sorted_set_has_companions_for_what_is_taken_and_what_is_dead(redis_server: RedisServer) -> None:
+    redis_server.command("ZADD", "jobs", "5", "a", "1", "b")
+    redis_server.command("ZADD", "jobs:taken", "1", "c")
+    redis_server.command("ZADD", "jobs:dead", "1", "d", "2", "e", "3", "f")
+    item = {"key": "jobs", "in_flight": "jobs:taken", "dead": "jobs:dead"}
+    found = collect({"url": redis_server.url, "sorted_sets": [item]})
+    assert [found[messages("redis_zset", "jobs", state)] for state in ("ready", "in_flight", "dead")] == [2, 1, 3]
+
+
+def test_a_score_of_zero_is_due_since_nobody_knows_when(redis_server: RedisServer) -> None:
+    redis_server.command("ZADD", "later", "0", "a", "9999999999", "b")
+    found = collect({"url": redis_server.url, "sorted_sets": [{"key": "later", "scores": "time"}]})
+    assert found[messages("redis_zset", "later", "ready")] == 1
+    assert found[messages("redis_zset", "later", "delayed")] == 1
+    assert age("redis_zset", "later", "exact") not in found
 
 
 def test_a_key_of_another_type_is_told_and_the_others_are_read(redis_server: RedisServer) -> None:
@@ -293,3 +322,14 @@ def test_a_wrong_token_over_rest_is_told_without_the_token(rest_url: str) -> Non
         collect({"url": rest_url, "token": "n0pe", "lists": ["jobs"]})
     assert raised.value.reason == "auth"
     assert "n0pe" not in str(raised.value)
+
+
+def test_a_budget_of_commands_is_kept_and_its_price_told(redis_server: RedisServer, rest_url: str) -> None:
+    _Rest.redis = redis_server
+    budget = {"commands_per_month": 100_000, "commands_per_day": 1_000}
+    settings = RedisSettings.model_validate({"url": rest_url, "token": "t0ken", "lists": ["a", "b"], **budget})
+    assert settings.pause_s(4) == pytest.approx(max(4 * 30 * 86400 / 100_000, 4 * 86400 / 1_000))
+    assert settings.price(100_000) == pytest.approx(0.2)
+    assert RedisSettings.model_validate({"url": redis_server.url, "lists": ["a"]}).price(100_000) == 0
+    checks = run(KIND.doctor(settings, SystemClock()))
+    assert checks[-1].what == "4 commands every 346 s: 30,000 a month, $0.06"

@@ -141,7 +141,8 @@ REST = "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'htt
         ("collectors: []\n", '1:1  error  unknown-key  "collectors" is not a section of an alertmanager.yml'),
         ("reciever: []\n", '"reciever" is not a section of an alertmanager.yml (did you mean "receivers"?)'),
         ("global: {scrape_interval: 5s}\n", '1:10  error  unknown-key  global: "scrape_interval" is not a key of an'),
-        ("templates: [x.tmpl]\n", "1:1  error  not-supported  templates: obskit writes messages itself"),
+        ("templates: [x.tmpl]\n", "1:13  warn  file-missing  no file matches x.tmpl"),
+        ("templates: x.tmpl\n", "1:12  error  bad-value  templates must be a list"),
         ("tracing: {endpoint: x}\n", "1:1  error  not-supported  tracing: obskit sends no traces: leave this out"),
         ("global: {resolve_timeout: soon}\n", "1:27  error  bad-value  global.resolve_timeout: not a duration"),
         ("inhibit_rules: [{equals: [a]}]\n", 'inhibit_rules[0]: "equals" is not a key here (did you mean "equal"?)'),
@@ -162,7 +163,7 @@ def test_what_is_not_supported_is_refused_with_its_line(tmp_path: Path, theirs: 
     ("receivers", "expected"),
     [
         ("[{name: a, wechat_configs: [{}]}]", "obskit does not deliver to wechat yet"),
-        ("[{name: a, slack_configs: [{api_url: 'http://h/', title: x}]}]", "put what it shall say into the rule's"),
+        ("[{name: a, webhook_configs: [{url: 'http://h/', payload: {}}]}]", "obskit sends Alertmanager's version 4"),
     ],
 )
 def test_a_receiver_that_is_not_supported_is_refused_with_its_line(

@@ -16,7 +16,7 @@ from tests.docs.pages import DOCS, PAGES, Fence, fences, generator, relative
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{(\w+)")
-VARIABLES = {"REDIS_URL": "redis://127.0.0.1:6379/0"}
+VARIABLES = {"REDIS_URL": "redis://127.0.0.1:6379/0", "DEADMAN_URL": "https://hc.example/uuid"}
 EXAMPLES = [
     pytest.param(page, fence, id=f"{relative(page)}:{fence.line}")
     for page in PAGES

@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from obskit.config import load_config
 from obskit.testing.clock import FakeClock, run
-from obskit.watch import Daemon
 from tests.journeys.daemon import Watch
+from tests.journeys.in_process import running, within
 from tests.journeys.receivers import GaugePage, Receivers
 from tests.journeys.setting import one_page, rule, write_rules
 
 HOUR_MS: Final = 3_600_000
-
-
-@asynccontextmanager
-async def running(config: Path, clock: FakeClock) -> AsyncIterator[Daemon]:
-    """The daemon in this process."""
-    daemon = Daemon(load_config(config), clock)
-    await daemon.start()
-    ended = asyncio.Event()
-    loops = asyncio.ensure_future(daemon.run(ended))
-    try:
-        yield daemon
-    finally:
-        ended.set()
-        assert await loops
-        await daemon.close()
-
-
-async def within(clock: FakeClock, seconds: int, condition: Callable[[], bool]) -> bool:
-    """Whether the condition comes to hold before the clock has moved on so far."""
-    for _ in range(seconds * 2):
-        if condition():
-            return True
-        await clock.sleep(0.5)
-    return condition()
 
 
 @pytest.mark.parametrize("back_ms", [30_000, HOUR_MS])

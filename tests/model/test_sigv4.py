@@ -73,6 +73,17 @@ def test_the_example_with_a_query_and_a_signed_header_is_right() -> None:
     assert signature(added) == "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
 
 
+def test_a_body_in_the_json_protocol_is_signed_as_botocore_does() -> None:
+    """Made with botocore 1.44.5."""
+    key = SigningKey(Secret("AKIDEXAMPLE"), Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), "us-east-1", "sqs")
+    body = b'{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/123456789012/jobs","AttributeNames":["All"]}'
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.GetQueueAttributes"}
+    at_ms = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp() * 1000)
+    digest = hashlib.sha256(body).hexdigest()
+    added = sign(key, "POST", "https://sqs.us-east-1.amazonaws.com/", headers, body_sha256=digest, now_ms=at_ms)
+    assert signature(added) == "387d733efa83ede574c74e7bd1aa4016809a245ee6f8890afe202a64af305858"
+
+
 def test_a_temporary_key_sends_its_token_signed() -> None:
     key = SigningKey(Secret("a"), Secret("b"), "auto", "s3", Secret("token"))
     added = sign(key, "GET", "https://example.com/", {}, body_sha256=NO_BODY, now_ms=0)

@@ -40,7 +40,7 @@ def test_all_that_is_wrong_is_found_at_once_and_placed() -> None:
         ("victorops_configs",),
     }
     assert found[("victorops_configs",)] == "obskit does not deliver to victorops yet"
-    assert found[("slack_configs", 0, "title")].startswith("obskit builds the message itself")
+    assert found[("slack_configs", 0, "title")].startswith("Value error, the template is wrong: there is no .x")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_all_that_is_wrong_is_found_at_once_and_placed() -> None:
         ("discord_configs", {"webhook_url": HOOK, "content": "{{ .x }}"}, ("content",), "templates are not evaluated"),
         ("discord_configs", {"webhook_url": "http://[::ffff:169.254.169.254]/"}, ("webhook_url",), "cloud metadata"),
         ("telegram_configs", {"bot_token": "t", "chat_id": "x"}, ("chat_id",), "valid integer"),
-        ("telegram_configs", {"bot_token": "t", "chat_id": "1", "parse_mode": "Markdown"}, ("parse_mode",), "'HTML'"),
+        ("telegram_configs", {"bot_token": "t", "chat_id": "1", "parse_mode": "Text"}, ("parse_mode",), "'HTML'"),
         ("ntfy_configs", {"topic": "a b"}, ("topic",), "should match"),
         ("ntfy_configs", {"topic": "a", "token": "t", "username": "u"}, (), "give either a token"),
         ("ntfy_configs", {"topic": "a", "username": "u"}, (), "go together"),
@@ -79,7 +79,9 @@ def test_all_that_is_wrong_is_found_at_once_and_placed() -> None:
             "not a header",
         ),
         ("apprise_configs", {"url": "nonsense"}, ("url",), "must be a URL of Apprise's"),
-        ("slack_configs", {"api_url": HOOK, "username": "x"}, ("username",), "does not use yet"),
+        ("slack_configs", {"api_url": HOOK, "http_config": {}}, ("http_config",), "does not use yet"),
+        ("slack_configs", {"api_url": HOOK, "fields": [{"title": "x"}]}, ("fields", 0, "value"), "required"),
+        ("opsgenie_configs", {"api_key": "k", "priority": "P6"}, ("priority",), "must be P1 to P5"),
         ("slack_configs", {"api_url": HOOK, "nonsense": "x"}, ("nonsense",), "not permitted"),
         ("slack_configs", {"api_url": HOOK, "update_message": "false"}, ("update_message",), "always edits"),
         ("slack_configs", {"app_token": "xoxb-1"}, (), "needs a channel"),
@@ -89,7 +91,7 @@ def test_all_that_is_wrong_is_found_at_once_and_placed() -> None:
         ("slack_configs", {"api_url": HOOK, "timeout": "0s"}, ("timeout",), "greater than 0"),
         ("pagerduty_configs", {}, ("routing_key",), "required"),
         ("pagerduty_configs", {"routing_key": "x", "service_key": "y"}, ("service_key",), "Events API v1"),
-        ("pagerduty_configs", {"routing_key": "x", "severity": "bad"}, ("severity",), "should be 'critical'"),
+        ("pagerduty_configs", {"routing_key": "x", "severity": "bad"}, ("severity",), "must be critical, error"),
         ("webhook_configs", {"url": HOOK, "payload": {}}, ("payload",), "version 4 body"),
         ("webhook_configs", {"url": "http://169.254.169.254/latest"}, ("url",), "cloud metadata"),
         ("webhook_configs", {"url": "http://metadata.google.internal/"}, ("url",), "cloud metadata"),

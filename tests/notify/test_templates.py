@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from obskit.model.actions import Notice
-from obskit.notify.templates import compile_text, facts, filled, holds_template
+from obskit.notify.templates import facts
 from obskit.notify.webhook import payload
+from obskit.notify.wording import filled, holds_template, template
 from obskit.testing.discord import FakeDiscord
 from obskit.testing.telegram import CHAT, TOKEN, FakeTelegram
 from tests.notify.deliveries import Conversation
@@ -44,7 +45,7 @@ TEXTS = {
 
 
 def expand(text: str, one: Notice = GROUP) -> str:
-    return compile_text(text).expand(facts(one), data=one)
+    return template(text, None).expand(facts(one), data=one)
 
 
 @pytest.mark.parametrize("text", TEXTS)
