@@ -132,8 +132,10 @@ def _remark(turn: Turn, receiver: str, destination: Reader) -> Decision | None:
         reason = NoticeReason.CALM
     else:
         reason = NoticeReason.TENDED
-    notice = _notice(turn, receiver, destination, reason, turn.standing.known_to(told))
-    return Decision(notice, replace(told, care=care))
+    shown = turn.standing.known_to(told)
+    # Its alerts are shown as they are by now: where one of them turns back before the flush, that is to be shown again.
+    now_told = replace(told, care=care, content=content_of(shown.alerts))
+    return Decision(_notice(turn, receiver, destination, reason, shown), now_told)
 
 
 def _changed(turn: Turn, receiver: str, destination: Reader) -> Decision | None:

@@ -295,7 +295,9 @@ class Dispatcher:
             SUPPRESSED.labels("time interval").inc(len(standing.alerts))
             # Who was told that they are on hears of their end when the interval allows it.
             kept.update(*(standing.owed(told) for told in last_told.values()))
+            stirred = group.stirred
             plan.groups.flushed(tx, group, group.members - kept, moment.now_ms)
+            group.stirred = stirred  # what has changed was shown to nobody
             return []
         found = plan.quiet(group, standing, moment.silences)
         SUPPRESSED.labels("silence").inc(len(found.silenced))

@@ -46,9 +46,9 @@ class Quiet:
 class Group:
     """One group of one receiver. Times are steady milliseconds.
 
-    A group is `fresh` until its first flush, and `stirred` when one of its alerts has changed since the last one.
-    `mutes` and `actives` name time intervals. It is `closing` when no route leads to it any more, since a reload: then
-    it takes no new alerts and repeats nothing, but whoever was told that it fires will hear that it is over.
+    A group is `fresh` until its first flush, and `stirred` when one of its alerts has changed since the last one that
+    was not muted. `mutes` and `actives` name time intervals. It is `closing` when no route leads to it any more, since a
+    reload: then it takes no new alerts and repeats nothing, but whoever was told that it fires will hear that it is over.
     `standing`, `told` and `quiet` are what the last flush found, None where that may have changed.
     """
 
@@ -156,7 +156,7 @@ class Groups:
             return []
         for fingerprint in self._strays:
             if fingerprint not in self._known:
-                rows.delete_alert(tx, fingerprint)
+                rows.delete_ended(tx, fingerprint)  # it may be on again since its page was read
         self._strays.clear()
         return None
 

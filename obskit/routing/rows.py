@@ -123,6 +123,11 @@ def delete_alert(tx: Transaction, fingerprint: str) -> None:
     tx.execute("DELETE FROM alert WHERE fingerprint = ?", (fingerprint,))
 
 
+def delete_ended(tx: Transaction, fingerprint: str) -> None:
+    """As delete_alert, unless it is on."""
+    tx.execute("DELETE FROM alert WHERE fingerprint = ? AND ends_ms IS NOT NULL", (fingerprint,))
+
+
 def load_group(tx: Transaction, key: str) -> GroupRow | None:
     """The stored group with this key."""
     return next(_group_rows(tx, "WHERE group_key = ?", key), None)

@@ -201,7 +201,8 @@ def test_every_reply_ends_in_an_outcome(
 ) -> None:
     with FakeSmtp(mechanisms="PLAIN") as server, caplog.at_level(logging.DEBUG):
         server.plan(verb, code, code)
-        outcome = attempt(server, timeout="150ms", **LOGIN)
+        # Short only where the time-out is to come: a busy machine takes longer than that for an honest answer.
+        outcome = attempt(server, timeout="150ms" if code == HANG else "30s", **LOGIN)
     assert (outcome.status, outcome.reason) == (status, reason)
     assert outcome.degrade == (reason is OutcomeReason.PAYLOAD)
     assert server.mails == []

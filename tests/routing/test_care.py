@@ -24,9 +24,10 @@ from obskit.testing.clock import FakeClock
 from tests.outbox.fakes import play
 from tests.routing.fakes import Desk, Ears, FakeDestination, Told, desk, tree
 
-FIRST, NEW, ALL, REPEAT = (
+FIRST, NEW, SOME, ALL, REPEAT = (
     "first notification",
     "new alerts added",
+    "some alerts resolved",
     "all alerts resolved",
     "repeat interval elapsed",
 )
@@ -339,6 +340,39 @@ def test_a_message_is_edited_when_what_it_says_has_changed(tmp_path: Path) -> No
             assert [line[:3] for line in lines(ears)[1:]] == [(120.0, "slack", CHANGED), (180.0, "slack", CHANGED)]
             assert last(ears).notice.alerts[0].annotations == {"summary": "10 % failed"}
             assert len(lines(ears, "hook")) == 1
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("muted", [False, True])
+def test_an_alert_that_turns_back_after_an_ack_has_shown_it_is_shown_again(tmp_path: Path, *, muted: bool) -> None:
+    async def scenario(clock: FakeClock) -> None:
+        ears = Ears(clock)
+        minute = clock.now_ms() // 60_000 % 1_440
+        hours = {"start_time": at(minute + 1), "end_time": at(minute + 3)}  # after 40 s, for two minutes
+        interval = TimeIntervalSettings.model_validate({"name": "soon", "time_intervals": [{"times": [hours]}]})
+        route = {"matchers": ["alertname=~.+"], "mute_time_intervals": ["soon"] if muted else []}
+        policy = replace(tree(routes=[route]), intervals=build_intervals([interval]))
+        async with desk(tmp_path, clock, ears, policy, chat()) as ops:
+            await ops.fire("a", "b")
+            await clock.sleep(20)
+            await ops.resolve("b")
+            await ack(ops, alertname="a")
+            await clock.sleep(5)
+            await ops.fire("b")
+            await clock.sleep(235)
+            shown_again_s = 190.0 if muted else 70.0
+            assert lines(ears)[1:] == [(20.0, "slack", TENDED, "Ab"), (shown_again_s, "slack", CHANGED, "AB")]
+            await ops.resolve("b")
+            await clock.sleep(60)
+            assert lines(ears)[-1][2:] == (SOME, "Ab")
+            await ops.fire("b")
+            await ops.dispatcher.acks.unack("", parse_matchers("alertname=a"), by="ann")
+            await clock.sleep(5)
+            assert lines(ears)[-1][2:] == (TENDED, "AB")
+            await ops.resolve("b")
+            await clock.sleep(60)
+            assert lines(ears)[-1][2:] == (CHANGED, "Ab")
 
     play(scenario)
 
