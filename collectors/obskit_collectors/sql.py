@@ -47,7 +47,9 @@ class SqlSettings(Settings):
     name: str = Field("", description="own name, where there are several; the `instance` label")
     file: LocalPath | None = Field(None, description="a SQLite file, relative ones beside the config")
     url: Secret | None = Field(None, description="postgresql://user:password@host/database; needs the extra `postgres`")
-    suspends: bool = Field(False, description="it sleeps when nobody asks, as serverless ones do: every 1h, never below 15m")
+    suspends: bool = Field(
+        False, description="it sleeps when nobody asks, as serverless ones do: every 1h, never below 15m"
+    )
     every: Duration | None = Field(None, ge=1_000, description="how often to ask; default 1m")
     timeout: Duration = Field(5_000, gt=0, description="when all queries together are given up")
     prefix: str = Field("sql", pattern=NAME, description="what the names of the gauges begin with")
