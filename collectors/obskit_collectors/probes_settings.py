@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -31,7 +32,7 @@ def _patterns(patterns: list[str]) -> list[str]:
     return patterns
 
 
-class Probe(Settings):
+class Probe(Settings, ABC):
     """What every probe has."""
 
     name: str = Field("", description="the `instance` label; default: what is probed")
@@ -52,9 +53,9 @@ class Probe(Settings):
         return labels
 
     @property
+    @abstractmethod
     def instance(self) -> str:
         """The `instance` label."""
-        raise NotImplementedError
 
 
 class HttpProbe(Probe):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,11 @@ from obskit.collect.table import find_kind
 from obskit.config import Config, load_config
 from obskit.config.alertmanager import original
 from obskit.config.sections import parse_listen
-from obskit.errors import CollectorError, ConfigError, ObskitError
+from obskit.errors import CollectorError, ObskitError
 from obskit.grouping.keeper import Keeper
 from obskit.ingest.reception import Reception
 from obskit.logql.engine import Engine as LogQL
 from obskit.model.labels import Labels
-from obskit.model.problems import Problem
 from obskit.model.telemetry import REGISTRY, Gauge
 from obskit.notify import build_hooks
 from obskit.notify.base import ACTION_KIND, DIGEST_KIND, Hook
@@ -50,6 +49,7 @@ from obskit.watch.changes import changed, signature
 from obskit.watch.life_signs import LifeSigns
 from obskit.watch.overview import Overview, look
 from obskit.watch.parts import Destinations, Onlooker, keep_windows, only_prints, sources_of
+from obskit.watch.refusals import problems_of, refused_files, report
 from obskit.web.acks import ack_routes
 from obskit.web.alertmanager_api import About, alertmanager_api
 from obskit.web.app import Doors, Health, build_app
@@ -198,11 +198,11 @@ class Daemon:
             # Looked at before they are read: what changes from now on is another change.
             before = signature(self._read_as)
             error = await self._read_again()
-            files = {*self.config.files, *_files_of(error)}
+            files = {*self.config.files, *refused_files(error)}
             self._read_as = {**signature(files), **{file: before[file] for file in files & before.keys()}}
             self._note_reload(successful=error is None)
             systemd.notify("READY=1")
-            return "" if error is None else _report(error)
+            return "" if error is None else report(error)
 
     def overview(self) -> Overview:
         """How everything stands, for the status table and the front page."""
@@ -418,7 +418,7 @@ class Daemon:
             log.info("config reloaded: collectors=%d rules=%d", len(config.sources), config.rule_count)
             self._tell_limits()
             return None
-        problems = _problems_of(error)
+        problems = problems_of(error)
         log.error("config not taken, the old one goes on: problems=%d", len(problems) or 1)
         for problem in problems or (error,):
             log.error("config: %s", problem)
@@ -452,16 +452,3 @@ class Daemon:
 def _at_once(route: Route) -> Route:
     """The same tree without waiting for a group to fill."""
     return replace(route, group_wait_ms=0, routes=tuple(_at_once(child) for child in route.routes))
-
-
-def _problems_of(error: ObskitError | None) -> Sequence[Problem]:
-    return error.problems if isinstance(error, ConfigError) else ()
-
-
-def _files_of(error: ObskitError | None) -> set[Path]:
-    """Where it is to be mended: a file that only the refused config named is watched too."""
-    return {Path(problem.place.file) for problem in _problems_of(error)}
-
-
-def _report(error: ObskitError) -> str:
-    return "".join(f"{problem}\n{problem.frame()}\n" for problem in _problems_of(error)) or f"{error}\n"
