@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from uuid import uuid4
-
 import pytest
 
 from obskit.outbound import httpx
 from obskit.testing.healthchecks import BODY_LIMIT, FakeHealthchecks, Heard
 
-RUN = str(uuid4())
+RUN = "11111111-2222-4333-8444-555555555555"
 ANSWERS = [
     ("", 200, "OK"),
     ("/start", 200, "OK"),
@@ -27,7 +25,7 @@ def test_it_answers_as_the_service_does(path: str, status: int, text: str) -> No
         response = httpx.get(f"{service.ping_url}{path}")
         assert (response.status_code, response.text) == (status, text)
         assert len(service.pings) == (status == 200)
-        assert httpx.get(f"{service.base_url}/{uuid4()}").status_code == 404
+        assert httpx.get(f"{service.base_url}/11111111-2222-4333-8444-555555555555").status_code == 404
 
 
 def test_it_keeps_what_was_said_up_to_its_limit() -> None:
