@@ -160,7 +160,7 @@ def test_a_gzip_bomb_ends_at_the_limit(pages: Pages) -> None:
     ("body", "encoding", "says"),
     [
         (b"not gzip", "gzip", "not valid gzip"),
-        (gzip.compress(b"a 1\n" * 50)[:-9], "gzip", "ends too early"),
+        (gzip.compress(b"a 1\n" * 50, mtime=0)[:-9], "gzip", "ends too early"),
         (b"", "gzip", "ends too early"),
         (b"a 1\n", "br", "encoded as br"),
     ],
